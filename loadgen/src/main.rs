@@ -1,0 +1,3 @@
+//! Load generator for redlatch.
+
+fn main() {}

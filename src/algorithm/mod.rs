@@ -1,0 +1,3 @@
+//! Redlock itself, as functions of votes and time: no sockets, no clock, no RESP.
+
+pub(crate) mod script;

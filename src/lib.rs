@@ -1,0 +1,5 @@
+//! A distributed lock engine: Redlock over independent Redis or Valkey nodes.
+#![forbid(unsafe_code)]
+
+mod algorithm;
+mod time;
