@@ -2,4 +2,6 @@
 #![forbid(unsafe_code)]
 
 mod algorithm;
+mod resp;
+mod session;
 mod time;
