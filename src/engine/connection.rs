@@ -278,7 +278,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let before = self.pipeline.len();
         if std::mem::take(&mut self.reload) {
             for script in script::ALL {
-                command::script_load(&mut self.write, script.body.as_bytes());
+                command::script_load(&mut self.write, script.body);
                 self.pipeline.push(Kind::Load, 0);
             }
             count(&node.counters.script_reloads, 1);
@@ -352,12 +352,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             return;
         }
         let items = self.script.len();
-        command::evalsha(
-            &mut self.write,
-            script::RELEASE.sha,
-            self.script.iter().map(|owed| owed.op.key.as_slice()),
-            self.script.iter().map(|owed| &owed.op.token.as_bytes()[..]),
-        );
+        let locks = self.script.iter().map(|owed| {
+            let op = &owed.op;
+            (op.key.as_slice(), op.token.as_bytes().as_slice())
+        });
+        command::evalsha_tokens(&mut self.write, script::RELEASE.sha, locks);
         for owed in self.script.drain(..) {
             self.pipeline.push_item(Item::Release(owed));
         }
@@ -366,13 +365,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     fn form_extensions(&mut self) {
         let items = self.staged.extensions.len().min(script::KEYS_MAX);
-        let batch = || self.staged.extensions.iter().take(items);
-        command::evalsha_pairs(
-            &mut self.write,
-            script::EXTEND.sha,
-            batch().map(|extension| extension.op.key.as_slice()),
-            batch().map(|extension| (&extension.op.token.as_bytes()[..], extension.ttl_ms)),
-        );
+        let leases = self.staged.extensions.iter().take(items).map(|extension| {
+            let op = &extension.op;
+            (op.key.as_slice(), op.token.as_bytes().as_slice(), extension.ttl_ms)
+        });
+        command::evalsha_leases(&mut self.write, script::EXTEND.sha, leases);
         for extension in self.staged.extensions.drain(..items) {
             self.pipeline.push_item(Item::Extend(extension));
         }
