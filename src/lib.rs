@@ -2,4 +2,8 @@
 #![forbid(unsafe_code)]
 
 mod algorithm;
+mod credentials;
+mod endpoint;
 mod time;
+
+pub use endpoint::{Endpoint, EndpointError};
