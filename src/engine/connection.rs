@@ -19,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::algorithm::script;
 use crate::algorithm::tally::{Phase, Vote};
 use crate::engine::clock::{Clock, Timer};
-use crate::engine::dispatch::{Dispatch, Item};
+use crate::engine::dispatch::{Dispatch, Item, RELOADS_MAX};
 use crate::engine::node::{Health, Lanes, Node, Owed, count};
 use crate::engine::op::Op;
 use crate::engine::query;
@@ -68,9 +68,6 @@ pub(crate) struct Connection<S> {
     last_activity: Timestamp,
     pub(crate) since: Timestamp,
 }
-
-/// SCRIPT LOADs that one connection sends without a script call between them succeeding.
-const RELOADS_MAX: u32 = 8;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// `leftover`: bytes read behind the handshake's last reply.
@@ -222,7 +219,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let mut dispatch = Dispatch {
             node,
             now,
-            pipeline: &mut self.pipeline,
             releases: &mut self.staged.releases,
             extensions: &mut self.staged.extensions,
             refused: &mut self.refused,
@@ -235,7 +231,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 // Nothing subscribes yet: a push is a hint to nobody.
                 Decoded::Push { len, .. } => at += len,
                 Decoded::Reply { reply, len } => {
-                    dispatch.reply(&reply)?;
+                    dispatch.reply(&mut self.pipeline, &reply)?;
                     self.handed_out += 1;
                     at += len;
                 }

@@ -30,11 +30,10 @@ pub(crate) enum Item {
 /// be in the server's socket buffer, and its key lives a whole ttl from when it is executed.
 pub(crate) const OWED_GRACE: Duration = Duration::from_secs(60);
 
-/// The parts of a connection that a reply touches.
+/// The parts of a connection, besides its FIFO, that a reply touches.
 pub(crate) struct Dispatch<'a> {
     pub(crate) node: &'a Node,
     pub(crate) now: Timestamp,
-    pub(crate) pipeline: &'a mut Pipeline<Item>,
     pub(crate) releases: &'a mut VecDeque<Owed>,
     pub(crate) extensions: &'a mut VecDeque<Extension>,
     pub(crate) refused: &'a mut VecDeque<Owed>,
@@ -44,8 +43,12 @@ pub(crate) struct Dispatch<'a> {
 
 impl Dispatch<'_> {
     /// Hands `reply` to the command at the head of the FIFO.
-    pub(crate) fn reply(&mut self, reply: &Reply<'_>) -> Result<(), Fault> {
-        let Some(head) = self.pipeline.head() else {
+    pub(crate) fn reply(
+        &mut self,
+        pipeline: &mut Pipeline<Item>,
+        reply: &Reply<'_>,
+    ) -> Result<(), Fault> {
+        let Some(head) = pipeline.head() else {
             return Err(Fault(format!("{} without a command", reply.kind())));
         };
         let answer = answer(head.kind, head.items, reply)?;
@@ -54,21 +57,21 @@ impl Dispatch<'_> {
         }
         count(&self.node.counters.operations, 1);
         match answer {
-            Answer::Granted => self.each(|this, _, item| this.granted(item, head.sent_at)),
-            Answer::Denied => self.each(|this, _, item| this.vote(item, Vote::Denied)),
+            Answer::Granted => pipeline.pop(|_, item| self.granted(item, head.sent_at)),
+            Answer::Denied => pipeline.pop(|_, item| self.vote(item, Vote::Denied)),
             Answer::Letters(letters) => {
                 *self.reloads_left = RELOADS_MAX;
-                self.each(|this, at, item| {
+                pipeline.pop(|at, item| {
                     let letter = letters.get(at).copied().unwrap_or(b'm');
-                    this.letter(item, letter, head.sent_at);
+                    self.letter(item, letter, head.sent_at);
                 });
             }
-            Answer::Deleted(deleted) => self.each(|this, _, item| this.deleted(item, deleted)),
-            Answer::Refused(error) => return self.refused(error),
-            Answer::Done => self.each(|_, _, _| {}),
-            Answer::Reply(reply) => self.each(|this, _, item| {
+            Answer::Deleted(deleted) => pipeline.pop(|_, item| self.deleted(item, deleted)),
+            Answer::Refused(error) => return self.refused(pipeline, head.kind, error),
+            Answer::Done => pipeline.pop(|_, _| {}),
+            Answer::Reply(reply) => pipeline.pop(|_, item| {
                 if let Item::Query(query) = item {
-                    query.answer(this.node.index, reply);
+                    query.answer(self.node.index, reply);
                 }
             }),
         }
@@ -81,23 +84,6 @@ impl Dispatch<'_> {
         if let Some(histogram) = &mut about.round_trips {
             let span = self.now.since(head.sent_at).as_nanos();
             histogram.saturating_record(u64::try_from(span).unwrap_or(u64::MAX));
-        }
-    }
-
-    fn each(&mut self, mut handle: impl FnMut(&mut Self, usize, Item)) {
-        // One item is the rule; a script's items are few and were allocated once per operation.
-        let mut items: [Option<Item>; ITEMS_MAX] = [const { None }; ITEMS_MAX];
-        let mut total = 0;
-        self.pipeline.pop(|at, item| {
-            if let Some(slot) = items.get_mut(at) {
-                *slot = Some(item);
-                total = at + 1;
-            }
-        });
-        for (at, slot) in items.iter_mut().take(total).enumerate() {
-            if let Some(item) = slot.take() {
-                handle(self, at, item);
-            }
         }
     }
 
@@ -157,30 +143,25 @@ impl Dispatch<'_> {
         }
     }
 
-    fn refused(&mut self, error: ErrorReply<'_>) -> Result<(), Fault> {
+    fn refused(
+        &mut self,
+        pipeline: &mut Pipeline<Item>,
+        kind: Kind,
+        error: ErrorReply<'_>,
+    ) -> Result<(), Fault> {
         let class = error.class();
-        let Some(head) = self.pipeline.head() else { return Ok(()) };
-        if class == ErrorClass::NoScript && matches!(head.kind, Kind::Extend | Kind::Release) {
-            return self.reload();
-        }
-        if head.kind == Kind::Query {
-            let reply = Reply::Error(error);
-            self.each(|this, _, item| {
-                if let Item::Query(query) = item {
-                    query.answer(this.node.index, &reply);
-                }
-            });
-            return Ok(());
+        if class == ErrorClass::NoScript && matches!(kind, Kind::Extend | Kind::Release) {
+            return self.reload(pipeline);
         }
         self.node.about().reason = Some(format!("refused: {}", error.text()));
-        self.each(|this, _, item| match item {
+        pipeline.pop(|_, item| match item {
             Item::Release(owed) => {
                 // Still owed: tried again a little later, until the key must have expired.
-                owed.op.vote_release(this.node.index, Vote::Unknown);
-                this.refused.push_back(owed);
+                owed.op.vote_release(self.node.index, Vote::Unknown);
+                self.refused.push_back(owed);
             }
-            other if class.is_definite_refusal() => this.vote(other, Vote::Ineligible),
-            other => this.vote(other, Vote::Unknown),
+            other if class.is_definite_refusal() => self.vote(other, Vote::Ineligible),
+            other => self.vote(other, Vote::Unknown),
         });
         match class {
             // The node is not what the handshake found: greet it again before it counts.
@@ -193,23 +174,20 @@ impl Dispatch<'_> {
     }
 
     /// The server forgot its scripts: load them again, then send the same calls.
-    fn reload(&mut self) -> Result<(), Fault> {
-        if *self.reloads_left == 0 {
-            return Err(Fault("the server forgets its scripts as fast as they are loaded".into()));
-        }
+    fn reload(&mut self, pipeline: &mut Pipeline<Item>) -> Result<(), Fault> {
         if !*self.reload {
+            if *self.reloads_left == 0 {
+                let reason = "the server forgets its scripts as fast as they are loaded";
+                return Err(Fault(reason.into()));
+            }
             *self.reload = true;
             *self.reloads_left -= 1;
         }
-        let mut back = VecDeque::new();
-        self.each(|_, _, item| back.push_front(item));
-        for item in back {
-            match item {
-                Item::Release(owed) => self.releases.push_front(owed),
-                Item::Extend(extension) => self.extensions.push_front(extension),
-                Item::Acquire(_) | Item::Query(_) => {}
-            }
-        }
+        pipeline.pop(|_, item| match item {
+            Item::Release(owed) => self.releases.push_back(owed),
+            Item::Extend(extension) => self.extensions.push_back(extension),
+            Item::Acquire(_) | Item::Query(_) => {}
+        });
         Ok(())
     }
 
@@ -289,5 +267,5 @@ fn unknown(item: &Item, node: &Node, now: Timestamp) {
     }
 }
 
-const ITEMS_MAX: usize = crate::algorithm::script::KEYS_MAX;
+/// SCRIPT LOADs that one connection sends without a script call between them succeeding.
 pub(crate) const RELOADS_MAX: u32 = 8;
