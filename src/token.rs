@@ -59,7 +59,8 @@ mod tests {
         assert_eq!(token.to_hex(), "0123456789abcdef00000000000000ff");
         assert_eq!(Token::from_hex(&token.to_hex()), Some(token));
         assert_eq!(format!("{token:?}"), "Token(01234567..)");
-        for bad in ["", "0", "0123456789ABCDEF00000000000000ff", "g123456789abcdef00000000000000ff"] {
+        for bad in ["", "0", "0123456789ABCDEF00000000000000ff", "g123456789abcdef00000000000000ff"]
+        {
             assert_eq!(Token::from_hex(bad), None, "{bad}");
         }
     }

@@ -21,6 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::algorithm::backoff::full_jitter;
 use crate::algorithm::script;
 use crate::algorithm::tally::Vote;
+use crate::endpoint;
 use crate::engine::clock::{Clock, Timer};
 use crate::engine::connection::{Connection, Fault, READ_BYTES};
 use crate::engine::dispatch::Dispatch;
@@ -151,12 +152,11 @@ impl<T: Transport> Driver<T> {
         };
         let Greeting { stream, decoder, read, filled, .. } = *greeting;
         let leftover = read.get(..filled).unwrap_or_default();
-        let connection =
-            Connection::new(stream, decoder, leftover, capabilities, &self.node, now);
+        let connection = Connection::new(stream, decoder, leftover, capabilities, &self.node, now);
         self.link = Link::Up(Box::new(connection));
         let mut about = self.node.about();
         about.reason = None;
-        about.server = Some(capabilities.to_string());
+        about.server = Some(capabilities.describe());
         about.run_id.clone_from(&capabilities.run_id);
         if about.round_trips.is_none() {
             about.round_trips = hdrhistogram::Histogram::new_with_max(60_000_000_000, 3).ok();
@@ -294,12 +294,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Greeting<S> {
     fn new(stream: S, node: &Node) -> Self {
         let endpoint = &node.endpoint;
         let credentials = endpoint.credentials();
-        let resp2 = node.settings.resp2_only || endpoint.is_resp2_only();
+        let resp2 =
+            node.settings.resp2_only || endpoint.protocol() == Some(endpoint::Protocol::Resp2);
         let mut handshake = Handshake::new(&HandshakeConfig {
-            user: credentials.and_then(|known| known.username().map(str::to_owned)),
-            password: credentials.map(|known| known.password().to_owned()),
+            user: credentials.and_then(|known| known.username.clone()),
+            password: credentials.map(|known| known.password.expose().to_owned()),
             database: endpoint.database(),
-            client_name: node.settings.client_name.clone(),
+            client_name: endpoint.client_name().unwrap_or(&node.settings.client_name).to_owned(),
             protocol: if resp2 { Preferred::Resp2Only } else { Preferred::Resp3 },
             scripts: script::ALL
                 .iter()
@@ -358,9 +359,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Greeting<S> {
                     reply
                 }
             };
-            let progress = self.handshake.handle_reply(&reply, &mut self.write).map_err(|error| {
-                Setback { reason: error.to_string(), permanent: error.is_permanent() }
-            })?;
+            let progress =
+                self.handshake.handle_reply(&reply, &mut self.write).map_err(|error| Setback {
+                    reason: error.to_string(),
+                    permanent: error.is_permanent(),
+                })?;
             self.decoder.set_protocol(self.handshake.protocol());
             if let Progress::Done(capabilities) = progress {
                 done = Some(capabilities);

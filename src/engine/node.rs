@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use atomic_waker::AtomicWaker;
+use tokio::sync::Notify;
 
 use crate::algorithm::tally::Vote;
 use crate::endpoint::Endpoint;
@@ -118,6 +119,7 @@ pub(crate) struct Node {
     pub(crate) closing: AtomicBool,
     pub(crate) about: Mutex<About>,
     pub(crate) counters: Counters,
+    changed: Arc<Notify>,
 }
 
 /// What is known of a node besides its health; touched off the hot path only.
@@ -166,7 +168,12 @@ pub(crate) enum Refusal {
 }
 
 impl Node {
-    pub(crate) fn new(index: usize, endpoint: Endpoint, settings: Arc<NodeSettings>) -> Self {
+    pub(crate) fn new(
+        index: usize,
+        endpoint: Endpoint,
+        settings: Arc<NodeSettings>,
+        changed: Arc<Notify>,
+    ) -> Self {
         Self {
             index,
             endpoint,
@@ -179,6 +186,7 @@ impl Node {
             closing: AtomicBool::new(false),
             about: Mutex::new(About::default()),
             counters: Counters::default(),
+            changed,
         }
     }
 
@@ -267,6 +275,21 @@ impl Node {
         }
         outbox.lanes.queries.push_back(Arc::clone(query));
         self.queue_grew(&mut outbox)
+    }
+
+    /// Tells whoever waits for the fleet that this node's health changed.
+    pub(crate) fn fleet_changed(&self) {
+        self.changed.notify_waiters();
+    }
+
+    /// Queues releases that a dead connection owed, ahead of nothing and behind nothing: there is
+    /// no connection for them to overtake anything on.
+    pub(crate) fn owe_again(&self, owed: VecDeque<Owed>) {
+        let mut outbox = self.outbox();
+        let room = OWED_MAX.saturating_sub(outbox.lanes.releases.len());
+        count(&self.counters.releases_given_up, owed.len().saturating_sub(room) as u64);
+        outbox.lanes.releases.extend(owed.into_iter().take(room));
+        self.queued.store(outbox.lanes.len(), Ordering::Relaxed);
     }
 
     fn queue_grew(&self, outbox: &mut Outbox) -> bool {

@@ -8,7 +8,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::Waker;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use atomic_waker::AtomicWaker;
@@ -42,7 +42,7 @@ pub(crate) struct Op {
     pub(crate) waker: AtomicWaker,
     decided_at: AtomicU64,
     lost: AtomicU8,
-    lost_wakers: Mutex<Vec<Waker>>,
+    watchers: Mutex<Vec<Waker>>,
     /// Whether this op still occupies its resource's local slot.
     pub(crate) has_slot: AtomicBool,
     /// The keeper's key of this lease plus one; zero while it is not kept.
@@ -83,7 +83,7 @@ impl Op {
             waker: AtomicWaker::new(),
             decided_at: AtomicU64::new(0),
             lost: AtomicU8::new(0),
-            lost_wakers: Mutex::new(Vec::new()),
+            watchers: Mutex::new(Vec::new()),
             has_slot: AtomicBool::new(false),
             keeper_key: AtomicU64::new(0),
             renew_ttl_ms: AtomicU64::new(0),
@@ -117,7 +117,7 @@ impl Op {
         self.waker.take();
         *self.decided_at.get_mut() = 0;
         *self.lost.get_mut() = 0;
-        self.lost_wakers.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
+        self.watchers.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
         *self.has_slot.get_mut() = false;
         *self.keeper_key.get_mut() = 0;
         *self.renew_ttl_ms.get_mut() = ttl_ms;
@@ -167,8 +167,21 @@ impl Op {
     pub(crate) fn vote_extend(&self, node: usize, vote: Vote, round: u8) {
         let decision = cast(&self.extend, node, vote, Rule::Grants, Some(round));
         if matches!(decision, Some(Decision::Won | Decision::Lost)) {
-            self.waker.wake();
+            self.wake_watchers();
         }
+    }
+
+    /// Waits until extension round `round` is decided, or another one has taken its place.
+    pub(crate) async fn extended(&self, round: u8) -> Tally {
+        std::future::poll_fn(|cx| {
+            let is_open = |tally: Tally| tally.round() == round && tally.phase() == Phase::Open;
+            if is_open(self.extend_tally()) {
+                self.watch(cx.waker());
+            }
+            let tally = self.extend_tally();
+            if is_open(tally) { Poll::Pending } else { Poll::Ready(tally) }
+        })
+        .await
     }
 
     /// Counts a vote on the release.
@@ -197,6 +210,8 @@ impl Op {
             tally = tally.apply(node, Vote::NotSent, Rule::Grants).map_or(tally, |next| next.0);
         }
         self.extend.store(tally.word(), Ordering::Release);
+        // Whoever waits for an earlier round learns that it was overtaken.
+        self.wake_watchers();
         round
     }
 
@@ -252,22 +267,25 @@ impl Op {
             .compare_exchange(0, reason.code(), Ordering::AcqRel, Ordering::Acquire)
             .is_ok();
         if first {
-            let wakers = std::mem::take(
-                &mut *self.lost_wakers.lock().unwrap_or_else(PoisonError::into_inner),
-            );
-            for waker in wakers {
-                waker.wake();
-            }
+            self.wake_watchers();
         }
         first
     }
 
-    /// Asks to be woken when the lease is lost. The caller checks [`Op::lost`] afterwards.
-    pub(crate) fn on_lost(&self, waker: &Waker) {
-        let mut wakers = self.lost_wakers.lock().unwrap_or_else(PoisonError::into_inner);
+    fn wake_watchers(&self) {
+        let mut watchers = self.watchers.lock().unwrap_or_else(PoisonError::into_inner);
+        let wakers = std::mem::take(&mut *watchers);
+        drop(watchers);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Asks to be woken when the lease is lost or an extension is decided. The caller looks again
+    /// afterwards: what it waits for may just have happened.
+    pub(crate) fn watch(&self, waker: &Waker) {
+        let mut wakers = self.watchers.lock().unwrap_or_else(PoisonError::into_inner);
         if !wakers.iter().any(|known| known.will_wake(waker)) {
             // Bounded: futures that were dropped leave their waker behind until the next sweep.
-            if wakers.len() >= LOST_WAKERS_MAX {
+            if wakers.len() >= WATCHERS_MAX {
                 for waker in wakers.drain(..) {
                     waker.wake();
                 }
@@ -282,7 +300,7 @@ impl Op {
     }
 }
 
-const LOST_WAKERS_MAX: usize = 256;
+const WATCHERS_MAX: usize = 256;
 
 /// A ttl as the servers take it; the builder has bounded it.
 pub(crate) fn millis(ttl: Duration) -> u64 {
@@ -303,12 +321,8 @@ fn cast(
             return None;
         }
         let (next, decision) = tally.apply(node, vote, rule)?;
-        match word.compare_exchange_weak(
-            current,
-            next.word(),
-            Ordering::AcqRel,
-            Ordering::Acquire,
-        ) {
+        match word.compare_exchange_weak(current, next.word(), Ordering::AcqRel, Ordering::Acquire)
+        {
             Ok(_) => return Some(decision),
             Err(now) => current = now,
         }

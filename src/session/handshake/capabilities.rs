@@ -65,6 +65,21 @@ impl Default for Capabilities {
 }
 
 impl Capabilities {
+    /// In words, for status reports: `redis 7.0.15, RESP3`.
+    pub(crate) fn describe(&self) -> String {
+        let protocol = match self.protocol {
+            Protocol::Resp2 => "RESP2",
+            Protocol::Resp3 => "RESP3",
+        };
+        let native = match self.native_release {
+            None => "",
+            Some(NativeRelease::Delex) => ", DELEX",
+            Some(NativeRelease::Delifeq) => ", DELIFEQ",
+        };
+        let name = if self.server.is_empty() { "a server" } else { &self.server };
+        format!("{name} {}, {protocol}{native}", self.version)
+    }
+
     /// Refuses the servers that cannot hold locks. An unknown mode or role passes: the first SET
     /// will tell.
     pub(super) fn check(&self) -> Result<(), HandshakeError> {
