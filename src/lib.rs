@@ -4,6 +4,7 @@
 mod algorithm;
 mod credentials;
 mod endpoint;
+pub mod manual;
 mod time;
 
 pub use endpoint::{Endpoint, EndpointError};
