@@ -9,6 +9,7 @@ mod engine;
 mod error;
 mod guard;
 mod lease;
+pub mod manual;
 mod net;
 mod redlock;
 mod request;

@@ -260,13 +260,17 @@ fn is_declared(path: &str, files: &BTreeMap<String, String>) -> bool {
     let file = path.strip_suffix("/mod.rs").or_else(|| path.strip_suffix(".rs")).unwrap_or(path);
     let (dir, name) = file.rsplit_once('/').unwrap_or(("", file));
     let is_root = matches!(name, "lib" | "main") && dir.ends_with("src") || name == "build";
-    let manifest = files.get("Cargo.toml").map_or("", String::as_str);
-    let listed = manifest.contains(&format!("path = \"{path}\""));
-    let is_target = match dir {
+    let listed = |manifest: &String| manifest.contains(&format!("path = \"{path}\""));
+    // The packages of this workspace are the root and the directories right under it.
+    let (package, kind) = dir.split_once('/').map_or(("", dir), |(package, kind)| (package, kind));
+    let manifest = if package.is_empty() { "Cargo.toml" } else { &format!("{package}/Cargo.toml") };
+    let is_target = files.get(manifest).is_some_and(|manifest| match kind {
         "examples" => true,
+        "tests" if !manifest.contains("autotests = false") => true,
         "tests" | "benches" => manifest.contains(&format!("name = \"{name}\"")),
         _ => false,
-    };
+    });
+    let is_root = is_root || is_target || files.get("Cargo.toml").is_some_and(listed);
     let roots = ["mod.rs", "lib.rs", "main.rs"].map(|root| format!("{dir}/{root}"));
     let parents = roots.iter().cloned().chain([format!("{dir}.rs")]);
     let declaration = format!("mod {name};");
@@ -277,9 +281,14 @@ fn is_declared(path: &str, files: &BTreeMap<String, String>) -> bool {
     let tail = tail.into_iter().rev().collect::<Vec<_>>().join("/");
     let is_included = || {
         let spellings = [format!("{tail}.rs\"]"), format!("{tail}/mod.rs\"]")];
-        files.values().any(|t| t.contains("#[path = ") && spellings.iter().any(|s| t.contains(s)))
+        let beside = format!("#[path = \"{name}.rs\"]");
+        files.iter().any(|(from, text)| {
+            let is_beside = from.rsplit_once('/').is_some_and(|(from, _)| from == dir);
+            (is_beside && text.contains(&beside))
+                || text.contains("#[path = ") && spellings.iter().any(|s| text.contains(s))
+        })
     };
-    is_root || listed || is_target || is_module || is_included()
+    is_root || is_module || is_included()
 }
 
 /// Targets that the manifest lists and the tree lacks.
@@ -361,7 +370,7 @@ fn every_source_file_is_compiled() {
     assert_eq!(undeclared(&files(WITH_NEW)), Vec::<String>::new());
     assert_eq!(missing_targets(&files(WITH_NEW)), Vec::<String>::new());
     let tree = [
-        ("Cargo.toml", "[[test]]\nname = \"it\"\npath = \"tests/it/main.rs\"\npath = \"gone.rs\""),
+        ("Cargo.toml", "autotests = false\npath = \"tests/it/main.rs\"\npath = \"gone.rs\""),
         ("src/lib.rs", "mod net;"),
         ("src/net/mod.rs", "mod dial;"),
         ("src/net/dial.rs", ""),
@@ -369,9 +378,14 @@ fn every_source_file_is_compiled() {
         ("tests/it/main.rs", "#[path = \"../support/server.rs\"]\nmod server;"),
         ("tests/support/server.rs", ""),
         ("tests/forgotten.rs", ""),
+        ("tool/Cargo.toml", "[package]"),
+        ("tool/tests/cli.rs", ""),
+        ("tool/src/main.rs", "#[path = \"inner.rs\"]\nmod x;"),
+        ("tool/src/inner.rs", ""),
+        ("tool/src/a/inner.rs", ""),
     ];
     let tree = tree.iter().map(|(path, text)| (path.to_string(), text.to_string())).collect();
-    assert_eq!(undeclared(&tree), ["src/net/dead.rs", "tests/forgotten.rs"]);
+    assert_eq!(undeclared(&tree), ["src/net/dead.rs", "tests/forgotten.rs", "tool/src/a/inner.rs"]);
     assert_eq!(missing_targets(&tree), ["gone.rs"]);
 }
 

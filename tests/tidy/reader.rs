@@ -4,16 +4,38 @@
 
 use super::Finding;
 
-/// The code of a file before its unit tests, which stand last or in a file of their own.
+/// The code of a file without what only its unit tests compile; lines keep their numbers.
 pub(crate) fn production(path: &str, text: &str) -> String {
     if path.ends_with("/tests.rs") || path.contains("/tests/") {
         return String::new();
     }
-    let mut code = code(text);
-    if let Some(end) = code.find("#[cfg(test)]\nmod tests") {
-        code.truncate(end);
+    let code = code(text);
+    let mut out = String::with_capacity(code.len());
+    let mut rest = code.as_str();
+    while let Some((before, after)) = rest.split_once(TEST_ONLY) {
+        out.push_str(before);
+        let (item, after) = after.split_at(end_of_item(after));
+        out.extend(item.chars().filter(|&c| c == '\n'));
+        rest = after;
     }
-    code
+    out + rest
+}
+
+/// Behind the `;` or the last `}` of the item that `code` begins with.
+fn end_of_item(code: &str) -> usize {
+    let (mut depth, mut index) = (0_usize, 0);
+    for (at, char) in code.char_indices() {
+        index = at + char.len_utf8();
+        match char {
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' => depth = depth.saturating_sub(1),
+            '}' if depth <= 1 => break,
+            '}' => depth -= 1,
+            ';' if depth == 0 => break,
+            _ => {}
+        }
+    }
+    index
 }
 
 /// `text` with comments and literals blanked; every line keeps its number.
@@ -148,3 +170,17 @@ fn the_reader_sees_code_and_nothing_else() {
     let expected = ["1 use", "1 a::b", "1 a::c::d", "1 a::c::as", "1 a::c::e", "1 a::c::f"];
     assert_eq!(found, [&expected[..], &["2 g", "2 h", "2 i"]].concat());
 }
+
+#[test]
+fn production_is_what_is_compiled_without_tests() {
+    let text = "a\n#[cfg(test)]\nmod tests {\n fn f(x: [u8; 2]) { x }\n}\nb\n\
+        #[cfg(test)]\nuse c;\nd";
+    let found: Vec<_> = paths(&production("src/a.rs", text));
+    let found: Vec<_> = found.iter().map(|(line, path)| (*line, path.as_str())).collect();
+    assert_eq!(found, [(1, "a"), (6, "b"), (9, "d")]);
+    let attribute = "#[cfg(test)]\n#[rustfmt::skip]\nfn f(x: [u8; 2]) { x }\ne";
+    assert_eq!(paths(&production("src/a.rs", attribute)), [(4, "e".to_owned())]);
+    assert_eq!(production("src/a/tests.rs", text), "");
+}
+
+const TEST_ONLY: &str = "#[cfg(test)]";
