@@ -160,3 +160,32 @@ fn nil_is_nil_in_both_protocols() {
     }
     assert_decodes(&Sample::new(*b"_\r\n", Value::Null), Protocol::Resp3);
 }
+
+/// An empty attribute leads around the quick path, so that both ways of reading meet.
+#[test]
+fn the_quick_path_reads_what_the_grammar_reads() {
+    let mut wires: Vec<_> = (0..=120).map(|len| bulk(&vec![b'x'; len])).collect();
+    wires.extend((-12..=12).map(|number| format!(":{number}\r\n").into_bytes()));
+    wires.extend([
+        b"+OK\r\n".to_vec(),
+        b"_\r\n".to_vec(),
+        b"$-1\r\n".to_vec(),
+        b"$00\r\n\r\n".to_vec(),
+        b"$03\r\nabc\r\n".to_vec(),
+        b"$3\r\nabcdefg".to_vec(),
+        b"$12\r\nabcdefghijkl\rx".to_vec(),
+        b"$3\r\nabc\r".to_vec(),
+        b"$1x\r\n".to_vec(),
+        b":1\rx".to_vec(),
+        b"+OK\rx".to_vec(),
+    ]);
+    for wire in wires {
+        let (frames, error, left) = feed_whole(&wire, Protocol::Resp3);
+        let behind_attribute = [b"|0\r\n", wire.as_slice()].concat();
+        let (other_frames, other_error, other_left) =
+            feed_whole(&behind_attribute, Protocol::Resp3);
+        assert_eq!(frames, other_frames, "{}", wire.escape_ascii());
+        assert_eq!(error.is_some(), other_error.is_some(), "{}", wire.escape_ascii());
+        assert_eq!(left > 0, other_left > 0, "{}", wire.escape_ascii());
+    }
+}

@@ -109,10 +109,11 @@ fn announced_sizes_are_refused_before_they_arrive() {
 
 #[test]
 fn each_limit_holds_exactly() {
-    let limits = Limits { bulk_bytes: 4, depth: 2, elements: 5, frame_bytes: 40, line_bytes: 6 };
+    let limits = Limits { bulk_bytes: 100, depth: 2, elements: 5, frame_bytes: 150, line_bytes: 6 };
     let ends = |wire: &[u8]| feed([wire], Protocol::Resp3, limits).1;
-    assert_eq!(ends(b"$4\r\nabcd\r\n"), None);
-    assert!(limited("a bulk string", &ends(b"$5\r\n").unwrap()));
+    assert_eq!(ends(&bulk(&[b'x'; 100])), None);
+    assert!(limited("a bulk string", &ends(&bulk(&[b'x'; 101])).unwrap()));
+    assert!(limited("a bulk string", &ends(b"$101\r\n").unwrap()));
     assert_eq!(ends(b"*1\r\n*1\r\n:1\r\n"), None);
     assert!(limited("a depth", &ends(b"*1\r\n*1\r\n*1\r\n").unwrap()));
     assert_eq!(ends(b"*4\r\n:1\r\n:1\r\n:1\r\n:1\r\n"), None);
@@ -124,9 +125,11 @@ fn each_limit_holds_exactly() {
     assert_eq!(ends(b"+abcdef"), None);
     assert!(limited("a line", &ends(b"+abcdefg").unwrap()));
     assert!(limited("a line", &ends(b"-abcdefg\r\n").unwrap()));
-    let bulks = "$4\r\n1234\r\n".repeat(3);
-    assert_eq!(ends(format!("*4\r\n{bulks}+abc\r\n").as_bytes()), None);
-    assert!(limited("a frame", &ends(format!("*4\r\n{bulks}+abcd\r\n").as_bytes()).unwrap()));
+    // 4 bytes of header, twice 67, two lines: 150 bytes and one more.
+    let bulks = bulk(&[b'x'; 60]).repeat(2);
+    assert_eq!(ends(&[b"*4\r\n", bulks.as_slice(), b"+abc\r\n+abc\r\n"].concat()), None);
+    let longer = [b"*4\r\n", bulks.as_slice(), b"+abcd\r\n+abc\r\n"].concat();
+    assert!(limited("a frame", &ends(&longer).unwrap()));
 }
 
 #[test]
