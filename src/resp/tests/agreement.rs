@@ -153,6 +153,16 @@ fn nil_by_length_inside_an_aggregate_of_resp3_is_nil() {
 }
 
 #[test]
+fn verbatim_strings_may_have_any_format() {
+    for wire in ["=8\r\nxml:abcd\r\n", "=8\r\ntxt:abcd\r\n"] {
+        let text = Value::Bytes(b"abcd".to_vec());
+        assert_decodes(&Sample::new(wire, text.clone()), Protocol::Resp3);
+        let inside = Sample::new(format!("*1\r\n{wire}"), Value::Array(vec![text]));
+        assert_decodes(&inside, Protocol::Resp3);
+    }
+}
+
+#[test]
 fn nil_is_nil_in_both_protocols() {
     for protocol in [Protocol::Resp2, Protocol::Resp3] {
         assert_decodes(&Sample::new(*b"$-1\r\n", Value::Null), protocol);
@@ -175,6 +185,8 @@ fn the_quick_path_reads_what_the_grammar_reads() {
         b"$3\r\nabcdefg".to_vec(),
         b"$12\r\nabcdefghijkl\rx".to_vec(),
         b"$3\r\nabc\r".to_vec(),
+        b"$3\r\nabc\r\r\n".to_vec(),
+        b"$12\r\nabcdefghijkl\r\r\n".to_vec(),
         b"$1x\r\n".to_vec(),
         b":1\rx".to_vec(),
         b"+OK\rx".to_vec(),

@@ -269,4 +269,12 @@ fn valkey_is_named_by_its_own_version() {
     let found = peer.capabilities();
     assert_eq!((found.server.as_str(), found.version.as_str()), ("valkey", "9.1.2"));
     assert_eq!((found.mode, found.run_id.as_deref()), (Mode::Standalone, Some("abc")));
+    // HELLO is right on its own; INFO must not replace it by the version it imitates.
+    let mut replies = redis_7();
+    replies[0] = HELLO.replace("$5\r\nredis", "$6\r\nvalkey").replace("7.0.15", "9.1.02");
+    replies[1] = verbatim("redis_version:7.2.4\r\nrun_id:abc\r\n");
+    let mut peer = Peer::start(&config());
+    peer.answer(&replies);
+    let found = peer.capabilities();
+    assert_eq!((found.server.as_str(), found.version.as_str()), ("valkey", "9.1.02"));
 }
