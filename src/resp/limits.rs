@@ -3,8 +3,8 @@
 /// Upper bounds for one frame. A node that exceeds one loses its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {
-    /// Bytes of one bulk string, at least [`QUICK_BULK_BYTES`]. A lock's value is a token of some 20 bytes, INFO some 10 KiB;
-    /// 4 MiB lets `inspect` look at a key that somebody else uses for something big.
+    /// Bytes of one bulk string, at least [`QUICK_BULK_BYTES`]. A token has some 20 bytes, INFO
+    /// some 10 KiB; 4 MiB lets `inspect` look at a key that somebody else uses for something big.
     pub(crate) bulk_bytes: usize,
     /// Depth of nested aggregates, at most [`DEPTH_MAX`]. COMMAND INFO, the deepest reply in use,
     /// has 7 levels. It bounds the recursion of the tree decoders.

@@ -101,10 +101,13 @@ proptest! {
         let locks = leases.iter().map(|(key, token, _)| (key.as_slice(), token.as_slice()));
         prop_assert_eq!(written(|out| command::evalsha_tokens(out, sha, locks)), with(tokens));
 
-        let args = leases.iter().flat_map(|(_, token, ttl)| [token.clone(), ttl.to_string().into()]);
+        let args = leases.iter().flat_map(|(_, token, ttl_ms)| {
+            [token.clone(), ttl_ms.to_string().into_bytes()]
+        });
         let args: Vec<_> = args.collect();
-        let borrowed = leases.iter().map(|(key, token, ttl)| (key.as_slice(), token.as_slice(), *ttl));
-        prop_assert_eq!(written(|out| command::evalsha_leases(out, sha, borrowed)), with(args.clone()));
+        let lent = leases.iter().map(|(key, token, ttl_ms)| (&key[..], &token[..], *ttl_ms));
+        let wire = written(|out| command::evalsha_leases(out, sha, lent));
+        prop_assert_eq!(wire, with(args.clone()));
 
         let keys = leases.iter().map(|(key, ..)| key.as_slice());
         let args_in: Vec<_> = leases

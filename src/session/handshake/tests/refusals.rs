@@ -122,9 +122,9 @@ fn peers_that_are_no_server_are_refused() {
     let resp2_map = HELLO.replace("proto\r\n:3", "proto\r\n:2");
     for reply in ["+OK\r\n", ":1\r\n", "*0\r\n", "%0\r\n", "_\r\n", "$3\r\nabc\r\n", &resp2_map] {
         let error = error_with(&config(), "HELLO", reply);
-        let command = "HELLO";
         assert!(
-            matches!(error, HandshakeError::UnexpectedReply { command: found, .. } if found == command)
+            matches!(error, HandshakeError::UnexpectedReply { command: "HELLO", .. }),
+            "{reply:?}: {error}"
         );
         assert!(error.is_permanent());
     }
