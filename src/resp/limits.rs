@@ -3,8 +3,8 @@
 /// Upper bounds for one frame. A node that exceeds one loses its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {
-    /// Bytes of one bulk string. A lock's value is a token of some 20 bytes, INFO some 10 KiB;
-    /// 4 MiB lets `inspect` look at a key that somebody else uses for something big.
+    /// Bytes of one bulk string, at least [`QUICK_BULK_BYTES`]. A token has some 20 bytes, INFO
+    /// some 10 KiB; 4 MiB lets `inspect` look at a key that somebody else uses for something big.
     pub(crate) bulk_bytes: usize,
     /// Depth of nested aggregates, at most [`DEPTH_MAX`]. COMMAND INFO, the deepest reply in use,
     /// has 7 levels. It bounds the recursion of the tree decoders.
@@ -40,6 +40,10 @@ impl Default for Limits {
 /// The scanner keeps one counter per level in the decoder itself, so that it never allocates.
 pub(crate) const DEPTH_MAX: usize = 32;
 
+/// Strings of up to two digits of length are taken without asking for the limit.
+pub(super) const QUICK_BULK_BYTES: usize = 99;
+
+const _: () = assert!(Limits::DEFAULT.bulk_bytes >= QUICK_BULK_BYTES);
 const _: () = assert!(Limits::DEFAULT.depth <= DEPTH_MAX);
 const _: () = assert!(Limits::DEFAULT.bulk_bytes < Limits::DEFAULT.frame_bytes);
 const _: () = assert!(Limits::DEFAULT.line_bytes < Limits::DEFAULT.bulk_bytes);

@@ -78,7 +78,7 @@ pub(super) fn token<'a>(
 fn rich_token<'a>(input: &'a [u8], at: usize, byte: u8, limits: &Limits) -> Step<Token<'a>> {
     let body = at.saturating_add(1);
     match byte {
-        b'_' => map(fixed(input, body, b""), |()| Token::Null),
+        b'_' => map(line_end(input, body), |()| Token::Null),
         b'#' => boolean(input, body),
         b',' => double(input, body, limits),
         b'(' => big_number(input, body, limits),
@@ -130,22 +130,17 @@ fn line<'a>(input: &'a [u8], from: usize, limits: &Limits) -> Step<&'a [u8]> {
     };
     let end = from.saturating_add(len);
     let text = rest.get(..len).unwrap_or_default();
-    map(fixed(input, end, b""), |()| text)
+    map(line_end(input, end), |()| text)
 }
 
-/// Expects `text` and a line end at `from`.
+/// Expects the line's end at `from`; the first byte that is none of it is an error at once.
 #[inline]
-fn fixed(input: &[u8], from: usize, text: &[u8]) -> Step<()> {
-    let rest = input.get(from..).unwrap_or_default();
-    let mut expected = text.iter().chain(CRLF);
-    for (index, &byte) in rest.iter().enumerate().take(text.len() + CRLF.len()) {
-        if expected.next() != Some(&byte) {
-            let at = from.saturating_add(index);
-            return Err(Fault::malformed("no line end where one must be", at));
-        }
+fn line_end(input: &[u8], from: usize) -> Step<()> {
+    match input.get(from..) {
+        Some([b'\r', b'\n', ..]) => Ok(Some(((), from.saturating_add(CRLF_BYTES)))),
+        Some([] | [b'\r']) | None => Ok(None),
+        Some(_) => Err(Fault::malformed("no line end where one must be", from)),
     }
-    let missing = expected.next().is_some();
-    Ok((!missing).then_some(((), from.saturating_add(text.len() + CRLF.len()))))
 }
 
 /// The length of a bulk or an aggregate.
@@ -161,7 +156,7 @@ fn length(input: &[u8], from: usize) -> Step<Length> {
             let null = b"-1";
             let end = from.saturating_add(null.len());
             match input.get(from..end) {
-                Some(text) if text == null => map(fixed(input, end, b""), |()| Length::Null),
+                Some(text) if text == null => map(line_end(input, end), |()| Length::Null),
                 None => Ok(None),
                 Some(_) => Err(Fault::malformed("a negative length", from)),
             }
@@ -183,7 +178,7 @@ fn digits(input: &[u8], from: usize) -> Step<u64> {
                 return Err(Fault::malformed("a number without digits", from));
             }
             let end = from.saturating_add(index);
-            return map(fixed(input, end, b""), |()| value);
+            return map(line_end(input, end), |()| value);
         }
         // Leading zeros are counted too: no number needs more digits than the largest one.
         let next = value.checked_mul(10).and_then(|tens| tens.checked_add(u64::from(digit)));
@@ -223,7 +218,7 @@ fn bulk<'a>(input: &'a [u8], from: usize, bytes: u64, limits: &Limits) -> Step<&
     }
     let end = from.saturating_add(len);
     match input.get(from..end) {
-        Some(text) => map(fixed(input, end, b""), |()| text),
+        Some(text) => map(line_end(input, end), |()| text),
         None => Ok(None),
     }
 }
@@ -246,12 +241,13 @@ fn aggregate<'a>(input: &'a [u8], from: usize, kind: Aggregate) -> Step<Token<'a
 }
 
 fn boolean<'a>(input: &'a [u8], from: usize) -> Step<Token<'a>> {
-    match input.get(from) {
-        Some(b't') => map(fixed(input, from, b"t"), |()| Token::Boolean(true)),
-        Some(b'f') => map(fixed(input, from, b"f"), |()| Token::Boolean(false)),
-        Some(_) => Err(Fault::malformed("a boolean that is neither t nor f", from)),
-        None => Ok(None),
-    }
+    let value = match input.get(from) {
+        Some(b't') => true,
+        Some(b'f') => false,
+        Some(_) => return Err(Fault::malformed("a boolean that is neither t nor f", from)),
+        None => return Ok(None),
+    };
+    map(line_end(input, from.saturating_add(1)), |()| Token::Boolean(value))
 }
 
 fn double<'a>(input: &'a [u8], from: usize, limits: &Limits) -> Step<Token<'a>> {
@@ -296,7 +292,7 @@ fn capped(len: u64) -> usize {
     usize::try_from(len).unwrap_or(usize::MAX)
 }
 
-const CRLF: &[u8; 2] = b"\r\n";
+const CRLF_BYTES: usize = b"\r\n".len();
 /// Digits of `u64::MAX`.
 const DIGITS_MAX: usize = 20;
 const HTTP: &[u8] = b"HTTP/";
