@@ -9,13 +9,14 @@ use std::task::Poll;
 use std::time::Duration;
 
 use crate::algorithm::tally::{Phase, Tally, Vote};
-use crate::builder::{TTL_MAX, whole_millis};
-use crate::engine::acquire::Course;
+use crate::config::{TTL_MAX, whole_millis};
 use crate::engine::core::Wakes;
 use crate::engine::op::{Op, millis};
-use crate::error::{ExtendError, Lost, ReleaseError, Report};
+use crate::engine::wish::Course;
+use crate::error::{ExtendError, Lost, ReleaseError};
 use crate::lease::{Deadline, Lease};
 use crate::redlock::Core;
+use crate::report::Report;
 use crate::resource::Resource;
 use crate::token::Token;
 

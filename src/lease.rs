@@ -19,10 +19,6 @@ use crate::token::Token;
 pub struct Deadline(Timestamp);
 
 impl Deadline {
-    pub(crate) const fn new(at: Timestamp) -> Self {
-        Self(at)
-    }
-
     /// Time since the machine booted (on Linux, CLOCK_BOOTTIME), suspended time included: the
     /// same in every process of the machine, so deadlines can be compared between them.
     pub const fn since_boot(self) -> Duration {

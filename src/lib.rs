@@ -3,6 +3,7 @@
 
 mod algorithm;
 mod builder;
+mod config;
 mod credentials;
 mod endpoint;
 mod engine;
@@ -12,24 +13,27 @@ mod lease;
 pub mod manual;
 mod net;
 mod redlock;
+mod report;
 mod request;
 mod resource;
 mod resp;
 mod session;
+mod snapshot;
 mod stats;
 mod time;
 mod token;
 
-pub use algorithm::validity::Drift;
-pub use builder::{Builder, Reconnect, Renewal, Retry};
+pub use builder::Builder;
+pub use config::{Drift, Reconnect, Renewal, Retry};
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::{
-    AcquireError, ConfigError, ConnectError, ExtendError, InspectError, Lost, NodeVote,
-    ReleaseError, Report, ResumeError, RunError, Verdict,
+    AcquireError, ConfigError, ConnectError, ExtendError, InspectError, Lost, ReleaseError,
+    ResumeError, RunError,
 };
 pub use guard::Guard;
 pub use lease::{Deadline, Inspection, Lease, NodeInspection};
 pub use redlock::Redlock;
+pub use report::{NodeVote, Report, Verdict};
 pub use request::{Acquire, AcquireFuture, TryAcquire};
 pub use resource::Resource;
 pub use session::batch::{Batching, Gather};

@@ -6,31 +6,24 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::runtime::Handle;
-use tokio::sync::Notify;
-
-use crate::algorithm::tally::{Tally, Vote};
-use crate::builder::{Builder, Settings, TTL_MAX, whole_millis};
+use crate::builder::Builder;
+use crate::config::{Settings, TTL_MAX, whole_millis};
 use crate::endpoint::{Endpoint, EndpointError};
-use crate::engine::acquire::Course;
-use crate::engine::clock::Clock;
 use crate::engine::core::Engine;
-use crate::engine::driver::{CLOSE_PATIENCE, Driver};
-use crate::engine::keeper::KeeperTask;
+use crate::engine::driver::CLOSE_PATIENCE;
 use crate::engine::node::{Health, Node, NodeSettings};
 use crate::engine::op::Op;
 use crate::engine::query::Query;
-use crate::engine::rng::Rng;
-use crate::error::{
-    AcquireError, ConfigError, ConnectError, InspectError, NodeVote, Report, ResumeError, RunError,
-    Verdict,
-};
+use crate::engine::start;
+use crate::engine::wish::Course;
+use crate::error::{AcquireError, ConfigError, ConnectError, InspectError, ResumeError, RunError};
 use crate::guard::Guard;
 use crate::lease::{Inspection, Lease, NodeInspection};
-use crate::net::{Sockets, Transport};
+use crate::report::Report;
 use crate::request::{Acquire, TryAcquire};
 use crate::resource::Resource;
-use crate::stats::{NodeState, NodeStatus, Percentiles, Stats};
+use crate::snapshot;
+use crate::stats::{NodeStatus, Percentiles, Stats};
 use crate::token::Token;
 
 /// A client of a fleet of lock nodes: cheap to clone, one connection per node for all clones.
@@ -77,41 +70,12 @@ impl Redlock {
         Self::builder().nodes(nodes).connect().await
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the one place that starts the engine's tasks")]
     pub(crate) fn start(
-        endpoints: Vec<Endpoint>,
-        settings: Settings,
-        node_settings: Arc<NodeSettings>,
-    ) -> Result<Self, ConfigError> {
-        let runtime = Handle::try_current().map_err(|_| ConfigError::NoRuntime)?;
-        let transport = Sockets { user_timeout: node_settings.unresponsive_after * 5 };
-        Self::start_on(&runtime, transport, Clock::system(), endpoints, settings, &node_settings)
-    }
-
-    fn start_on<T: Transport + Copy>(
-        runtime: &Handle,
-        transport: T,
-        clock: Clock,
         endpoints: Vec<Endpoint>,
         settings: Settings,
         node_settings: &Arc<NodeSettings>,
     ) -> Result<Self, ConfigError> {
-        let random =
-            || getrandom::u64().map_err(|error| ConfigError::NoRandomness(error.to_string()));
-        let changed = Arc::new(Notify::new());
-        let node = |(index, endpoint)| {
-            let settings = Arc::clone(node_settings);
-            Arc::new(Node::new(index, endpoint, settings, Arc::clone(&changed)))
-        };
-        let nodes: Box<[Arc<Node>]> = endpoints.into_iter().enumerate().map(node).collect();
-        let process = random()?;
-        let engine = Engine::new(nodes, settings, clock, Arc::clone(&changed), process, random()?);
-        let engine = Arc::new(engine);
-        for node in &engine.nodes {
-            let rng = Rng::new(random()?);
-            runtime.spawn(Driver::new(Arc::clone(node), transport, clock, rng));
-        }
-        runtime.spawn(KeeperTask::new(Arc::clone(&engine)));
+        let engine = start::on_current_runtime(endpoints, settings, node_settings)?;
         Ok(Self { core: Arc::new(Core { engine }) })
     }
 
@@ -370,94 +334,11 @@ impl Redlock {
 
     /// How the nodes are doing, in the order in which they were configured.
     pub fn nodes(&self) -> Vec<NodeStatus> {
-        self.engine().nodes.iter().map(|node| status(node)).collect()
+        self.engine().nodes.iter().map(|node| snapshot::status(node)).collect()
     }
 
     pub(crate) fn report(&self, course: &Course) -> Report {
         self.core.report(course)
-    }
-}
-
-impl Core {
-    pub(crate) fn report(&self, course: &Course) -> Report {
-        Report {
-            attempts: course.attempts,
-            contended: course.contended,
-            queued: course.queued,
-            waited: course.waited,
-            quorum_wait: course.quorum_wait,
-            quorum: self.engine.settings.quorum,
-            votes: self.votes(course.tally),
-        }
-    }
-
-    /// The votes of a round; without one, what the nodes' state would make of it.
-    pub(crate) fn votes(&self, tally: Option<Tally>) -> Vec<NodeVote> {
-        let vote = |node: &Arc<Node>| {
-            let verdict = match tally {
-                None => Verdict::NotSent,
-                Some(tally) => match tally.vote(node.index) {
-                    None => Verdict::Pending,
-                    Some(Vote::Denied) => Verdict::Denied,
-                    Some(Vote::Granted) => Verdict::Granted,
-                    Some(Vote::Ineligible) => Verdict::Ineligible,
-                    Some(Vote::Missing) => Verdict::Missing,
-                    Some(Vote::NotSent) => Verdict::NotSent,
-                    Some(Vote::Unknown) => Verdict::Unknown,
-                },
-            };
-            let known = matches!(verdict, Verdict::Granted | Verdict::Denied | Verdict::Missing);
-            let reason = if known { None } else { reason(node) };
-            NodeVote { endpoint: node.endpoint.to_string(), verdict, reason }
-        };
-        self.engine.nodes.iter().map(vote).collect()
-    }
-}
-
-fn reason(node: &Node) -> Option<String> {
-    node.about().reason.clone().or_else(|| match node.health() {
-        Health::Connecting => Some("not connected yet".into()),
-        Health::Suspect => Some("an answer is overdue".into()),
-        Health::Up | Health::Down | Health::Closed => None,
-    })
-}
-
-fn status(node: &Node) -> NodeStatus {
-    let counters = &node.counters;
-    let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-    let about = node.about();
-    let (reason, server) = (about.reason.clone(), about.server.clone());
-    let round_trip = Percentiles::new(about.round_trips.clone());
-    drop(about);
-    #[expect(clippy::cast_precision_loss, reason = "thousandths of a few commands")]
-    let gather_gain = load(&counters.gather_gain_x1000) as f64 / 1_000.0;
-    NodeStatus {
-        endpoint: node.endpoint.to_string(),
-        state: match node.health() {
-            Health::Closed => NodeState::Closed,
-            Health::Connecting => NodeState::Connecting,
-            Health::Down => NodeState::Down,
-            Health::Suspect => NodeState::Suspect,
-            Health::Up => NodeState::Up,
-        },
-        reason,
-        server,
-        commands: load(&counters.commands),
-        operations: load(&counters.operations),
-        writes: load(&counters.writes),
-        reads: load(&counters.reads),
-        bytes_written: load(&counters.bytes_written),
-        in_flight: node.in_flight.load(Ordering::Relaxed),
-        timeouts: load(&counters.timeouts),
-        connects: load(&counters.connects),
-        disconnects: load(&counters.disconnects),
-        late_grants_released: load(&counters.late_grants_released),
-        withdrawn: load(&counters.withdrawn),
-        releases_given_up: load(&counters.releases_given_up),
-        script_reloads: load(&counters.script_reloads),
-        gather_gain,
-        gather_delay: Duration::from_nanos(load(&counters.gather_delay_ns)),
-        round_trip,
     }
 }
 

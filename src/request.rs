@@ -5,8 +5,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::builder::{Renewal, TTL_MAX, whole_millis};
-use crate::engine::acquire::{Acquisition, Failure, Wish};
+use crate::config::{Renewal, TTL_MAX, whole_millis};
+use crate::engine::acquire::Acquisition;
+use crate::engine::wish::{Failure, Wish};
 use crate::error::AcquireError;
 use crate::guard::Guard;
 use crate::redlock::Redlock;

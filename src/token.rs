@@ -7,7 +7,7 @@ use std::fmt;
 /// 64 random bits of the process and 64 bits that count its attempts: fresh for every attempt,
 /// never used again. Whoever knows a token can release the lock, so `Debug` shows 8 digits only.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Token([u8; Token::LEN]);
+pub struct Token([u8; Self::LEN]);
 
 impl Token {
     /// Length in bytes, as stored on the nodes.

@@ -52,9 +52,8 @@ enum Layer {
 
 fn layer(module: &str) -> Option<Layer> {
     Some(match module {
-        "lib" | "redlock" | "builder" | "request" | "guard" | "lease" | "blocking" | "manual" => {
-            Layer::Face
-        }
+        "lib" | "redlock" | "builder" | "request" | "guard" | "lease" | "snapshot" | "blocking"
+        | "manual" => Layer::Face,
         "testing" => Layer::Testing,
         "engine" => Layer::Engine,
         "net" => Layer::Net,
@@ -63,7 +62,7 @@ fn layer(module: &str) -> Option<Layer> {
         "observe" => Layer::Observe,
         "resp" => Layer::Resp,
         "time" | "error" | "token" | "resource" | "endpoint" | "credentials" | "config"
-        | "stats" => Layer::Value,
+        | "report" | "stats" => Layer::Value,
         _ => return None,
     })
 }

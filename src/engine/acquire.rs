@@ -19,44 +19,12 @@ use std::time::Duration;
 use crate::algorithm::backoff::full_jitter;
 use crate::algorithm::tally::{Phase, Tally, Vote};
 use crate::engine::core::{Engine, Unstartable, Wakes};
-use crate::engine::keeper::Keep;
 use crate::engine::op::Op;
 use crate::engine::waiters::{Claim, Place, Waiter};
 use crate::engine::wheel::Key;
+use crate::engine::wish::{Course, Failure, Wish};
 use crate::resource::Resource;
 use crate::time::Timestamp;
-
-/// What the caller asked for.
-#[derive(Clone, Debug)]
-pub(crate) struct Wish {
-    pub(crate) resource: Resource,
-    pub(crate) ttl: Duration,
-    pub(crate) wait: Option<Duration>,
-    pub(crate) keep: Keep,
-    /// One attempt, no waiting.
-    pub(crate) once: bool,
-}
-
-/// How it went, for reports.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Course {
-    pub(crate) attempts: u32,
-    pub(crate) contended: bool,
-    pub(crate) queued: Duration,
-    pub(crate) waited: Duration,
-    pub(crate) quorum_wait: Duration,
-    pub(crate) tally: Option<Tally>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Failure {
-    Busy,
-    Closed,
-    NoQuorum,
-    Overloaded,
-    TimedOut,
-    TooSlow(Duration),
-}
 
 #[derive(Debug)]
 enum State {
@@ -418,12 +386,12 @@ impl Acquisition {
     }
 
     fn drop_attempt(engine: &Engine, op: &Arc<Op>, wakes: &mut Wakes) {
-        if let Some(tally) = op.abandon() {
-            engine.undo(op, tally, wakes);
-        } else if op.acquire_tally().phase() == Phase::Won {
-            engine.let_go(op, wakes);
-        } else {
-            engine.undo(op, op.acquire_tally(), wakes);
+        match op.abandon() {
+            Some(tally) => engine.undo(op, tally, wakes),
+            None if op.acquire_tally().phase() == Phase::Won => {
+                engine.let_go(op, wakes);
+            }
+            None => engine.undo(op, op.acquire_tally(), wakes),
         }
         engine.pool.put(Arc::clone(op));
     }

@@ -21,7 +21,7 @@ pub(crate) struct Clock {
 enum Source {
     Boottime,
     /// tokio's clock, which a test may pause: every reading and every timer is then virtual.
-    #[cfg(any(test, feature = "test-util"))]
+    #[cfg(test)]
     Runtime(tokio::time::Instant),
 }
 
@@ -31,7 +31,7 @@ impl Clock {
     }
 
     /// A clock that follows the runtime's: for tests with paused time and for simulations.
-    #[cfg(any(test, feature = "test-util"))]
+    #[cfg(test)]
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     pub(crate) fn runtime() -> Self {
         Self { source: Source::Runtime(tokio::time::Instant::now()) }
@@ -41,7 +41,7 @@ impl Clock {
     pub(crate) fn now(self) -> Timestamp {
         match self.source {
             Source::Boottime => boottime(),
-            #[cfg(any(test, feature = "test-util"))]
+            #[cfg(test)]
             Source::Runtime(origin) => {
                 let nanos = origin.elapsed().as_nanos();
                 // From one second on, so that a test may look back from its first instant.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::algorithm::tally::{Tally, Vote};
-use crate::builder::Settings;
+use crate::config::Settings;
 use crate::engine::clock::Clock;
 use crate::engine::dispatch::OWED_GRACE;
 use crate::engine::keeper::Keeper;

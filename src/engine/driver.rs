@@ -207,7 +207,7 @@ impl<T: Transport> Driver<T> {
             return false;
         }
         let now = self.clock.now();
-        let close_by = *self.close_by.get_or_insert(now.plus(CLOSE_PATIENCE));
+        let close_by = *self.close_by.get_or_insert_with(|| now.plus(CLOSE_PATIENCE));
         let drained = match &self.link {
             Link::Up(connection) => connection.is_drained(),
             _ => self.node.outbox().lanes.releases.is_empty(),
@@ -221,10 +221,10 @@ impl<T: Transport> Driver<T> {
 
     fn end(&mut self) {
         let now = self.clock.now();
-        let _closed = {
+        {
             let _outbox = self.node.outbox();
             self.node.set_health(Health::Closed);
-        };
+        }
         let link = std::mem::replace(&mut self.link, Link::Waiting { until: now });
         let owed = match link {
             Link::Up(connection) => connection.bury(&self.node, now).len(),

@@ -16,6 +16,7 @@ use atomic_waker::AtomicWaker;
 use hdrhistogram::Histogram;
 
 use crate::algorithm::tally::{Phase, Vote};
+use crate::config::Keep;
 use crate::engine::clock::Timer;
 use crate::engine::core::Engine;
 use crate::engine::op::Op;
@@ -62,13 +63,6 @@ struct State {
 /// from 3 ms (twice a timer's grain, and then some) to 100 ms.
 fn loss_margin(ttl: Duration) -> Duration {
     (ttl / 10).clamp(Duration::from_millis(3), Duration::from_millis(100))
-}
-
-/// How a lease is to be kept.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Keep {
-    pub(crate) renew: bool,
-    pub(crate) max_hold: Duration,
 }
 
 impl Keeper {

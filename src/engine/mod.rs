@@ -11,5 +11,7 @@ pub(crate) mod node;
 pub(crate) mod op;
 pub(crate) mod query;
 pub(crate) mod rng;
+pub(crate) mod start;
 pub(crate) mod waiters;
 pub(crate) mod wheel;
+pub(crate) mod wish;

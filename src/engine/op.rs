@@ -14,7 +14,8 @@ use std::time::Duration;
 use atomic_waker::AtomicWaker;
 
 use crate::algorithm::tally::{Decision, NODES_MAX, Phase, Rule, Tally, Vote};
-use crate::algorithm::validity::{Drift, quorum_expiry};
+use crate::algorithm::validity::quorum_expiry;
+use crate::config::Drift;
 use crate::error::Lost;
 use crate::resource::Resource;
 use crate::resp::command;

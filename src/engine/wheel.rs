@@ -23,6 +23,11 @@ impl Key {
         self.0
     }
 
+    #[expect(clippy::cast_possible_truncation, reason = "the two halves")]
+    const fn parts(self) -> (u32, u32) {
+        (self.0 as u32, (self.0 >> 32) as u32)
+    }
+
     pub(crate) const fn from_word(word: u64) -> Option<Self> {
         if word == 0 { None } else { Some(Self(word)) }
     }
@@ -61,7 +66,8 @@ impl<T> Wheel<T> {
         }
     }
 
-    pub(crate) const fn len(&self) -> usize {
+    #[cfg(test)]
+    const fn len(&self) -> usize {
         self.len
     }
 
@@ -99,8 +105,7 @@ impl<T> Wheel<T> {
 
     /// Takes an entry out before it is due. `None`: it was handed out or removed already.
     pub(crate) fn remove(&mut self, key: Key) -> Option<T> {
-        let index = (key.0 & u64::from(u32::MAX)) as u32;
-        let generation = (key.0 >> 32) as u32;
+        let (index, generation) = key.parts();
         let entry = self.entries.get_mut(index as usize)?;
         if entry.generation != generation || entry.value.is_none() {
             return None;
@@ -186,6 +191,7 @@ impl<T> Wheel<T> {
     }
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "below SLOTS")]
 fn slot_of(tick: u64) -> usize {
     (tick % SLOTS as u64) as usize
 }
@@ -237,7 +243,9 @@ mod tests {
         /// Against a plain list: the same entries at every step, and the wheel never asks to
         /// sleep past a deadline.
         #[test]
-        fn i1_agrees_with_a_list(steps in proptest::collection::vec((0u8..4, 0u64..12_000), 1..200)) {
+        fn i1_agrees_with_a_list(
+            steps in proptest::collection::vec((0u8..4, 0u64..12_000), 1..200),
+        ) {
             let mut wheel = Wheel::new(at(5));
             let mut list: Vec<(Timestamp, u32, Key)> = Vec::new();
             let mut now = at(5);
@@ -249,7 +257,8 @@ mod tests {
                         list.push((deadline, id, wheel.insert(deadline, id)));
                     }
                     2 if !list.is_empty() => {
-                        let (_, id, key) = list.swap_remove(usize::try_from(ms).unwrap() % list.len());
+                        let at = usize::try_from(ms).unwrap() % list.len();
+                        let (_, id, key) = list.swap_remove(at);
                         prop_assert_eq!(wheel.remove(key), Some(id));
                     }
                     _ => {

@@ -6,14 +6,6 @@
 
 use super::Protocol;
 
-/// An argument of a command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Arg<'a> {
-    Bytes(&'a [u8]),
-    /// Written in decimal.
-    Number(u64),
-}
-
 /// `SET key token NX PX ttl_ms`: takes a free lock.
 pub(crate) fn set_nx_px(out: &mut Vec<u8>, key: &[u8], token: &[u8], ttl_ms: u64) {
     out.extend_from_slice(b"*6\r\n$3\r\nSET\r\n");
@@ -21,18 +13,6 @@ pub(crate) fn set_nx_px(out: &mut Vec<u8>, key: &[u8], token: &[u8], ttl_ms: u64
     bulk(out, token);
     out.extend_from_slice(b"$2\r\nNX\r\n$2\r\nPX\r\n");
     number(out, ttl_ms);
-}
-
-/// `EVALSHA sha n key.. arg..`.
-pub(crate) fn evalsha<'a>(
-    out: &mut Vec<u8>,
-    sha: &str,
-    keys: impl ExactSizeIterator<Item = &'a [u8]>,
-    args: impl ExactSizeIterator<Item = Arg<'a>>,
-) {
-    evalsha_head(out, sha, keys.len(), args.len());
-    keys.for_each(|key| bulk(out, key));
-    args.for_each(|arg| argument(out, arg));
 }
 
 /// EVALSHA of a script that takes one token per key: `(key, token)`.
@@ -176,13 +156,6 @@ fn begin(out: &mut Vec<u8>, parts: usize) {
     out.push(b'*');
     out.extend_from_slice(itoa::Buffer::new().format(parts).as_bytes());
     out.extend_from_slice(b"\r\n");
-}
-
-fn argument(out: &mut Vec<u8>, arg: Arg<'_>) {
-    match arg {
-        Arg::Bytes(bytes) => bulk(out, bytes),
-        Arg::Number(value) => number(out, value),
-    }
 }
 
 #[inline]

@@ -27,7 +27,7 @@ mod tests;
 use std::collections::VecDeque;
 use std::fmt;
 
-pub(crate) use capabilities::{Capabilities, Mode, NativeRelease, Role};
+pub(crate) use capabilities::{Capabilities, NativeRelease};
 pub(crate) use error::HandshakeError;
 
 use crate::resp::Protocol;

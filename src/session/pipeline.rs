@@ -311,7 +311,7 @@ mod tests {
         assert_eq!((pipeline.len(), pipeline.overdue()), (4, 2));
         pipeline.pop(|_, _| {});
         assert_eq!(pipeline.overdue(), 1);
-        pipeline.expire(at(115), TIMEOUT, |kind, item| gone.push(*item + kind as u32 * 0));
+        pipeline.expire(at(115), TIMEOUT, |_, item| gone.push(*item));
         assert_eq!(gone, [1, 2, 3, 4, 5]);
         assert_eq!(pipeline.overdue(), 3);
         assert_eq!(pipeline.next_expiry(TIMEOUT), None);

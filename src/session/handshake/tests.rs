@@ -2,6 +2,7 @@
 
 mod refusals;
 
+use super::capabilities::{Mode, Role};
 use super::*;
 use crate::resp::decode::{Decoded, Decoder};
 use crate::resp::limits::Limits;
