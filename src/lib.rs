@@ -2,4 +2,6 @@
 #![forbid(unsafe_code)]
 
 mod algorithm;
+#[cfg(any(test, feature = "test-util"))]
+pub mod testing;
 mod time;
