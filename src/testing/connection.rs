@@ -30,12 +30,14 @@ pub(super) fn hello(call: &mut Call<'_>, args: &[&[u8]]) {
             return call.reply.error("ERR Protocol version is not an integer or out of range");
         }
     };
-    let mut credentials = None;
     let mut rest = args.get(2..).unwrap_or_default();
     while let [option, tail @ ..] = rest {
         rest = match (option.to_ascii_lowercase().as_slice(), tail) {
             (b"auth", [user, password, tail @ ..]) => {
-                credentials = Some((*user, *password));
+                // At once: a wrong password comes before an error further on.
+                if !log_in(call, user, password) {
+                    return;
+                }
                 tail
             }
             (b"setname", [name, tail @ ..]) => {
@@ -49,11 +51,6 @@ pub(super) fn hello(call: &mut Call<'_>, args: &[&[u8]]) {
                 return call.reply.error(text);
             }
         };
-    }
-    if let Some((user, password)) = credentials
-        && !log_in(call, user, password)
-    {
-        return;
     }
     if !call.session.authenticated {
         return call.reply.error(HELLO_WITHOUT_AUTH);

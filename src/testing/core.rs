@@ -141,7 +141,7 @@ impl NodeCore {
 
     /// Executes the commands that the session has received and appends the replies to `output`.
     pub fn run(&mut self, session: &mut Session, output: &mut Vec<u8>) -> Progress {
-        let input = std::mem::take(&mut session.input);
+        let mut input = std::mem::take(&mut session.input);
         let mut at = 0;
         let progress = loop {
             if !self.is_open(session) {
@@ -166,7 +166,8 @@ impl NodeCore {
             }
         };
         if progress != Progress::Closed {
-            session.input = input.get(at..).unwrap_or_default().to_vec();
+            input.drain(..at);
+            session.input = input;
         }
         progress
     }

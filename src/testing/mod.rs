@@ -15,17 +15,21 @@ mod command;
 mod connection;
 mod core;
 mod data;
+mod node;
 mod options;
 mod reply;
 mod request;
 mod script;
+mod serve;
 mod store;
 
 use std::time::Duration;
 
 pub use self::clock::TestClock;
 pub use self::core::{NodeCore, Progress, Session};
+pub use self::node::TestNode;
 pub use self::options::Options;
+pub use self::serve::{Listener, serve};
 
 /// One live key of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,4 +3,6 @@
 #[path = "../support/server.rs"]
 mod server;
 
+mod compare;
 mod harness;
+mod wire;
