@@ -31,10 +31,10 @@ fn random_commands_get_the_real_servers_answers() {
     let server = Server::start();
     let mut pair = Pair::new(&server, Options::new());
     let seed = std::env::var(SEED).map_or(1, |seed| seed.parse::<u64>().expect("a number"));
-    let mut bytes = [0; 32];
-    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    // The cheapest generator: the case's quality is in what it chooses from, not in its bits.
+    let bytes: [u8; 16] = (u128::from(seed) << 64 | 1).to_le_bytes();
     let config = Config { cases: CASES, failure_persistence: None, ..Config::default() };
-    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+    let rng = TestRng::from_seed(RngAlgorithm::XorShift, &bytes);
     let digests = pair.digests();
     let run = RefCell::new((pair, Seen::default()));
     let outcome = TestRunner::new_with_rng(config, rng).run(&case(digests), |case| {

@@ -4,5 +4,6 @@
 mod server;
 
 mod compare;
+mod faults;
 mod harness;
 mod wire;
