@@ -59,6 +59,33 @@ fn random_commands_get_the_real_servers_answers() {
     run.into_inner().1.assert_rich();
 }
 
+/// Every script on keys without, with and with another's value, for arguments that Lua and the
+/// commands behind it treat in their own ways: random cases meet these too seldom.
+#[test]
+fn scripts_at_their_edges_get_the_real_servers_answers() {
+    let server = Server::start();
+    let mut pair = Pair::new(&server, Options::new());
+    let digests = pair.digests();
+    for digest in &digests {
+        for argument in generate::SCRIPT_NUMBERS {
+            for (token, ttl) in [("t", None), ("t", Some("100000")), ("u", None)] {
+                pair.ask_equal(words(&["SET", "k", token]));
+                if let Some(ttl) = ttl {
+                    pair.ask_equal(words(&["SET", "k", token, "PX", ttl]));
+                }
+                for keys in [["k", "none"], ["none", "k"], ["k", "k"]] {
+                    let mut call = vec![b"EVALSHA".to_vec(), digest.clone(), b"2".to_vec()];
+                    call.extend(words(&keys));
+                    call.extend(words(&["t", argument, "t", argument]));
+                    pair.ask_equal(call);
+                    pair.ask_equal(words(&["GET", "k"]));
+                    pair.ask_equal(words(&["PTTL", "k"]));
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn every_script_is_compared() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/algorithm/script");

@@ -165,7 +165,7 @@ async fn a_client_that_does_not_read_can_be_dropped_and_holds_little() {
     client.0.write_all(&asks).await.unwrap();
     until("the first replies", || node.commands().contains_key("get")).await;
     chance_to_fail().await;
-    assert!(node.commands()["get"] < 1_000, "{} executed ahead", node.commands()["get"]);
+    assert!(node.commands()["get"] < 400, "{} executed ahead", node.commands()["get"]);
     node.drop_connections();
     let mut rest = Vec::new();
     let _ = within(client.0.read_to_end(&mut rest)).await;
@@ -268,8 +268,8 @@ async fn a_stopped_nodes_address_can_be_bound_again() {
     let mut client = Client::connect(&node).await;
     client.ask("SET a me", "+OK\r\n").await;
     node.stop().await;
-    client.expect_end().await;
     let node = TestNode::start_on(addr).await.unwrap();
+    client.expect_end().await;
     Client::connect(&node).await.ask("DBSIZE", ":0\r\n").await;
 }
 

@@ -99,11 +99,31 @@ fn set() -> impl Strategy<Value = Args> {
     })
 }
 
+/// Numbers, and texts that are none, as Lua sees them. None is a ttl that could run out here.
+pub const SCRIPT_NUMBERS: [&str; 16] = [
+    "60000",
+    "200000",
+    "0",
+    "-1",
+    "-5",
+    "1.5",
+    "5000000.5",
+    "2e4",
+    " 100000 ",
+    "+100000",
+    "abc",
+    "",
+    "1e17",
+    "99999999999999999",
+    "nan",
+    "inf",
+];
+
 /// The numbers of keys mostly right; arguments by pairs or one by one, as either script reads them.
 fn script_arguments() -> impl Strategy<Value = Args> {
     let ttl = prop_oneof![
         6 => select(vec!["60000", "100000", "3600000"]),
-        1 => select(vec!["0", "-5", "abc", "", "1.5", "5000000.5", "1e17", "nan", "inf", " 100000 ", "2e4"]),
+        1 => select(SCRIPT_NUMBERS.to_vec()),
     ]
     .prop_map(|ttl| ttl.as_bytes().to_vec());
     let pair = (token(), ttl).prop_map(|(token, ttl)| vec![token, ttl]);
