@@ -20,6 +20,8 @@ mod resp;
 mod session;
 mod snapshot;
 mod stats;
+#[cfg(any(test, feature = "test-util"))]
+pub mod testing;
 mod time;
 mod token;
 
