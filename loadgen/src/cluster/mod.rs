@@ -1,0 +1,443 @@
+//! Local nodes: started, killed, paused, restarted and ended by loadgen.
+//!
+//! It does not load the nodes and knows nothing of locks.
+//!
+//! Invariants:
+//! 1. Each node has a process, a port and a directory of its own, and keeps port and directory over
+//!    restarts.
+//! 2. No process outlives loadgen, however it ends, unless the cluster was kept on purpose. Three
+//!    layers see to that: the kernel ([`process::die_with_parent`]), the guard process
+//!    ([`crate::guard`]) and the registry ([`registry`]).
+//! 3. Operations on one node are serialised; on different nodes they run in parallel.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use serde::{Deserialize, Serialize};
+
+use crate::guard::Guardian;
+use node::{LaunchError, Launcher, Lifetime, Running};
+use ports::{PortLease, PortSearch};
+use process::ProcId;
+use registry::{Entry, NodeEntry, Owner, Registry, Scope};
+use server::Server;
+use url::NodeUrl;
+
+pub(crate) mod attached;
+pub(crate) mod cli;
+mod node;
+mod ports;
+pub(crate) mod probe;
+pub(crate) mod process;
+pub(crate) mod registry;
+mod resp;
+pub(crate) mod server;
+mod testnode;
+pub(crate) mod url;
+
+#[cfg(test)]
+pub(crate) mod tests;
+
+/// More than any quorum that makes sense on one machine.
+pub(crate) const MAX_NODES: usize = 9;
+const START_ATTEMPTS: usize = 5;
+
+/// How clients reach local nodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Transport {
+    #[default]
+    Tcp,
+    Unix,
+}
+
+/// What local nodes keep on disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Persist {
+    #[default]
+    None,
+    AofEverysec,
+    AofAlways,
+}
+
+/// What to start.
+#[derive(Clone, Debug)]
+pub(crate) struct ClusterOptions {
+    pub(crate) nodes: usize,
+    pub(crate) server_bin: Option<PathBuf>,
+    pub(crate) transport: Transport,
+    pub(crate) persist: Persist,
+    /// Whether the kernel ends the nodes with us. Off only for a cluster that is to be kept and for
+    /// tests of the other layers.
+    pub(crate) die_with_us: bool,
+}
+
+impl Default for ClusterOptions {
+    fn default() -> Self {
+        let (transport, persist) = (Transport::Tcp, Persist::None);
+        Self { nodes: 5, server_bin: None, transport, persist, die_with_us: true }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ClusterError {
+    #[error("{0} nodes asked for; a local cluster has 1 to {MAX_NODES}")]
+    Count(usize),
+    #[error("there is no node {asked}; the cluster has n1 to n{last}")]
+    NoSuchNode { asked: String, last: usize },
+    #[error(transparent)]
+    Server(#[from] server::ServerError),
+    #[error(transparent)]
+    Port(#[from] ports::PortError),
+    #[error(transparent)]
+    Registry(#[from] registry::RegistryError),
+    #[error("the unix socket path '{0}' is beyond 107 bytes; set TMPDIR to a shorter directory")]
+    SocketPath(PathBuf),
+    #[error("cannot create the cluster's directory: {0}")]
+    Directory(#[source] io::Error),
+    #[error("cannot start the guard process: {0}")]
+    Guard(#[source] io::Error),
+    #[error("cannot {doing} node {node}: {source}")]
+    Io { node: String, doing: &'static str, source: io::Error },
+    #[error("node {node} ended at its start ({status}); the end of its log:\n{log}")]
+    Exited { node: String, status: ExitStatus, log: String },
+    #[error("node {node} did not answer PING within 5 s; the end of its log:\n{log}")]
+    NotReady { node: String, log: String },
+    #[error("node {node} {problem}")]
+    State { node: String, problem: &'static str },
+    #[error("{0}")]
+    Choice(String),
+}
+
+/// `n1` for index 0: people count nodes from 1.
+pub(crate) fn node_name(index: usize) -> String {
+    format!("n{}", index.saturating_add(1))
+}
+
+/// What loadgen did to a node last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NodeState {
+    Running,
+    Paused,
+    /// Killed by us, or ended by itself.
+    Down,
+}
+
+impl fmt::Display for NodeState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Down => "down",
+        })
+    }
+}
+
+/// A node as others need to know it.
+#[derive(Clone, Debug)]
+pub(crate) struct NodeInfo {
+    /// From 0.
+    pub(crate) index: usize,
+    /// `n1` and so on.
+    pub(crate) name: String,
+    pub(crate) url: NodeUrl,
+    pub(crate) dir: PathBuf,
+}
+
+/// The nodes a run is measured on.
+#[derive(Clone, Debug)]
+pub(crate) enum Fleet {
+    Local(Arc<Cluster>),
+    /// Given by `--nodes`: never killed, paused or reconfigured.
+    Foreign(Vec<NodeUrl>),
+}
+
+/// A local cluster; taken down when dropped.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    launcher: Launcher,
+    entry: Entry,
+    nodes: Vec<Node>,
+}
+
+#[derive(Debug)]
+struct Node {
+    info: NodeInfo,
+    slot: Mutex<Slot>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    entry: NodeEntry,
+    running: Option<Running>,
+    paused: bool,
+    /// Keeps the port ours while the node is down.
+    _lease: Option<PortLease>,
+}
+
+impl Cluster {
+    /// Reaps what earlier runs left behind, then starts the nodes in parallel and waits until each
+    /// answers.
+    pub(crate) fn start(
+        options: &ClusterOptions,
+        guardian: Arc<Guardian>,
+    ) -> Result<Self, ClusterError> {
+        if !(1..=MAX_NODES).contains(&options.nodes) {
+            return Err(ClusterError::Count(options.nodes));
+        }
+        let server = Server::find(options.server_bin.as_deref())?;
+        server.check(options.transport, options.persist)?;
+        let registry = Registry::open()?;
+        registry.reap()?;
+        let mut cluster = Self::register(options, server, registry, guardian)?;
+        cluster.start_nodes(options.nodes)?;
+        Ok(cluster)
+    }
+
+    /// From here on the drop cleans up.
+    fn register(
+        options: &ClusterOptions,
+        server: Server,
+        registry: Registry,
+        guardian: Arc<Guardian>,
+    ) -> Result<Self, ClusterError> {
+        static CLUSTERS: AtomicU32 = AtomicU32::new(0);
+        let owner = ProcId::current().map_err(ClusterError::Directory)?;
+        let count = CLUSTERS.fetch_add(1, Ordering::Relaxed);
+        let id = format!("{}-{:x}-{count}", owner.pid(), owner.start_ticks());
+        let dir = registry::create_cluster_dir(&id).map_err(ClusterError::Directory)?;
+        let (transport, persist) = (options.transport, options.persist);
+        let entry = Entry {
+            id: id.clone(),
+            scope: Scope::here(),
+            owner: Owner::Process(owner),
+            dir,
+            server: server.clone(),
+            transport,
+            persist,
+            nodes: Vec::new(),
+        };
+        let lifetime = if options.die_with_us { Lifetime::Owned } else { Lifetime::Kept };
+        let launcher =
+            Launcher { cluster_id: id, server, transport, persist, lifetime, registry, guardian };
+        let mut cluster = Self { launcher, entry, nodes: Vec::new() };
+        let nodes = (0..options.nodes).map(|index| NodeEntry {
+            index,
+            dir: cluster.entry.dir.join(node_name(index)),
+            port: None,
+            process: None,
+        });
+        cluster.entry.nodes = nodes.collect();
+        cluster.launcher.registry.insert(&cluster.entry)?;
+        let watched =
+            cluster.launcher.guardian.watch_entry(cluster.launcher.registry.dir(), cluster.id());
+        watched.map_err(ClusterError::Guard)?;
+        Ok(cluster)
+    }
+
+    fn start_nodes(&mut self, count: usize) -> Result<(), ClusterError> {
+        let listed = self.launcher.registry.list()?;
+        let taken = listed.iter().flat_map(|entry| &entry.nodes).filter_map(|node| node.port);
+        let search = PortSearch::new(taken.collect());
+        let started: Vec<_> = thread::scope(|scope| {
+            let threads: Vec<_> = self
+                .entry
+                .nodes
+                .iter()
+                .map(|entry| scope.spawn(|| start_node(&self.launcher, entry, &search)))
+                .collect();
+            threads.into_iter().map(thread::ScopedJoinHandle::join).collect()
+        });
+        for node in started {
+            match node {
+                Ok(node) => self.nodes.push(node?),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        debug_assert_eq!(self.nodes.len(), count);
+        Ok(())
+    }
+
+    pub(crate) fn id(&self) -> &str {
+        &self.launcher.cluster_id
+    }
+
+    pub(crate) fn server(&self) -> &Server {
+        &self.launcher.server
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = &NodeInfo> {
+        self.nodes.iter().map(|node| &node.info)
+    }
+
+    pub(crate) fn urls(&self) -> Vec<NodeUrl> {
+        self.nodes().map(|node| node.url.clone()).collect()
+    }
+
+    /// The state of node `index`; also notices a node that ended by itself.
+    pub(crate) fn state(&self, index: usize) -> Result<NodeState, ClusterError> {
+        let slot = self.slot(index)?;
+        Ok(match &slot.running {
+            Some(running) if running.id().is_gone() => NodeState::Down,
+            Some(_) if slot.paused => NodeState::Paused,
+            Some(_) => NodeState::Running,
+            None => NodeState::Down,
+        })
+    }
+
+    /// SIGKILL; the process is gone on return. A node that is down stays down.
+    pub(crate) fn kill(&self, index: usize) -> Result<(), ClusterError> {
+        let mut slot = self.slot(index)?;
+        slot.paused = false;
+        slot.running.take().map_or(Ok(()), Running::kill).map_err(node_error(index, "kill"))
+    }
+
+    /// SIGSTOP; the process stands still on return.
+    pub(crate) fn pause(&self, index: usize) -> Result<(), ClusterError> {
+        let mut slot = self.slot(index)?;
+        let Some(running) = &slot.running else {
+            return Err(ClusterError::State { node: node_name(index), problem: "is down" });
+        };
+        node::pause(running.id()).map_err(node_error(index, "pause"))?;
+        slot.paused = true;
+        Ok(())
+    }
+
+    /// SIGCONT.
+    pub(crate) fn resume(&self, index: usize) -> Result<(), ClusterError> {
+        let mut slot = self.slot(index)?;
+        let Some(running) = &slot.running else {
+            return Err(ClusterError::State { node: node_name(index), problem: "is down" });
+        };
+        node::resume(running.id()).map_err(node_error(index, "resume"))?;
+        slot.paused = false;
+        Ok(())
+    }
+
+    /// Kills the node if it runs, then starts it on its own port and directory; it answers on return.
+    pub(crate) fn restart(&self, index: usize) -> Result<(), ClusterError> {
+        let mut slot = self.slot(index)?;
+        slot.paused = false;
+        if let Some(running) = slot.running.take() {
+            running.kill().map_err(node_error(index, "kill"))?;
+        }
+        let mut attempt = 1;
+        slot.running = loop {
+            match self.launcher.launch(&slot.entry) {
+                Ok(running) => break Some(running),
+                Err(LaunchError::Exited(_)) if attempt < START_ATTEMPTS => attempt += 1,
+                Err(error) => return Err(error.into()),
+            }
+        };
+        Ok(())
+    }
+
+    /// Resumes what is paused and restarts what is down; the first error, after trying all.
+    pub(crate) fn heal_all(&self) -> Result<(), ClusterError> {
+        let heal = |index| match self.state(index)? {
+            NodeState::Running => Ok(()),
+            NodeState::Paused => self.resume(index),
+            NodeState::Down => self.restart(index),
+        };
+        (0..self.len()).map(heal).fold(Ok(()), Result::and)
+    }
+
+    /// Ends all nodes and removes every trace of the cluster.
+    pub(crate) fn stop(mut self) -> Result<(), ClusterError> {
+        self.take_down()
+    }
+
+    /// Leaves the nodes running after us, to be found in the registry.
+    pub(crate) fn keep(mut self) -> Result<(), ClusterError> {
+        if self.launcher.lifetime == Lifetime::Owned {
+            let text = "these nodes die with their owner; they cannot be kept".to_owned();
+            return Err(ClusterError::Choice(text));
+        }
+        // First the owner, then the watch: in between the cluster is simply kept.
+        self.launcher.registry.update(self.id(), |entry| entry.owner = Owner::Kept)?;
+        let forgotten = self.launcher.guardian.forget_entry(self.id());
+        forgotten.map_err(ClusterError::Guard)?;
+        self.entry.owner = Owner::Kept;
+        for node in &self.nodes {
+            let running = lock(&node.slot).running.take();
+            running.map(Running::detach);
+        }
+        Ok(())
+    }
+
+    fn take_down(&mut self) -> Result<(), ClusterError> {
+        let running: Vec<_> =
+            self.nodes.iter().filter_map(|node| lock(&node.slot).running.take()).collect();
+        running.iter().for_each(Running::ask_to_stop);
+        running.into_iter().for_each(Running::finish);
+        self.nodes.clear();
+        // Also ends what a second terminal restarted meanwhile.
+        self.launcher.registry.take_down(&self.entry)?;
+        self.launcher.guardian.forget_entry(self.id()).map_err(ClusterError::Guard)
+    }
+
+    fn slot(&self, index: usize) -> Result<MutexGuard<'_, Slot>, ClusterError> {
+        let missing =
+            || ClusterError::NoSuchNode { asked: node_name(index), last: self.nodes.len() };
+        Ok(lock(&self.nodes.get(index).ok_or_else(missing)?.slot))
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if self.entry.owner != Owner::Kept {
+            // The guard and the registry's next reader try again.
+            let _ = self.take_down();
+        }
+    }
+}
+
+fn start_node(
+    launcher: &Launcher,
+    entry: &NodeEntry,
+    search: &PortSearch,
+) -> Result<Node, ClusterError> {
+    let index = entry.index;
+    std::fs::create_dir(&entry.dir).map_err(node_error(index, "create the directory of"))?;
+    let socket = server::socket(&entry.dir);
+    if !launcher.server.is_test_node() && socket.as_os_str().len() > 107 {
+        return Err(ClusterError::SocketPath(socket));
+    }
+    let mut attempt = 1;
+    loop {
+        let lease = match launcher.transport {
+            Transport::Tcp => Some(search.lease(&launcher.registry.ports_dir())?),
+            Transport::Unix => None,
+        };
+        let entry = NodeEntry { port: lease.as_ref().map(PortLease::port), ..entry.clone() };
+        match launcher.launch(&entry) {
+            Ok(running) => {
+                let url = launcher.url(&entry);
+                let info = NodeInfo { index, name: node_name(index), url, dir: entry.dir.clone() };
+                let slot = Slot { entry, running: Some(running), paused: false, _lease: lease };
+                return Ok(Node { info, slot: Mutex::new(slot) });
+            }
+            Err(LaunchError::Exited(_)) if attempt < START_ATTEMPTS => attempt += 1,
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn node_error(index: usize, doing: &'static str) -> impl Fn(io::Error) -> ClusterError {
+    move |source| ClusterError::Io { node: node_name(index), doing, source }
+}
+
+/// A panic elsewhere must not keep the nodes from being ended.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
