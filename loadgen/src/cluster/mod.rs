@@ -14,7 +14,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitStatus;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -164,6 +164,8 @@ pub(crate) struct Cluster {
     launcher: Launcher,
     entry: Entry,
     nodes: Vec<Node>,
+    /// Once set, nothing starts any more.
+    stopped: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -226,7 +228,8 @@ impl Cluster {
         let lifetime = if options.die_with_us { Lifetime::Owned } else { Lifetime::Kept };
         let launcher =
             Launcher { cluster_id: id, server, transport, persist, lifetime, registry, guardian };
-        let mut cluster = Self { launcher, entry, nodes: Vec::new() };
+        let stopped = AtomicBool::new(false);
+        let mut cluster = Self { launcher, entry, nodes: Vec::new(), stopped };
         let nodes = (0..options.nodes).map(|index| NodeEntry {
             index,
             dir: cluster.entry.dir.join(node_name(index)),
@@ -245,12 +248,16 @@ impl Cluster {
         let listed = self.launcher.registry.list()?;
         let taken = listed.iter().flat_map(|entry| &entry.nodes).filter_map(|node| node.port);
         let search = PortSearch::new(taken.collect());
+        let launcher = &self.launcher;
+        // Leased in order, so that ports usually count up with the nodes.
+        let leases = (0..count).map(|_| lease(launcher, &search)).collect::<Result<Vec<_>, _>>()?;
         let started: Vec<_> = thread::scope(|scope| {
-            let threads: Vec<_> = self
-                .entry
-                .nodes
-                .iter()
-                .map(|entry| scope.spawn(|| start_node(&self.launcher, entry, &search)))
+            let nodes = self.entry.nodes.iter().zip(leases);
+            let threads: Vec<_> = nodes
+                .map(|(entry, lease)| {
+                    let search = &search;
+                    scope.spawn(move || start_node(launcher, entry, lease, search))
+                })
                 .collect();
             threads.into_iter().map(thread::ScopedJoinHandle::join).collect()
         });
@@ -260,7 +267,6 @@ impl Cluster {
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         }
-        debug_assert_eq!(self.nodes.len(), count);
         Ok(())
     }
 
@@ -284,7 +290,8 @@ impl Cluster {
         self.nodes().map(|node| node.url.clone()).collect()
     }
 
-    /// The state of node `index`; also notices a node that ended by itself.
+    /// The state of node `index`; also notices a node that ended by itself. Waits for an operation on
+    /// that node that is under way.
     pub(crate) fn state(&self, index: usize) -> Result<NodeState, ClusterError> {
         let slot = self.slot(index)?;
         Ok(match &slot.running {
@@ -331,6 +338,10 @@ impl Cluster {
         if let Some(running) = slot.running.take() {
             running.kill().map_err(node_error(index, "kill"))?;
         }
+        if self.stopped.load(Ordering::SeqCst) {
+            let problem = "belongs to a cluster that was ended";
+            return Err(ClusterError::State { node: node_name(index), problem });
+        }
         let mut attempt = 1;
         slot.running = loop {
             match self.launcher.launch(&slot.entry) {
@@ -352,9 +363,16 @@ impl Cluster {
         (0..self.len()).map(heal).fold(Ok(()), Result::and)
     }
 
-    /// Ends all nodes and removes every trace of the cluster.
-    pub(crate) fn stop(mut self) -> Result<(), ClusterError> {
-        self.take_down()
+    /// Ends all nodes and removes every trace of the cluster. No node starts afterwards.
+    pub(crate) fn stop(&self) -> Result<(), ClusterError> {
+        self.stopped.store(true, Ordering::SeqCst);
+        let running: Vec<_> =
+            self.nodes.iter().filter_map(|node| lock(&node.slot).running.take()).collect();
+        running.iter().for_each(Running::ask_to_stop);
+        running.into_iter().for_each(Running::finish);
+        // Also ends what a second terminal restarted meanwhile.
+        self.launcher.registry.take_down(&self.entry)?;
+        self.launcher.guardian.forget_entry(self.id()).map_err(ClusterError::Guard)
     }
 
     /// Leaves the nodes running after us, to be found in the registry.
@@ -375,17 +393,6 @@ impl Cluster {
         Ok(())
     }
 
-    fn take_down(&mut self) -> Result<(), ClusterError> {
-        let running: Vec<_> =
-            self.nodes.iter().filter_map(|node| lock(&node.slot).running.take()).collect();
-        running.iter().for_each(Running::ask_to_stop);
-        running.into_iter().for_each(Running::finish);
-        self.nodes.clear();
-        // Also ends what a second terminal restarted meanwhile.
-        self.launcher.registry.take_down(&self.entry)?;
-        self.launcher.guardian.forget_entry(self.id()).map_err(ClusterError::Guard)
-    }
-
     fn slot(&self, index: usize) -> Result<MutexGuard<'_, Slot>, ClusterError> {
         let missing =
             || ClusterError::NoSuchNode { asked: node_name(index), last: self.nodes.len() };
@@ -397,14 +404,22 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         if self.entry.owner != Owner::Kept {
             // The guard and the registry's next reader try again.
-            let _ = self.take_down();
+            let _ = self.stop();
         }
+    }
+}
+
+fn lease(launcher: &Launcher, search: &PortSearch) -> Result<Option<PortLease>, ClusterError> {
+    match launcher.transport {
+        Transport::Tcp => Ok(Some(search.lease(&launcher.registry.ports_dir())?)),
+        Transport::Unix => Ok(None),
     }
 }
 
 fn start_node(
     launcher: &Launcher,
     entry: &NodeEntry,
+    mut port: Option<PortLease>,
     search: &PortSearch,
 ) -> Result<Node, ClusterError> {
     let index = entry.index;
@@ -415,19 +430,18 @@ fn start_node(
     }
     let mut attempt = 1;
     loop {
-        let lease = match launcher.transport {
-            Transport::Tcp => Some(search.lease(&launcher.registry.ports_dir())?),
-            Transport::Unix => None,
-        };
-        let entry = NodeEntry { port: lease.as_ref().map(PortLease::port), ..entry.clone() };
+        let entry = NodeEntry { port: port.as_ref().map(PortLease::port), ..entry.clone() };
         match launcher.launch(&entry) {
             Ok(running) => {
                 let url = launcher.url(&entry);
                 let info = NodeInfo { index, name: node_name(index), url, dir: entry.dir.clone() };
-                let slot = Slot { entry, running: Some(running), paused: false, _lease: lease };
+                let slot = Slot { entry, running: Some(running), paused: false, _lease: port };
                 return Ok(Node { info, slot: Mutex::new(slot) });
             }
-            Err(LaunchError::Exited(_)) if attempt < START_ATTEMPTS => attempt += 1,
+            Err(LaunchError::Exited(_)) if attempt < START_ATTEMPTS => {
+                attempt += 1;
+                port = lease(launcher, search)?;
+            }
             Err(error) => return Err(error.into()),
         }
     }

@@ -122,7 +122,8 @@ mod tests {
         assert_ne!(first.port(), second.port());
         let port = first.port();
         drop(first);
-        assert_eq!(PortSearch::new(vec![]).lease(dir.path()).unwrap().port(), port);
+        assert!(lock(&dir.path().join(port.to_string())).unwrap().is_some());
+        assert!(lock(&dir.path().join(second.port().to_string())).unwrap().is_none());
         assert_ne!(PortSearch::new(vec![port]).lease(dir.path()).unwrap().port(), port);
     }
 

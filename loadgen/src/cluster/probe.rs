@@ -163,10 +163,10 @@ fn counters(info: &str) -> NodeCounters {
         let (_, values) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
         values.split(',').next()?.trim().parse().ok()
     };
-    let commands =
-        info.lines().filter_map(calls).fold(None, |sum: Option<u64>, count| {
-            Some(sum.unwrap_or(0).saturating_add(count))
-        });
+    let commands = info
+        .lines()
+        .filter_map(calls)
+        .fold(None, |sum: Option<u64>, count| Some(sum.unwrap_or(0).saturating_add(count)));
     NodeCounters {
         run_id: field(info, "run_id"),
         commands,

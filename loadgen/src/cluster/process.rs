@@ -66,7 +66,11 @@ impl ProcId {
     pub(crate) fn state(self) -> ProcState {
         match read_stat(&format!("/proc/{}/stat", self.pid)) {
             Ok((state, ticks)) if ticks == self.start_ticks && state != 'Z' && state != 'X' => {
-                if self.all_threads_stopped() { ProcState::Stopped } else { ProcState::Running }
+                if self.all_threads_stopped() {
+                    ProcState::Stopped
+                } else {
+                    ProcState::Running
+                }
             }
             Ok(_) | Err(_) => ProcState::Gone,
         }

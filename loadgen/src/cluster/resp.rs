@@ -50,7 +50,9 @@ impl Stream {
         // Zero would mean "for ever".
         let limit = Some(limit.max(Duration::from_micros(1)));
         match self {
-            Self::Tcp(stream) => stream.set_read_timeout(limit).and(stream.set_write_timeout(limit)),
+            Self::Tcp(stream) => {
+                stream.set_read_timeout(limit).and(stream.set_write_timeout(limit))
+            }
             Self::Unix(stream) => {
                 stream.set_read_timeout(limit).and(stream.set_write_timeout(limit))
             }
@@ -231,7 +233,10 @@ impl Connection {
                 if count > MAX_ELEMENTS || depth >= MAX_DEPTH {
                     return Err(garbage("an array too large or too deep"));
                 }
-                (0..count).map(|_| self.reply(depth + 1)).collect::<io::Result<_>>().map(Reply::Array)
+                (0..count)
+                    .map(|_| self.reply(depth + 1))
+                    .collect::<io::Result<_>>()
+                    .map(Reply::Array)
             }
             _ => Err(garbage("something that is not RESP")),
         }

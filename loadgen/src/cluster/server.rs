@@ -37,9 +37,13 @@ pub(crate) struct Server {
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ServerError {
-    #[error("server program '{0}' cannot be run: {1}; give --server-bin a valkey-server or redis-server")]
+    #[error(
+        "server program '{0}' cannot be run: {1}; give --server-bin a valkey-server or redis-server"
+    )]
     CannotRun(PathBuf, String),
-    #[error("'{0} --version' says '{1}', which is neither Redis nor Valkey; give --server-bin another program")]
+    #[error(
+        "'{0} --version' says '{1}', which is neither Redis nor Valkey; give --server-bin another program"
+    )]
     Unknown(PathBuf, String),
     #[error("the test node {0}; install valkey-server or redis-server, or give --server-bin")]
     TestNodeCannot(&'static str),

@@ -79,6 +79,8 @@ fn nodes_start_apart_and_leave_nothing_behind() {
     cluster.stop().unwrap();
     assert!(pids.iter().all(|pid| pid.is_gone()));
     assert!(registry.get(&id).is_none() && !dir.exists());
+    let late = cluster.restart(0).unwrap_err().to_string();
+    assert!(late.contains("was ended"), "{late}");
 }
 
 #[test]
@@ -196,7 +198,10 @@ fn a_server_that_ends_at_once_is_reported_with_its_log() {
     let error = Cluster::start(&options, guardian).unwrap_err();
     assert!(matches!(error, ClusterError::Exited { .. }), "{error}");
     let text = error.to_string();
-    assert!(text.contains("n1") && text.contains("status: 3") && text.ends_with("line 40"), "{text}");
+    assert!(
+        text.contains("n1") && text.contains("status: 3") && text.ends_with("line 40"),
+        "{text}"
+    );
     assert!(text.contains("line 21\n") && !text.contains("line 20\n"), "{text}");
 }
 

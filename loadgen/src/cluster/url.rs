@@ -25,7 +25,9 @@ pub(crate) struct NodeUrl {
 }
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("node address '{shown}' {problem}; write redis://[user:password@]host:port[/db] or unix:///path")]
+#[error(
+    "node address '{shown}' {problem}; write redis://[user:password@]host:port[/db] or unix:///path"
+)]
 pub(crate) struct UrlError {
     shown: String,
     problem: &'static str,
