@@ -146,10 +146,10 @@ impl State {
         if self.disabled {
             return Ok(());
         }
-        if let Some((_, Some(pipe))) = &mut self.guard {
-            if send(pipe, &message).is_ok() {
-                return Ok(());
-            }
+        if let Some((_, Some(pipe))) = &mut self.guard
+            && send(pipe, &message).is_ok()
+        {
+            return Ok(());
         }
         // Somebody ended the guard: a new one learns everything.
         if let Some((mut dead, pipe)) = self.guard.take() {

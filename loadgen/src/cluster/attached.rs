@@ -24,7 +24,10 @@ impl Attached {
     /// The cluster `id`, or the only one there is.
     pub(crate) fn find(registry: &Registry, id: Option<&str>) -> Result<Self, ClusterError> {
         let mut entries = registry.list()?;
-        entries.retain(|entry| id.map_or(!entry.is_orphan(), |id| entry.id == id));
+        entries.retain(|entry| match id {
+            Some(id) => entry.id == id,
+            None => !entry.is_orphan(),
+        });
         let ids = entries.iter().map(|entry| entry.id.as_str()).collect::<Vec<_>>().join(", ");
         match (entries.pop(), entries.is_empty(), id) {
             (Some(entry), true, _) => Ok(Self { registry: registry.clone(), entry }),
@@ -79,14 +82,14 @@ impl Attached {
 
     /// Ends the cluster; refused while the process that owns it lives.
     pub(crate) fn down(&self) -> Result<(), ClusterError> {
-        if let Owner::Process(owner) = self.entry.owner {
-            if !owner.is_gone() {
-                return Err(ClusterError::Choice(format!(
-                    "cluster {} belongs to pid {}, which runs; end that instead",
-                    self.entry.id,
-                    owner.pid()
-                )));
-            }
+        if let Owner::Process(owner) = self.entry.owner
+            && !owner.is_gone()
+        {
+            return Err(ClusterError::Choice(format!(
+                "cluster {} belongs to pid {}, which runs; end that instead",
+                self.entry.id,
+                owner.pid()
+            )));
         }
         for process in self.entry.nodes.iter().filter_map(|node| node.process) {
             // A chance to write what it has; the take-down kills.

@@ -9,9 +9,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
+use std::task::Poll;
 use std::thread;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::attached::{Attached, state_of};
 use super::node::Launcher;
@@ -200,37 +201,36 @@ fn interrupts() -> io::Result<Receiver<()>> {
     let (ready, is_ready) = mpsc::channel();
     let (first, interrupted) = mpsc::channel();
     let listen = async move {
-        let streams = (|| {
-            let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
-            kinds.into_iter().map(signal).collect::<io::Result<Vec<_>>>()
-        })();
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+        let streams = kinds.into_iter().map(signal).collect::<io::Result<Vec<_>>>();
         let mut streams = match streams {
-            Ok(streams) => {
-                let _ = ready.send(Ok(()));
-                streams
-            }
+            Ok(streams) => streams,
             Err(error) => {
                 let _ = ready.send(Err(error));
                 return;
             }
         };
-        let mut count = 0;
-        loop {
-            std::future::poll_fn(|context| {
-                let any = streams.iter_mut().any(|stream| stream.poll_recv(context).is_ready());
-                if any { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
-            })
-            .await;
-            count += 1;
-            let _ = first.send(());
-            if count > 1 {
-                std::process::exit(130);
-            }
-        }
+        let _ = ready.send(Ok(()));
+        any(&mut streams).await;
+        let _ = first.send(());
+        any(&mut streams).await;
+        std::process::exit(130);
     };
     thread::Builder::new().name("signals".into()).spawn(move || runtime.block_on(listen))?;
     is_ready.recv().unwrap_or_else(|_| Err(io::Error::other("the signal thread ended")))?;
     Ok(interrupted)
+}
+
+/// The next signal of any of `streams`.
+async fn any(streams: &mut [Signal]) {
+    std::future::poll_fn(|context| {
+        if streams.iter_mut().any(|stream| stream.poll_recv(context).is_ready()) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
 }
 
 fn down_all(registry: &Registry) -> Result<(), ClusterError> {
@@ -240,10 +240,10 @@ fn down_all(registry: &Registry) -> Result<(), ClusterError> {
     let mut result = Ok(());
     for entry in registry.list()? {
         match (entry.owner, Attached::find(registry, Some(&entry.id))) {
-            (Owner::Kept, Ok(cluster)) => {
-                result = result.and(cluster.down());
-                say(format_args!("ended cluster {}", entry.id));
-            }
+            (Owner::Kept, Ok(cluster)) => match cluster.down() {
+                Ok(()) => say(format_args!("ended cluster {}", entry.id)),
+                Err(error) => result = Err(error),
+            },
             (Owner::Process(owner), _) => {
                 let (id, pid) = (&entry.id, owner.pid());
                 say(format_args!("cluster {id} belongs to pid {pid}, which runs: left alone"));

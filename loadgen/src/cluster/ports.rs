@@ -72,10 +72,10 @@ impl PortSearch {
             if self.is_ephemeral(port) || self.taken.contains(&port) {
                 continue;
             }
-            if let Some(lock) = lock(&dir.join(port.to_string()))? {
-                if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-                    return Ok(PortLease { port, _lock: lock });
-                }
+            if let Some(lock) = lock(&dir.join(port.to_string()))?
+                && TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+            {
+                return Ok(PortLease { port, _lock: lock });
             }
         }
     }
@@ -110,7 +110,7 @@ fn parse_range(text: &str) -> Option<RangeInclusive<u16>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::tests::TempDir;
+    use crate::cluster::local::tests::TempDir;
 
     #[test]
     fn two_leases_never_share_a_port_and_a_dropped_one_is_free_again() {

@@ -51,10 +51,12 @@ impl Stream {
         let limit = Some(limit.max(Duration::from_micros(1)));
         match self {
             Self::Tcp(stream) => {
-                stream.set_read_timeout(limit).and(stream.set_write_timeout(limit))
+                stream.set_read_timeout(limit)?;
+                stream.set_write_timeout(limit)
             }
             Self::Unix(stream) => {
-                stream.set_read_timeout(limit).and(stream.set_write_timeout(limit))
+                stream.set_read_timeout(limit)?;
+                stream.set_write_timeout(limit)
             }
         }
     }

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::resp::Connection;
-use super::*;
 use std::time::Duration;
+
+use super::super::resp::{self, Connection};
+use super::super::{Persist, probe, process, url};
+use super::*;
 
 /// A directory of a test, removed at its end.
 #[derive(Debug)]

@@ -304,11 +304,12 @@ fn each(
             targets.iter().map(|&index| scope.spawn(move || act(index))).collect();
         threads.into_iter().map(thread::ScopedJoinHandle::join).collect()
     });
-    results.into_iter().fold(Ok(()), |all, result| match result {
-        Ok(Ok(())) => all,
-        Ok(Err(error)) => all.and(Err(error.to_string())),
-        Err(_) => all.and(Err("the thread of a fault panicked".to_owned())),
-    })
+    let mut errors = results.into_iter().filter_map(|result| match result {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(error.to_string()),
+        Err(_) => Some("the thread of a fault panicked".to_owned()),
+    });
+    errors.next().map_or(Ok(()), Err)
 }
 
 fn nanos(span: Duration) -> u64 {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::mpsc;
 
 use super::*;
-use crate::cluster::tests::real_cluster;
+use crate::cluster::local::tests::real_cluster;
 use crate::cluster::{ClusterOptions, NodeState};
 
 /// Notes every act; restarts of one node can be made to fail.
@@ -159,8 +159,8 @@ fn real_nodes_are_broken_and_healed() {
     assert!(outcome.healed.is_ok(), "{outcome:?}");
     assert_eq!(outcome.records.len(), 2);
     assert!(outcome.records.iter().all(|record| record.healed_ns.is_some()), "{outcome:?}");
-    for index in 0..5 {
-        assert_eq!(run_id(index) != before[index], killed.contains(&index), "{outcome:?}");
+    for (index, before) in before.into_iter().enumerate() {
+        assert_eq!(run_id(index) != before, killed.contains(&index), "{outcome:?}");
     }
     assert!((0..5).all(|index| cluster.state(index).unwrap() == NodeState::Running));
 }
