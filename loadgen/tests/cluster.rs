@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, getpgid, kill_process, kill_process_group};
 
 /// A world of its own: every process started in it has its directory as a mark.
 struct World {
@@ -267,6 +267,10 @@ fn a_guard_killed_first_does_not_save_the_nodes() {
 fn a_signal_to_the_whole_group_reaches_loadgen_only() {
     let Some(world) = World::new() else { return };
     let owner = world.up(&[]);
+    for (pid, name) in world.processes() {
+        let group = getpgid(Pid::from_raw(pid)).unwrap();
+        assert_eq!(group.as_raw_pid(), pid, "{name}");
+    }
     kill_process_group(Pid::from_raw(pid(&owner)).unwrap(), Signal::KILL).unwrap();
     ended(owner);
     world.assert_all_gone();
@@ -301,6 +305,19 @@ fn a_start_killed_at_any_moment_leaves_nothing() {
 fn is_kept(entry: &PathBuf) -> bool {
     let entry: serde_json::Value = serde_json::from_slice(&fs::read(entry).unwrap()).unwrap();
     entry["owner"] == "kept"
+}
+
+#[test]
+fn a_node_without_its_parent_never_becomes_a_server() {
+    let Some(world) = World::new() else { return };
+    let own = std::process::id().to_string();
+    for (parent, reason) in [("1", "parent process is gone"), (own.as_str(), "went away")] {
+        // Nothing comes on standard input: the parent died before it opened the gate.
+        let output = world.run(&["__node", "--parent", parent, "--exec", "/bin/cat"]);
+        assert_eq!(output.status.code(), Some(1));
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(errors.contains(reason), "{errors}");
+    }
 }
 
 #[test]

@@ -284,7 +284,7 @@ fn start_node(
     let index = entry.index;
     std::fs::create_dir(&entry.dir).map_err(node_error(index, "create the directory of"))?;
     let socket = server::socket(&entry.dir);
-    if !launcher.server.is_test_node() && socket.as_os_str().len() > 107 {
+    if launcher.transport == Transport::Unix && socket.as_os_str().len() > 107 {
         return Err(ClusterError::SocketPath(socket));
     }
     let mut attempt = 1;

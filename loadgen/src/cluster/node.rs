@@ -187,7 +187,8 @@ impl Launcher {
         }
     }
 
-    fn answers(&self, url: &NodeUrl, id: ProcId) -> bool {
+    /// Whether the server at `url` answers and is the process `id`.
+    pub(super) fn answers(&self, url: &NodeUrl, id: ProcId) -> bool {
         let limit = Duration::from_millis(250);
         let Ok(mut connection) = Connection::open(url, limit) else { return false };
         if connection.ping().is_err() {

@@ -8,7 +8,7 @@
 //!    first and its start time compared afterwards, so that a reused pid is never hit.
 //! 2. Every child is spawned by one thread that lives as long as the program: the kernel sends the
 //!    parent-death signal when the spawning *thread* ends, not the process.
-//! 3. A zombie counts as gone.
+//! 3. A process whose threads are all zombies counts as gone.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -65,12 +65,9 @@ impl ProcId {
 
     pub(crate) fn state(self) -> ProcState {
         match read_stat(&format!("/proc/{}/stat", self.pid)) {
-            Ok((state, ticks)) if ticks == self.start_ticks && state != 'Z' && state != 'X' => {
-                if self.all_threads_stopped() {
-                    ProcState::Stopped
-                } else {
-                    ProcState::Running
-                }
+            // A killed leader may be a zombie while another thread still holds port and files.
+            Ok((_, ticks)) if ticks == self.start_ticks && !self.all_threads_in("ZX") => {
+                if self.all_threads_in("Tt") { ProcState::Stopped } else { ProcState::Running }
             }
             Ok(_) | Err(_) => ProcState::Gone,
         }
@@ -108,12 +105,13 @@ impl ProcId {
         poll_until(limit, || self.state() == wanted)
     }
 
-    /// A stopped leader is not enough: another thread may still answer a command.
-    fn all_threads_stopped(self) -> bool {
-        let Ok(tasks) = fs::read_dir(format!("/proc/{}/task", self.pid)) else { return false };
+    /// Whether every thread is in one of `states`: a stopped or dead leader is not enough, another
+    /// thread may still answer a command.
+    fn all_threads_in(self, states: &str) -> bool {
+        let Ok(tasks) = fs::read_dir(format!("/proc/{}/task", self.pid)) else { return true };
         tasks.flatten().all(|task| {
             let stat = task.path().join("stat");
-            matches!(read_stat(&stat.to_string_lossy()), Ok(('T' | 't', _)) | Err(_))
+            read_stat(&stat.to_string_lossy()).map_or(true, |(state, _)| states.contains(state))
         })
     }
 }

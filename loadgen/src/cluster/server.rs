@@ -132,12 +132,14 @@ impl Server {
         );
         // A rewrite forks; the fork would not be in anybody's list of processes to end.
         config.push_str("auto-aof-rewrite-percentage 0\n");
-        for (key, value) in
-            [("dir", dir.to_owned()), ("logfile", dir.join("log")), ("unixsocket", socket(dir))]
-        {
-            let _ = writeln!(config, "{key} {}", quoted(&value));
+        let mut paths = vec![("dir", dir.to_owned()), ("logfile", dir.join("log"))];
+        if port.is_none() {
+            config.push_str("unixsocketperm 700\n");
+            paths.push(("unixsocket", socket(dir)));
         }
-        config.push_str("unixsocketperm 700\n");
+        for (key, path) in paths {
+            let _ = writeln!(config, "{key} {}", quoted(&path));
+        }
         let major = self.version.split('.').next().and_then(|major| major.parse::<u32>().ok());
         if major.is_some_and(|major| major >= 7) {
             config.push_str("enable-debug-command local\n");
@@ -255,6 +257,7 @@ mod tests {
         let config = server.config(Path::new("/t m"), None, Persist::AofEverysec);
         assert!(config.contains("port 0\n") && config.contains("dir \"/t m\"\n"), "{config}");
         assert!(config.contains("appendonly yes\nappendfsync everysec\n"), "{config}");
+        assert!(config.contains("unixsocket \"/t m/r.sock\"\n"), "{config}");
         assert!(!config.contains("enable-debug-command"), "{config}");
     }
 }

@@ -186,15 +186,47 @@ fn probing_a_node_that_is_not_there_or_needs_a_password_is_an_error_with_its_add
     assert!(error.contains(&plain.to_string()) && error.contains("refused"), "{error}");
 }
 
+/// A program for `--server-bin` that says it is Redis and does what `body` says.
+fn script(dir: &TempDir, body: &str) -> PathBuf {
+    let path = dir.path().join("server");
+    let version = "[ \"$1\" = --version ] && echo 'Redis server v=9.9.9 sha=0' && exit 0";
+    std::fs::write(&path, format!("#!/bin/sh\n{version}\n{body}\n")).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&path, mode).unwrap();
+    path
+}
+
+#[test]
+fn a_readiness_answer_of_another_process_does_not_count() {
+    let Some(cluster) = real_cluster(nodes(2)) else { return };
+    let url = &cluster.urls()[0];
+    assert!(cluster.launcher.answers(url, pid(&cluster, 0)));
+    assert!(!cluster.launcher.answers(url, pid(&cluster, 1)));
+}
+
+#[test]
+fn a_node_that_ends_early_is_started_again_on_another_port() {
+    let Some(real) = Server::find(None).unwrap().path().map(Path::to_owned) else { return };
+    let dir = TempDir::new("flaky-server");
+    let tried = dir.path().join("tried");
+    let body = format!(
+        "[ -e {tried} ] || {{ cat > {tried}; exit 1; }}\nexec {real} \"$@\"",
+        tried = tried.display(),
+        real = real.display(),
+    );
+    let options = ClusterOptions { server_bin: Some(script(&dir, &body)), ..nodes(1) };
+    let guardian = Arc::new(Guardian::start().unwrap());
+    let cluster = Cluster::start(&options, guardian).unwrap();
+    let first = std::fs::read_to_string(&tried).unwrap();
+    let url::Address::Tcp { port, .. } = cluster.urls()[0].address().clone() else { panic!() };
+    assert!(first.starts_with("port 2") || first.starts_with("port 3"), "{first}");
+    assert!(!first.starts_with(&format!("port {port}\n")), "{first}");
+}
+
 #[test]
 fn a_server_that_ends_at_once_is_reported_with_its_log() {
     let dir = TempDir::new("bad-server");
-    let script = dir.path().join("bad");
-    let body = "#!/bin/sh\n[ \"$1\" = --version ] && echo 'Redis server v=9.9.9 sha=0' && exit 0\n\
-                for i in $(seq 40); do echo \"line $i\" >&2; done\nexit 3\n";
-    std::fs::write(&script, body).unwrap();
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(&script, mode).unwrap();
+    let script = script(&dir, "for i in $(seq 40); do echo \"line $i\" >&2; done; exit 3");
     let options = ClusterOptions { server_bin: Some(script), ..nodes(1) };
     let guardian = Arc::new(Guardian::start().unwrap());
     let error = Cluster::start(&options, guardian).unwrap_err();
