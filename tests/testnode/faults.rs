@@ -196,6 +196,7 @@ async fn amnesia_takes_data_scripts_and_connections() {
     client.ask(&format!("EVALSHA {digest} 1 none me"), "$1\r\nm\r\n").await;
     let run_id = node.run_id();
     assert_eq!(run_id.len(), 40);
+    assert_ne!(TestNode::start().await.unwrap().run_id(), run_id, "two nodes are two servers");
     node.forget();
     client.expect_end().await;
     let mut client = Client::connect(&node).await;
