@@ -7,7 +7,7 @@ use crate::cell::{CellSpec, TTL};
 use crate::tasks::Locker;
 
 pub(crate) async fn connect(spec: &CellSpec) -> Result<Redlatch> {
-    Ok(Redlatch(Redlock::builder().nodes(spec.urls())?.ttl(TTL).connect().await?))
+    Ok(Redlatch(Redlock::builder().nodes(spec.urls()).ttl(TTL).connect().await?))
 }
 
 #[derive(Clone)]
