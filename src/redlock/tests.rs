@@ -17,6 +17,7 @@ use crate::algorithm::script;
 use crate::engine::clock::Clock;
 use crate::net::{Dialing, Transport};
 use crate::request::AcquireFuture;
+use crate::stats::NodeState;
 use crate::testing::{NodeCore, Options, Session};
 
 /// One node: its data, its links, and every command in the order in which it was executed.
@@ -41,8 +42,8 @@ impl Transport for Memory {
 
     fn dial(&self, endpoint: &Endpoint) -> Dialing<DuplexStream> {
         let node: usize = endpoint.to_string()["redis://node".len()..][..1].parse().unwrap();
-        // Small, so that writes are cut anywhere.
-        let (ours, theirs) = tokio::io::duplex(512);
+        // Small, so that writes are cut anywhere, and a node that is not pumped blocks soon.
+        let (ours, theirs) = tokio::io::duplex(150);
         let mut peer = self.0[node].lock().unwrap();
         let session = peer.core.connect("memory:0");
         let link = Link { stream: theirs, session, input: Vec::new(), output: Vec::new() };
@@ -150,6 +151,12 @@ fn check_order(executed: &[Vec<Vec<u8>>]) {
 async fn play(actions: &[(u8, u8)]) {
     let memory = memory(3);
     let locks = client(&memory);
+    for _ in 0..100 {
+        settle().await;
+        memory.0.iter().for_each(|peer| peer.lock().unwrap().pump());
+    }
+    let up = locks.nodes().iter().filter(|node| node.state == NodeState::Up).count();
+    assert_eq!(up, 3);
     let mut cx = Context::from_waker(Waker::noop());
     let mut futures: Vec<Pin<Box<AcquireFuture<'_>>>> = Vec::new();
     let mut guards: Vec<Guard> = Vec::new();
