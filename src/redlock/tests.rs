@@ -82,7 +82,7 @@ impl Peer {
 /// The first command of `bytes`, and its length.
 fn parse(bytes: &[u8]) -> Option<(Vec<Vec<u8>>, usize)> {
     let mut at = 0;
-    let mut number = |at: &mut usize| -> Option<usize> {
+    let number = |at: &mut usize| -> Option<usize> {
         let rest = bytes.get(*at..)?;
         let end = rest.windows(2).position(|pair| pair == b"\r\n")?;
         let value = std::str::from_utf8(&rest[1..end]).unwrap().parse().unwrap();
