@@ -257,7 +257,7 @@ impl RunArgs {
                 self.clients, self.processes
             ));
         }
-        if self.interval < 100 * NS_PER_MS || self.interval % (100 * NS_PER_MS) != 0 {
+        if self.interval < 100 * NS_PER_MS || !self.interval.is_multiple_of(100 * NS_PER_MS) {
             return Err("--interval must be a multiple of 100ms".to_owned());
         }
         if self.duration < 100 * NS_PER_MS || self.duration > 6 * 3_600 * NS_PER_S {

@@ -203,7 +203,8 @@ impl Collector {
             self.current.add(metric, hist);
         }
         let rows = self.rows.len() as u64;
-        let ends = rows % self.ticks_per_interval == 0 || rows * TICK_NS >= self.duration_ns;
+        let ends =
+            rows.is_multiple_of(self.ticks_per_interval) || rows * TICK_NS >= self.duration_ns;
         ends.then(|| self.close_interval(pending.in_flight))
     }
 

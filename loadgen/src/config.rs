@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::clock::{NS_PER_MS, NS_PER_S};
 use crate::values::{Arrival, Hold, KeyDist, Rate};
 
 /// Which lock is put under load.
@@ -105,7 +106,7 @@ impl RunConfig {
 
     /// Time a run waits, after its last arrival, for sections that are under way.
     pub(crate) fn grace_ns(&self) -> u64 {
-        self.wait_ns.min(2 * crate::clock::NS_PER_S).max(500 * crate::clock::NS_PER_MS)
+        self.wait_ns.clamp(500 * NS_PER_MS, 2 * NS_PER_S)
     }
 
     /// Settings of a small closed-loop run without nodes.

@@ -136,7 +136,7 @@ impl Load {
         let mut paced = Paced::default();
         let mut last = Final::default();
         std::thread::scope(|scope| {
-            scope.spawn(|| hiccups(&shared, &over));
+            scope.spawn(|| hiccups(&shared, times, &over));
             let pacer = shared.config.is_open_loop().then(|| {
                 let ids = shared.config.clients_of(shared.process);
                 let schedule = Schedule::new(&shared.config, ids);
@@ -197,13 +197,15 @@ fn conclude(shared: &Shared, times: Times, paced: Paced, last: &mut Final) {
 }
 
 /// Measures the machine itself: how much longer than 1 ms a sleep of 1 ms takes.
-fn hiccups(shared: &Shared, over: &AtomicBool) {
+fn hiccups(shared: &Shared, times: Times, over: &AtomicBool) {
     clock::sharpen_timers();
     while !over.load(Ordering::Relaxed) {
         let before = clock::now_ns();
         std::thread::sleep(Duration::from_nanos(NS_PER_MS));
         let late = clock::now_ns().saturating_sub(before + NS_PER_MS);
-        shared.recorder.with(|shard| shard.record(Metric::Hiccup, late));
+        if before >= times.measured_ns {
+            shared.recorder.with(|shard| shard.record(Metric::Hiccup, late));
+        }
     }
 }
 
@@ -276,8 +278,6 @@ impl<'a> Ticker<'a> {
             return;
         }
         self.cpu_at_start_ns = clock::cpu_ns();
-        // What the meters saw before the measured time is not part of the run.
-        let _ = self.snapshots.take(&self.shared.recorder, &[Metric::Hiccup]);
         let ticks_per_interval = (self.shared.config.interval_ns / TICK_NS).max(1);
         for index in 0..self.shared.config.ticks() {
             let end_ns = self.times.measured_ns + u64::from(index + 1) * TICK_NS;

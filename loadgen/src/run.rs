@@ -23,11 +23,11 @@ use crate::num;
 use crate::oracle::judge::Oracle;
 use crate::plan;
 use crate::recorder::Metric;
-use crate::report::faults::{self as fault_report, Evidence, FaultSpan};
+use crate::report::faults::{self as fault_report, Evidence};
 use crate::report::format::Paint;
 use crate::report::{self, Quality, RunResult, hgrm, hlog, json, text};
 use crate::scratch::Scratch;
-use crate::target::Target;
+use crate::target::{Faults, Target};
 use crate::verdict::{self, Facts};
 
 /// From the last process's "ready" to the start, so that all of them see it ahead.
@@ -56,17 +56,20 @@ impl RunError {
 pub(crate) fn run(args: &RunArgs, name: &str) -> Result<u8, RunError> {
     let fresh_seed = u64::from(std::process::id()) << 32 ^ clock::wall_ns();
     let mut config = args.resolve(name, fresh_seed % 1_000_000_000).map_err(RunError::Usage)?;
-    let dir = run_dir(args, name)?;
     let paint = Paint(
         !args.no_color
             && std::env::var_os("NO_COLOR").is_none()
             && io::IsTerminal::is_terminal(&io::stdout()),
     );
-    let mut target = Target::bring_up(args, &config).map_err(RunError::Tool)?;
+    let mut target = Target::bring_up(args, &config)?;
     config.nodes = target.urls();
+    let dir = run_dir(args, name)?;
     let progress = if args.quiet { Progress::None } else { args.progress };
     let mut live = Live::new(&config, progress, paint, config.nodes.len());
-    let result = measure(&config, &mut target, &mut live, dir)?;
+    let result = measure(&config, &mut target, &mut live, dir.clone()).inspect_err(|_| {
+        // Nothing was measured; a directory with files in it stays.
+        let _ = std::fs::remove_dir(&dir);
+    })?;
     report(args, &result, paint)?;
     Ok(result.verdict.exit_code)
 }
@@ -135,17 +138,16 @@ fn measure(
     let log = Log::create(&dir, started_wall_ns);
     let mut log = log.map_err(RunError::tool("cannot write latency.hlog"))?;
     session.oracle.start_at(measured_ns);
-    session.target.start_faults(measured_ns).map_err(RunError::Tool)?;
+    session.target.start_faults(measured_ns)?;
     session.crew.go(start_ns);
     session.live.stage("warming up");
     session.gather(&mut log, measured_ns)?;
     let (spans, problems) = session.target.end_faults();
-    session.collector.trouble.extend(problems);
     for interval in session.collector.finish() {
         log.append(&interval)?;
     }
     log.0.flush().map_err(RunError::tool("cannot write latency.hlog"))?;
-    Ok(session.conclude(measured_ns, started_wall_ns, &spans, dir))
+    Ok(session.conclude(measured_ns, started_wall_ns, Faults { spans, problems }, dir))
 }
 
 impl Session<'_> {
@@ -215,7 +217,7 @@ impl Session<'_> {
         self,
         measured_ns: u64,
         started_wall_ns: u64,
-        spans: &[FaultSpan],
+        done: Faults,
         dir: PathBuf,
     ) -> RunResult {
         let Self { config, target, oracle, crew, collector, interrupted, .. } = self;
@@ -225,11 +227,13 @@ impl Session<'_> {
         let evidence =
             Evidence { measured_ns, end_ns, rows: &collector.rows, news: &collector.news };
         let gap = |from, to| oracle.longest_gap_ns(from, to, end_ns);
-        let faults = spans.iter().map(|span| fault_report::judge(span, &evidence, gap)).collect();
+        let faults =
+            done.spans.iter().map(|span| fault_report::judge(span, &evidence, gap)).collect();
         let findings = oracle.findings();
         let quality = quality(config, &collector);
         let sums = Sums::of(config, &collector);
-        let facts = facts(config, &collector, &sums, &quality, interrupted, lasted_ns);
+        let facts = facts(config, &collector, &sums, &quality, lasted_ns);
+        let facts = Facts { interrupted, fault_problems: done.problems, ..facts };
         let verdict = verdict::judge(config, &facts, &findings);
         let mut failure_texts: Vec<String> = Vec::new();
         for text in collector.finals.iter().flat_map(|(_, last)| &last.texts) {
@@ -321,13 +325,11 @@ fn facts(
     collector: &Collector,
     sums: &Sums,
     quality: &Quality,
-    interrupted: bool,
     lasted_ns: u64,
 ) -> Facts {
     let totals = &collector.totals;
     let all = collector.all_counts();
     Facts {
-        interrupted,
         offered: sums.offered,
         finished: if config.is_open_loop() { collector.counts.finished() } else { all.finished() },
         ok: all.ok,
@@ -341,6 +343,7 @@ fn facts(
         agents_lost: quality.agents_lost.clone(),
         hiccup_max_ns: totals.get(Metric::Hiccup).map(crate::recorder::Hist::max),
         saturated: all.saturated,
+        ..Facts::default()
     }
 }
 

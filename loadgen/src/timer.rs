@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn deadlines_are_reached_in_any_order_and_never_early() {
-        let timer = std::sync::Arc::new(Timer::start().unwrap());
+        let timer = Arc::new(Timer::start().unwrap());
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let begin = clock::now_ns();
         let waits: Vec<_> = [3_000_000, 300_000, 0, 1_000_000, 300_000]

@@ -6,7 +6,7 @@
 use serde::Serialize;
 
 use crate::clock::{NS_PER_MS, NS_PER_S};
-use crate::config::RunConfig;
+use crate::config::{BackendKind, RunConfig};
 use crate::num;
 use crate::oracle::judge::Findings;
 
@@ -63,6 +63,8 @@ pub(crate) struct Facts {
     /// CPU time of all processes over what their worker threads could use.
     pub(crate) cpu_share: f64,
     pub(crate) agents_lost: Vec<String>,
+    /// Faults that could not be carried out or healed.
+    pub(crate) fault_problems: Vec<String>,
     pub(crate) hiccup_max_ns: Option<u64>,
     pub(crate) saturated: u64,
 }
@@ -124,20 +126,35 @@ fn invalid(config: &RunConfig, facts: &Facts, reasons: &mut Vec<String>) {
     for lost in &facts.agents_lost {
         reasons.push(format!("{lost}; its load is missing from this run; run again"));
     }
-    if facts.ok < FEWEST_SAMPLES && !facts.interrupted {
+    for problem in &facts.fault_problems {
+        reasons
+            .push(format!("{problem}; the faults of this run are not those asked for; run again"));
+    }
+    if facts.interrupted {
+        return;
+    }
+    if config.is_open_loop() {
+        undriven(config, facts, reasons);
+    }
+    if facts.ok < FEWEST_SAMPLES && reasons.is_empty() {
         reasons.push(format!(
             "too few samples: {} locks were granted; run longer, or look at the errors",
             facts.ok
         ));
     }
-    if !config.is_open_loop() || facts.interrupted {
-        return;
-    }
+}
+
+/// Whether the planned arrivals were really made.
+fn undriven(config: &RunConfig, facts: &Facts, reasons: &mut Vec<String>) {
     let busy = facts.cpu_share > 0.9;
     if config.requests.is_none() && (facts.finished as f64) < facts.offered as f64 * 0.99 {
         let share = 100.0 * num::share(facts.finished, facts.offered);
         let rate = facts.finished as f64 * NS_PER_S as f64 / facts.lasted_ns.max(1) as f64;
-        let what_to_do = if busy {
+        let what_to_do = if config.backend != BackendKind::Engine {
+            "that is this generator's own ceiling on this machine: lower --rate, or add --threads or \
+             --processes"
+                .to_owned()
+        } else if busy {
             format!(
                 "this generator's threads were {:.0} % busy: add --threads or --processes, or lower \
                  --rate",
@@ -220,7 +237,8 @@ mod tests {
     use crate::values::Rate;
 
     fn open() -> RunConfig {
-        RunConfig { rate: Rate::PerSecond(1_000.0), ..RunConfig::for_tests() }
+        let rate = Rate::PerSecond(1_000.0);
+        RunConfig { rate, backend: BackendKind::Engine, ..RunConfig::for_tests() }
     }
 
     fn good() -> Facts {
@@ -254,6 +272,8 @@ mod tests {
         assert_eq!(code(&good(), &Findings { unresolved: 1, ..clean.clone() }), 5);
         assert_eq!(code(&good(), &Findings { lost_updates: 1, ..clean.clone() }), 4);
         assert_eq!(code(&Facts { ok: 9, ..good() }, &clean), 5);
+        let unhealed = Facts { fault_problems: vec!["kill n1 failed".to_owned()], ..good() };
+        assert_eq!(code(&unhealed, &clean), 5);
         let lost = Facts { agents_lost: vec!["process 1 is gone".to_owned()], ..good() };
         assert_eq!(code(&lost, &Findings { lost_updates: 1, ..clean }), 5);
     }

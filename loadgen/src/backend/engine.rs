@@ -49,7 +49,8 @@ impl Engine {
             });
         }
         if let Some(least) = knobs.batch_gather_min_inflight {
-            builder = builder.batch_gather_min_inflight(usize::try_from(least).unwrap_or(usize::MAX));
+            builder =
+                builder.batch_gather_min_inflight(usize::try_from(least).unwrap_or(usize::MAX));
         }
         if let Some(most) = knobs.max_inflight {
             builder = builder.max_inflight(usize::try_from(most).unwrap_or(usize::MAX));

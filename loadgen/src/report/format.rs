@@ -33,7 +33,7 @@ pub(crate) fn setting(value_ns: u64) -> String {
     for (unit_ns, unit) in
         [(60 * NS_PER_S, "m"), (NS_PER_S, "s"), (NS_PER_MS, "ms"), (NS_PER_US, "us")]
     {
-        if value_ns >= unit_ns && value_ns % unit_ns == 0 {
+        if value_ns >= unit_ns && value_ns.is_multiple_of(unit_ns) {
             return format!("{}{unit}", value_ns / unit_ns);
         }
     }
@@ -45,7 +45,7 @@ pub(crate) fn count(value: u64) -> String {
     let digits = value.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             text.push(' ');
         }
         text.push(digit);

@@ -144,13 +144,16 @@ fn series(run: &RunResult) -> Value {
 
 fn safety(run: &RunResult) -> Value {
     let findings = &run.findings;
+    // Before the measured start, in the warm-up, instants are negative.
+    let since = |at_ns: u64| i128::from(at_ns) - i128::from(run.measured_ns);
+    let since = |at_ns: u64| i64::try_from(since(at_ns)).unwrap_or(i64::MAX);
     let span = |span: Span| {
         let processes = run.config.processes.max(1);
         json!({
             "client": span.client,
             "process": span.client % processes,
-            "begin_ns": span.begin_ns.saturating_sub(run.measured_ns),
-            "end_ns": span.end_ns.saturating_sub(run.measured_ns),
+            "begin_ns": since(span.begin_ns),
+            "end_ns": since(span.end_ns),
         })
     };
     let example = |violation: &Violation| {

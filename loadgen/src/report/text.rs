@@ -59,10 +59,11 @@ fn banner(out: &mut String, run: &RunResult, paint: Paint) {
 fn load(out: &mut String, run: &RunResult, paint: Paint) {
     let config = &run.config;
     let driven = match config.rate_per_s() {
-        None => format!("closed loop, {} clients", config.clients),
+        None => format!("closed loop, {}", many(config.clients, "client", "clients")),
         Some(rate) => {
             let kind = format!("{:?}", config.arrival).to_lowercase();
-            format!("open loop, {kind} {}/s, {} clients", format::rate(rate), config.clients)
+            let clients = many(config.clients, "client", "clients");
+            format!("open loop, {kind} {}/s, {clients}", format::rate(rate))
         }
     };
     let hold = match config.hold {
@@ -103,13 +104,16 @@ fn load(out: &mut String, run: &RunResult, paint: Paint) {
     line!(out, "");
 }
 
+fn many(n: u32, one: &str, more: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { more })
+}
+
 fn target(run: &RunResult) -> String {
     let config = &run.config;
-    let many = |n: u32, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
     let load = format!(
         "{} × {}",
-        many(config.processes, "process").replace("processs", "processes"),
-        many(config.threads, "thread")
+        many(config.processes, "process", "processes"),
+        many(config.threads, "thread", "threads")
     );
     if run.nodes.is_empty() {
         let kind = format!("{:?}", config.backend).to_lowercase();
@@ -127,7 +131,7 @@ fn achieved(run: &RunResult) -> String {
     } else {
         String::new()
     };
-    let mut text = format!("{}/s{share}   {} ok", format::rate(run.achieved_rate()), count(all.ok));
+    let mut text = format!("{}/s{share}, {} ok", format::rate(run.achieved_rate()), count(all.ok));
     for (n, what) in [
         (all.timeout, "timeouts"),
         (all.no_quorum, "no quorum"),
@@ -137,14 +141,14 @@ fn achieved(run: &RunResult) -> String {
         (all.release_unconfirmed, "releases unconfirmed"),
     ] {
         if n > 0 {
-            let _ = write!(text, "   {} {what}", count(n));
+            let _ = write!(text, ", {} {what}", count(n));
         }
     }
-    let _ = write!(text, "   {} unfinished", count(run.unfinished));
+    let _ = write!(text, ", {} unfinished", count(run.unfinished));
     if run.unfinished > 0 && run.oldest_unfinished_ns > 0 {
         let _ = write!(text, " (oldest {})", ns(run.oldest_unfinished_ns));
     }
-    let _ = write!(text, "   plan {}   seed {}", run.plan_hash, run.config.seed);
+    let _ = write!(text, "; plan {}, seed {}", run.plan_hash, run.config.seed);
     text
 }
 
@@ -319,7 +323,8 @@ fn safety(out: &mut String, run: &RunResult, paint: Paint) {
         findings.overruns,
         findings.unresolved
     );
-    let second = |at: u64| at.saturating_sub(run.measured_ns) as f64 / NS_PER_S as f64;
+    // Before the measured start, in the warm-up, instants are negative.
+    let second = |at: u64| (at as f64 - run.measured_ns as f64) / NS_PER_S as f64;
     let processes = run.config.processes.max(1);
     for violation in findings.examples.iter().take(5) {
         let (held, granted) = (violation.held, violation.granted);
