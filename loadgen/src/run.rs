@@ -142,12 +142,12 @@ fn measure(
     session.crew.go(start_ns);
     session.live.stage("warming up");
     session.gather(&mut log, measured_ns)?;
-    let (spans, problems) = session.target.end_faults();
+    let done = session.target.end_faults();
     for interval in session.collector.finish() {
         log.append(&interval)?;
     }
     log.0.flush().map_err(RunError::tool("cannot write latency.hlog"))?;
-    Ok(session.conclude(measured_ns, started_wall_ns, Faults { spans, problems }, dir))
+    Ok(session.conclude(measured_ns, started_wall_ns, done, dir))
 }
 
 impl Session<'_> {
