@@ -5,10 +5,12 @@
 
 use std::time::Duration;
 
-use redlatch::{AcquireError, Guard, Redlock, ReleaseError, Resource};
+use redlatch::{
+    AcquireError, Batching, Guard, NodeState, NodeStatus, Redlock, ReleaseError, Resource,
+};
 
 use super::{Failure, Grant, Held, NodeSample, Released};
-use crate::config::{Gather, RunConfig};
+use crate::config::{EngineKnobs, Gather, RunConfig};
 use crate::recorder::FailureKind;
 
 #[derive(Debug)]
@@ -27,33 +29,43 @@ fn nanos(span: Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
 
+fn size(value: u32) -> usize {
+    usize::try_from(value).unwrap_or(usize::MAX)
+}
+
+/// The engine's defaults, with what the run sets.
+fn batching(knobs: &EngineKnobs) -> Batching {
+    let mut batching = Batching::default();
+    if let Some(gather) = knobs.batch_gather {
+        batching.gather = match gather {
+            Gather::Adaptive => redlatch::Gather::Adaptive,
+            Gather::Always => redlatch::Gather::Always,
+            Gather::Off => redlatch::Gather::Off,
+        };
+    }
+    if let Some(least) = knobs.batch_gather_min_inflight {
+        batching.gather_min_inflight = size(least);
+    }
+    if let Some(most) = knobs.batch_max_commands {
+        batching.max_commands = size(most);
+    }
+    if let Some(most) = knobs.batch_max_bytes {
+        batching.max_bytes = size(most);
+    }
+    batching
+}
+
 impl Engine {
     pub(crate) async fn connect(config: &RunConfig) -> Result<Self, String> {
         let ttl = Duration::from_nanos(config.ttl_ns);
+        let knobs = &config.engine;
         let mut builder = Redlock::builder()
             .nodes(config.nodes.iter().map(String::as_str))
-            .map_err(|error| error.to_string())?
-            .ttl(ttl);
-        let knobs = &config.engine;
-        if let Some(most) = knobs.batch_max_commands {
-            builder = builder.batch_max_commands(usize::try_from(most).unwrap_or(usize::MAX));
-        }
-        if let Some(most) = knobs.batch_max_bytes {
-            builder = builder.batch_max_bytes(usize::try_from(most).unwrap_or(usize::MAX));
-        }
-        if let Some(gather) = knobs.batch_gather {
-            builder = builder.batch_gather(match gather {
-                Gather::Adaptive => redlatch::Gather::Adaptive,
-                Gather::Always => redlatch::Gather::Always,
-                Gather::Off => redlatch::Gather::Off,
-            });
-        }
-        if let Some(least) = knobs.batch_gather_min_inflight {
-            builder =
-                builder.batch_gather_min_inflight(usize::try_from(least).unwrap_or(usize::MAX));
-        }
+            .ttl(ttl)
+            .client_name("loadgen")
+            .batching(batching(knobs));
         if let Some(most) = knobs.max_inflight {
-            builder = builder.max_inflight(usize::try_from(most).unwrap_or(usize::MAX));
+            builder = builder.max_inflight(size(most));
         }
         if let Some(timeout_ns) = knobs.node_timeout_ns {
             builder = builder.node_timeout(Duration::from_nanos(timeout_ns));
@@ -89,16 +101,20 @@ impl Engine {
     }
 
     pub(crate) fn nodes(&self) -> Vec<NodeSample> {
-        let sample = |node: redlatch::NodeStatus| NodeSample {
-            endpoint: node.endpoint.to_string(),
-            up: node.state.is_up(),
-            state: node.state.to_string(),
-            commands: node.commands,
-            writes: node.writes,
-            reconnects: node.reconnects,
-            timeouts: node.timeouts,
-            rtt_p50_ns: node.round_trip.p50.map(nanos),
-            rtt_p99_ns: node.round_trip.p99.map(nanos),
+        let sample = |node: NodeStatus| {
+            let reason = node.reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+            let measured = node.round_trip.count() > 0;
+            NodeSample {
+                endpoint: node.endpoint,
+                up: node.state == NodeState::Up,
+                state: format!("{}{reason}", node.state),
+                commands: node.commands,
+                writes: node.writes,
+                reconnects: node.connects.saturating_sub(1),
+                timeouts: node.timeouts,
+                rtt_p50_ns: measured.then(|| nanos(node.round_trip.at(50.0))),
+                rtt_p99_ns: measured.then(|| nanos(node.round_trip.at(99.0))),
+            }
         };
         self.locks.nodes().into_iter().map(sample).collect()
     }
