@@ -23,7 +23,7 @@ use crate::recorder::{Metric, Recorder, Snapshot, Snapshots, TICK_NS};
 use crate::timer::Timer;
 use crate::worker::{self, Shared, Tally, Times};
 
-/// Nodes are looked at this often.
+/// Nodes are looked at this often when faults are to be seen; a look copies their histograms.
 const NODE_POLL_NS: u64 = 10 * NS_PER_MS;
 
 /// One tick of measurements.
@@ -218,13 +218,14 @@ struct Ticker<'a> {
     snapshots: Snapshots,
     seen: Vec<NodeSample>,
     cpu_at_start_ns: u64,
-    next: u32,
+    poll_ns: u64,
 }
 
 impl<'a> Ticker<'a> {
     fn new(shared: &'a Shared, times: Times) -> Self {
         let seen = shared.backend.nodes();
-        Self { shared, times, snapshots: Snapshots::new(), seen, cpu_at_start_ns: 0, next: 0 }
+        let poll_ns = if shared.config.faults.is_empty() { TICK_NS } else { NODE_POLL_NS };
+        Self { shared, times, snapshots: Snapshots::new(), seen, cpu_at_start_ns: 0, poll_ns }
     }
 
     /// Sleeps to `deadline_ns`, watching the nodes and the clients. False: stopped, or all done.
@@ -248,7 +249,7 @@ impl<'a> Ticker<'a> {
             if now >= deadline_ns {
                 return true;
             }
-            clock::sleep_until(deadline_ns.min(now + NODE_POLL_NS));
+            clock::sleep_until(deadline_ns.min(now + self.poll_ns));
         }
     }
 
@@ -284,7 +285,6 @@ impl<'a> Ticker<'a> {
             let going = self.watch(end_ns.min(self.times.end_ns), stop, clients, emit);
             let full = !going || u64::from(index + 1) % ticks_per_interval == 0;
             self.tick(Some(index), full, emit);
-            self.next = index + 1;
             if !going {
                 return;
             }

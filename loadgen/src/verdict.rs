@@ -82,7 +82,7 @@ pub(crate) fn judge(config: &RunConfig, facts: &Facts, findings: &Findings) -> V
         )),
         Safety::Holds => {}
     }
-    invalid(config, facts, &mut reasons);
+    invalid(config, facts, findings, &mut reasons);
     verdict.outcome = match verdict.safety {
         Safety::Violated => Outcome::Unsafe,
         _ if facts.interrupted => Outcome::Interrupted,
@@ -122,7 +122,7 @@ fn violated(findings: &Findings) -> String {
     }
 }
 
-fn invalid(config: &RunConfig, facts: &Facts, reasons: &mut Vec<String>) {
+fn invalid(config: &RunConfig, facts: &Facts, findings: &Findings, reasons: &mut Vec<String>) {
     for lost in &facts.agents_lost {
         reasons.push(format!("{lost}; its load is missing from this run; run again"));
     }
@@ -134,7 +134,7 @@ fn invalid(config: &RunConfig, facts: &Facts, reasons: &mut Vec<String>) {
         return;
     }
     if config.is_open_loop() {
-        undriven(config, facts, reasons);
+        undriven(config, facts, findings, reasons);
     }
     if facts.ok < FEWEST_SAMPLES && reasons.is_empty() {
         reasons.push(format!(
@@ -145,11 +145,13 @@ fn invalid(config: &RunConfig, facts: &Facts, reasons: &mut Vec<String>) {
 }
 
 /// Whether the planned arrivals were really made.
-fn undriven(config: &RunConfig, facts: &Facts, reasons: &mut Vec<String>) {
+fn undriven(config: &RunConfig, facts: &Facts, findings: &Findings, reasons: &mut Vec<String>) {
     let busy = facts.cpu_share > 0.9;
     if config.requests.is_none() && (facts.finished as f64) < facts.offered as f64 * 0.99 {
         let share = 100.0 * num::share(facts.finished, facts.offered);
-        let rate = facts.finished as f64 * NS_PER_S as f64 / facts.lasted_ns.max(1) as f64;
+        // Over warm-up and measured time: a backlog from the first can fill all of the second.
+        let whole_ns = config.warmup_ns + facts.lasted_ns.max(1);
+        let rate = findings.sections as f64 * NS_PER_S as f64 / whole_ns as f64;
         let what_to_do = if config.backend != BackendKind::Engine {
             "that is this generator's own ceiling on this machine: lower --rate, or add --threads or \
              --processes"
@@ -166,8 +168,8 @@ fn undriven(config: &RunConfig, facts: &Facts, reasons: &mut Vec<String>) {
                 .to_owned()
         };
         reasons.push(format!(
-            "rate missed: {share:.1} % of the offered arrivals were answered in time ({rate:.0}/s); \
-             {what_to_do}"
+            "rate missed: {share:.1} % of the offered arrivals were answered in time, about {rate:.0} \
+             locks/s were had; {what_to_do}"
         ));
     }
     if let (Some(lag), Some(response)) = (facts.lag_p50_ns, facts.response_p50_ns)

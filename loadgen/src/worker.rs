@@ -195,7 +195,9 @@ impl Client<'_> {
             shard.record(Metric::Service, service_ns);
             shard.record(kind, service_ns);
             shard.record(Metric::ValidityLeft, remaining_ns);
-            shard.record(Metric::Attempts, attempts.into());
+            if contended {
+                shard.record(Metric::Attempts, attempts.into());
+            }
             if let Some(handoff_ns) = handoff_ns {
                 shard.record(Metric::Handoff, handoff_ns);
             }

@@ -39,7 +39,7 @@ pub(crate) fn document(run: &RunResult) -> Value {
         "environment": environment(run),
         "totals": totals(run),
         "latency_ns": latencies(run),
-        "attempts": { "mean": run.mean_attempts().and_then(num::finite) },
+        "attempts": { "contended_mean": run.mean_attempts().and_then(num::finite) },
         "fairness": run.fairness,
         "series": series(run),
         "nodes": run.nodes,

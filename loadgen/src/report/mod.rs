@@ -120,7 +120,7 @@ impl RunResult {
         if self.lasted_ns == 0 { 0.0 } else { self.counts.ok as f64 / self.lasted_s() }
     }
 
-    /// The mean number of attempts of an acquisition.
+    /// The mean number of attempts of a contended acquisition.
     pub(crate) fn mean_attempts(&self) -> Option<f64> {
         self.totals.get(Metric::Attempts).map(|hist| hist.mean())
     }

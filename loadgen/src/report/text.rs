@@ -259,12 +259,13 @@ fn faults(out: &mut String, faults: &[FaultReport]) {
     }
     line!(
         out,
-        " {:<10}{:>7}  {:<16}{:>14}{:>10}{:>10}{:>8}{:>11}{:>11}",
+        " {:<6}{:>7}  {:<14}{:>13}{:>10}{:>9}{:>9}{:>8}{:>10}{:>10}",
         "fault",
         "at",
         "what",
         "detect",
         "no grant",
+        "(usual)",
         "worst",
         "failed",
         "recovered",
@@ -274,22 +275,25 @@ fn faults(out: &mut String, faults: &[FaultReport]) {
         let at = fault.begin_ns as f64 / NS_PER_S as f64;
         let targets: Vec<String> = fault.targets.iter().map(|n| format!("n{n}")).collect();
         let what: String =
-            format!("{} {}", fault.kind, targets.join(",")).chars().take(16).collect();
+            format!("{} {}", fault.kind, targets.join(",")).chars().take(14).collect();
         let sign = match fault.detect_by {
             Some(Sign::Node) => " node",
             Some(Sign::Error) => " error",
             Some(Sign::Latency) => " slow",
             None => "",
         };
-        let after = |value: Option<u64>| {
-            value.map_or_else(|| "never".to_owned(), |value| format!("+{}", ns(value)))
+        let after = |value: Option<u64>| match value {
+            None => "never".to_owned(),
+            Some(0) => "at once".to_owned(),
+            Some(value) => format!("+{}", ns(value)),
         };
         line!(
             out,
-            " {:<10}{at:>6.1}s  {what:<16}{:>14}{:>10}{:>10}{:>8}{:>11}{:>11}",
+            " {:<6}{at:>6.1}s  {what:<14}{:>13}{:>10}{:>9}{:>9}{:>8}{:>10}{:>10}",
             "",
             format!("{}{sign}", maybe_ns(fault.detect_ns)),
             ns(fault.gap_ns),
+            format!("({})", ns(fault.usual_gap_ns)),
             maybe_ns(fault.worst_ns),
             fault.failed,
             after(fault.recovered_ns),

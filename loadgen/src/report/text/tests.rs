@@ -41,6 +41,7 @@ fn sample() -> RunResult {
         detect_ns: Some(123_000_000),
         detect_by: Some(Sign::Latency),
         gap_ns: 51_200_000,
+        usual_gap_ns: 12_500_000,
         worst_ns: None,
         failed: 1_234_567,
         recovered_ns: None,
