@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::clock::{NS_PER_MS, NS_PER_S};
+use crate::cluster::Transport;
 use crate::config::{BackendKind, EngineKnobs, Gather, RunConfig};
 use crate::values::{self, Arrival, Hold, KeyDist, Percentiles, Rate};
 
@@ -25,6 +26,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// One measured run
     Run(Box<RunArgs>),
+    #[command(flatten)]
+    Cluster(crate::cluster::cli::Command),
     /// A worker process of a run; speaks with its parent on stdin and stdout
     #[command(name = "__agent", hide = true)]
     Agent,
@@ -38,13 +41,6 @@ pub(crate) enum Progress {
     Block,
     Lines,
     None,
-}
-
-/// `--transport`
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Transport {
-    Tcp,
-    Unix,
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 pass, 1 tool or I/O error, 2 bad usage, 4 mutual exclusion \

@@ -5,10 +5,16 @@ mod agent;
 mod args;
 mod backend;
 mod clock;
+#[allow(dead_code, reason = "counters and the like are for reports to come")]
+mod cluster;
 mod collect;
 mod config;
 mod driver;
+#[allow(dead_code, reason = "as for the cluster")]
+mod faults;
 mod frames;
+#[allow(dead_code, reason = "as for the cluster")]
+mod guard;
 mod live;
 mod num;
 mod oracle;
@@ -40,6 +46,7 @@ fn complain(text: &str) {
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
+        Some(Command::Cluster(command)) => return cluster::cli::run(command),
         Some(Command::Agent) => agent::run_agent()
             .map(|()| 0)
             .map_err(|error| RunError::Tool(format!("worker process: {error}"))),

@@ -222,6 +222,7 @@ impl Session<'_> {
     ) -> RunResult {
         let Self { config, target, oracle, crew, collector, interrupted, .. } = self;
         drop(crew);
+        let shown = target.shown();
         let lasted_ns = lasted_ns(config, &collector);
         let end_ns = measured_ns + lasted_ns;
         let evidence =
@@ -244,7 +245,7 @@ impl Session<'_> {
         let clients: Vec<_> =
             collector.finals.iter().flat_map(|(_, last)| last.clients.iter().copied()).collect();
         RunResult {
-            argv: std::env::args().collect(),
+            argv: std::env::args().map(|argument| target.hide(argument)).collect(),
             started_wall_ns,
             measured_ns,
             lasted_ns,
@@ -257,7 +258,7 @@ impl Session<'_> {
             unfinished: sums.unfinished,
             not_started: sums.not_started,
             oldest_unfinished_ns: sums.oldest_unfinished_ns,
-            nodes: report::nodes(&collector, &config.nodes),
+            nodes: report::nodes(&collector, &shown),
             faults,
             fairness: report::fairness(&clients),
             findings,
@@ -265,7 +266,7 @@ impl Session<'_> {
             failure_texts,
             verdict,
             dir,
-            config: config.clone(),
+            config: RunConfig { nodes: shown, ..config.clone() },
             totals: collector.totals,
             rows: collector.rows,
         }

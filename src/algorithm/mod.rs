@@ -1,3 +1,6 @@
 //! Redlock itself, as functions of votes and time: no sockets, no clock, no RESP.
 
+pub(crate) mod backoff;
 pub(crate) mod script;
+pub(crate) mod tally;
+pub(crate) mod validity;

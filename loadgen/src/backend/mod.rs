@@ -3,8 +3,7 @@
 //!
 //! Only `engine` knows the library.
 
-// Enabled when the library has its public face:
-// mod engine;
+mod engine;
 mod local;
 
 use std::sync::Arc;
@@ -61,22 +60,21 @@ pub(crate) struct NodeSample {
 #[derive(Debug)]
 pub(crate) enum Backend {
     Local(Local),
-    // Engine(engine::Engine),
+    Engine(engine::Engine),
 }
 
 /// A granted lock of any backend. Dropping it gives the lock back.
 #[derive(Debug)]
 pub(crate) enum Held {
     Local(LocalHeld),
-    // Engine(engine::EngineHeld),
+    Engine(engine::EngineHeld),
 }
 
 impl Backend {
     /// Builds the backend and, for the engine, waits until a quorum of nodes has answered.
     pub(crate) async fn connect(config: &RunConfig, timer: Arc<Timer>) -> Result<Self, String> {
         match config.backend {
-            // BackendKind::Engine => engine::Engine::connect(config).await.map(Self::Engine),
-            BackendKind::Engine => Err("this build has no engine; use --backend noop".to_owned()),
+            BackendKind::Engine => engine::Engine::connect(config).await.map(Self::Engine),
             BackendKind::Noop | BackendKind::Broken | BackendKind::Stall => {
                 Ok(Self::Local(Local::new(config, timer)))
             }
@@ -87,7 +85,7 @@ impl Backend {
     pub(crate) async fn acquire(&self, key: u32) -> Result<Grant, Failure> {
         match self {
             Self::Local(local) => local.acquire(key).await,
-            // Self::Engine(engine) => engine.acquire(key).await,
+            Self::Engine(engine) => engine.acquire(key).await,
         }
     }
 
@@ -95,7 +93,7 @@ impl Backend {
     pub(crate) fn start_at(&self, measured_ns: u64) {
         match self {
             Self::Local(local) => local.start_at(measured_ns),
-            // Self::Engine(_) => {}
+            Self::Engine(_) => {}
         }
     }
 
@@ -103,14 +101,15 @@ impl Backend {
     pub(crate) fn nodes(&self) -> Vec<NodeSample> {
         match self {
             Self::Local(_) => Vec::new(),
-            // Self::Engine(engine) => engine.nodes(),
+            Self::Engine(engine) => engine.nodes(),
         }
     }
 
     /// Gives back what is held and closes connections.
     pub(crate) async fn close(&self) {
         match self {
-            Self::Local(_) => {} // Self::Engine(engine) => engine.close().await,
+            Self::Local(_) => {}
+            Self::Engine(engine) => engine.close().await,
         }
     }
 }
@@ -120,7 +119,7 @@ impl Held {
     pub(crate) fn is_valid(&self) -> bool {
         match self {
             Self::Local(_) => true,
-            // Self::Engine(held) => held.is_valid(),
+            Self::Engine(held) => held.is_valid(),
         }
     }
 
@@ -129,7 +128,8 @@ impl Held {
             Self::Local(held) => {
                 drop(held);
                 Released::Yes
-            } // Self::Engine(held) => held.release().await,
+            }
+            Self::Engine(held) => held.release().await,
         }
     }
 }

@@ -1,0 +1,181 @@
+//! The command line: few flags, parsed by hand.
+
+use std::path::PathBuf;
+
+use crate::Result;
+use crate::peer::{Flavour, Library, Peer};
+
+pub(crate) const USAGE: &str = "\
+peers [run]     acquire + release on a key per task, uncontended
+peers handover  all tasks on one key, hold 0
+
+  --peers a,b      probe, probe-next, redlatch, rslock, redisrs, fred; the last four also -mt, -ct
+  --tasks 1,64     concurrent tasks                   (run: 1,64,1024; handover: 64)
+  --nodes 1,3,5    servers, each in memory only       (run: 1,3,5; handover: 5)
+  --reps N         repetitions, peers interleaved     (3)
+  --seconds S      measured window of a cell          (5)
+  --warmup S       before it                          (0.7)
+  --server PATH    server program                     (redis-server, else valkey-server)
+  --json FILE      every repetition's figures
+  --spin           keep the CPUs from halting with spinners of the idle class
+";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Job {
+    Run,
+    Handover,
+}
+
+#[derive(Debug)]
+pub(crate) struct Args {
+    pub(crate) job: Job,
+    pub(crate) peers: Vec<Peer>,
+    pub(crate) tasks: Vec<usize>,
+    pub(crate) nodes: Vec<usize>,
+    pub(crate) reps: usize,
+    pub(crate) seconds: f64,
+    pub(crate) warmup_s: f64,
+    pub(crate) server: Option<String>,
+    pub(crate) json: Option<PathBuf>,
+    pub(crate) spin: bool,
+}
+
+impl Args {
+    fn defaults(job: Job) -> Self {
+        let (groups, tasks, nodes): (&[&str], _, _) = match job {
+            Job::Run => {
+                let groups = &["probe", "redlatch", "rslock", "redisrs", "fred"];
+                (groups, vec![1, 64, 1024], vec![1, 3, 5])
+            }
+            Job::Handover => {
+                (&["probe-next", "redlatch", "rslock-mt", "redisrs-mt"], vec![64], vec![5])
+            }
+        };
+        let peers = groups.iter().filter_map(|group| Peer::parse_group(group).ok()).flatten();
+        Self {
+            job,
+            peers: peers.filter(|peer| is_built(*peer)).collect(),
+            tasks,
+            nodes,
+            reps: 3,
+            seconds: 5.0,
+            warmup_s: 0.7,
+            server: None,
+            json: None,
+            spin: false,
+        }
+    }
+
+    /// `None` where help was asked for.
+    pub(crate) fn parse(words: &[String]) -> Result<Option<Self>> {
+        let mut words = words.iter().map(String::as_str).peekable();
+        let job = match words.peek().copied() {
+            Some("run") => Some(Job::Run),
+            Some("handover") => Some(Job::Handover),
+            _ => None,
+        };
+        if job.is_some() {
+            words.next();
+        }
+        let mut args = Self::defaults(job.unwrap_or(Job::Run));
+        while let Some(flag) = words.next() {
+            if matches!(flag, "-h" | "--help") {
+                return Ok(None);
+            }
+            if flag == "--spin" {
+                args.spin = true;
+                continue;
+            }
+            let value = words.next().ok_or_else(|| format!("{flag} needs a value"))?;
+            args.set(flag, value).map_err(|error| format!("{flag} {value}: {error}"))?;
+        }
+        args.check()?;
+        Ok(Some(args))
+    }
+
+    fn set(&mut self, flag: &str, value: &str) -> Result<()> {
+        match flag {
+            "--peers" => {
+                self.peers.clear();
+                for group in value.split(',') {
+                    self.peers.extend(Peer::parse_group(group)?);
+                }
+            }
+            "--tasks" => self.tasks = numbers(value, 1..=16_384)?,
+            "--nodes" => self.nodes = numbers(value, 1..=9)?,
+            "--reps" => self.reps = numbers(value, 1..=1000)?.pop().unwrap_or(1),
+            "--seconds" => self.seconds = seconds(value, 0.05)?,
+            "--warmup" => self.warmup_s = seconds(value, 0.0)?,
+            "--server" => self.server = Some(value.to_owned()),
+            "--json" => self.json = Some(PathBuf::from(value)),
+            _ => return Err("unknown flag; see --help".into()),
+        }
+        Ok(())
+    }
+
+    fn check(&self) -> Result<()> {
+        for peer in &self.peers {
+            if !is_built(*peer) {
+                return Err(format!("{peer} is not in this build: --features redlatch").into());
+            }
+            if self.job == Job::Handover && peer.library == Library::Probe {
+                return Err("probe has no queue for one key: use probe-next".into());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_built(peer: Peer) -> bool {
+    peer.flavour == Flavour::Raw || peer.library != Library::Redlatch || cfg!(feature = "redlatch")
+}
+
+fn numbers(text: &str, range: std::ops::RangeInclusive<usize>) -> Result<Vec<usize>> {
+    let parse = |part: &str| match part.trim().parse::<usize>() {
+        Ok(number) if range.contains(&number) => Ok(number),
+        _ => Err(format!("`{part}` is no number from {} to {}", range.start(), range.end())),
+    };
+    Ok(text.split(',').map(parse).collect::<Result<_, _>>()?)
+}
+
+fn seconds(text: &str, least: f64) -> Result<f64> {
+    match text.parse::<f64>() {
+        Ok(value) if value >= least && value <= 3600.0 => Ok(value),
+        _ => Err(format!("`{text}` is no number of seconds from {least} to 3600").into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Option<Args>> {
+        Args::parse(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn flags_choose_a_subset() {
+        let args = parse("--peers probe,rslock,fred-ct --tasks 1,64 --nodes 5 --reps 2 --spin");
+        let Ok(Some(args)) = args else { panic!("refused: {args:?}") };
+        let names: Vec<String> = args.peers.iter().map(ToString::to_string).collect();
+        assert_eq!(names, ["probe", "rslock-mt", "rslock-ct", "fred-ct"]);
+        assert_eq!((args.tasks, args.nodes, args.reps), (vec![1, 64], vec![5], 2));
+        assert!(args.spin);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for line in [
+            "--peers probe-mt",
+            "--peers nobody",
+            "--tasks 0",
+            "--tasks",
+            "--nodes 10",
+            "--seconds NaN",
+            "--frobnicate 1",
+            "handover --peers probe",
+        ] {
+            assert!(parse(line).is_err(), "{line} was accepted");
+        }
+    }
+}

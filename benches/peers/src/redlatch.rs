@@ -1,0 +1,36 @@
+//! The library itself, with its defaults.
+
+use ::redlatch::{Guard, Redlock, Resource};
+
+use crate::Result;
+use crate::cell::{CellSpec, TTL};
+use crate::tasks::Locker;
+
+pub(crate) async fn connect(spec: &CellSpec) -> Result<Redlatch> {
+    Ok(Redlatch(Redlock::builder().nodes(spec.urls()).ttl(TTL).connect().await?))
+}
+
+#[derive(Clone)]
+pub(crate) struct Redlatch(Redlock);
+
+impl Locker for Redlatch {
+    type Key = Resource;
+    type Held = Guard;
+
+    fn key(name: String) -> Resource {
+        Resource::from(name)
+    }
+
+    async fn acquire(&self, key: &Resource) -> Result<Guard> {
+        Ok(self.0.acquire(key.clone()).await?)
+    }
+
+    async fn release(&self, _key: &Resource, held: Guard) -> Result<()> {
+        held.release().await?;
+        Ok(())
+    }
+
+    async fn close(self) {
+        self.0.close().await;
+    }
+}

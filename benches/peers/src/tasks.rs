@@ -1,0 +1,138 @@
+//! The cycle as tokio tasks, the same for every library; only [`Locker`] differs.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::{JoinSet, spawn_blocking};
+use tokio::time::timeout;
+
+use crate::Result;
+use crate::cell::{CellSpec, Observer};
+use crate::peer::{Flavour, Library};
+use crate::window::Window;
+use crate::{fred, redisrs, rslock, witness};
+
+/// A library's lock by majority, as its documentation would have one use it.
+pub(crate) trait Locker: Clone + Send + Sync + 'static {
+    /// What a task prepares once for its key.
+    type Key: Send + Sync + 'static;
+    type Held: Send + 'static;
+
+    fn key(name: String) -> Self::Key;
+
+    /// Returns when a majority granted the lock; waits while others hold it.
+    fn acquire(&self, key: &Self::Key) -> impl Future<Output = Result<Self::Held>> + Send;
+
+    /// Returns when a majority confirmed the release.
+    fn release(&self, key: &Self::Key, held: Self::Held)
+    -> impl Future<Output = Result<()>> + Send;
+
+    fn close(self) -> impl Future<Output = ()> + Send {
+        async {}
+    }
+}
+
+pub(crate) fn run<O>(spec: &CellSpec, window: &Arc<Window>, observer: O) -> Result<Observer>
+where
+    O: FnOnce() -> Observer,
+{
+    let runtime = runtime(spec.peer.flavour)?;
+    let result = runtime.block_on(async {
+        match spec.peer.library {
+            Library::Rslock => drive(rslock::connect(spec), spec, window, observer).await,
+            Library::Redisrs => drive(redisrs::connect(spec).await?, spec, window, observer).await,
+            Library::Fred => drive(fred::connect(spec).await?, spec, window, observer).await,
+            #[cfg(feature = "redlatch")]
+            Library::Redlatch => {
+                drive(crate::redlatch::connect(spec).await?, spec, window, observer).await
+            }
+            other => Err(format!("{} is not in this build", other.name()).into()),
+        }
+    });
+    // A stuck task has been reported; it must not keep the process.
+    runtime.shutdown_background();
+    result
+}
+
+fn runtime(flavour: Flavour) -> Result<Runtime> {
+    let mut builder = match flavour {
+        Flavour::CurrentThread => Builder::new_current_thread(),
+        Flavour::MultiThread | Flavour::Raw => Builder::new_multi_thread(),
+    };
+    Ok(builder.worker_threads(2).enable_all().build()?)
+}
+
+async fn drive<L, O>(
+    locker: L,
+    spec: &CellSpec,
+    window: &Arc<Window>,
+    observer: O,
+) -> Result<Observer>
+where
+    L: Locker,
+    O: FnOnce() -> Observer,
+{
+    check(&locker, spec).await?;
+    let mut running = JoinSet::new();
+    for task in 0..spec.tasks {
+        let (locker, window) = (locker.clone(), Arc::clone(window));
+        let key = L::key(spec.key(task));
+        let one_key = spec.one_key;
+        running.spawn(async move {
+            while !window.is_stopped() {
+                if let Err(error) = cycle(&locker, &key, task, one_key, &window).await {
+                    window.error(|| error.to_string());
+                    // A peer that fails at once must not turn into a busy loop.
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            }
+        });
+    }
+    let observer = observer();
+    let limit = Duration::from_secs_f64(spec.warmup_s + spec.seconds + 20.0);
+    let all = async { while running.join_next().await.is_some() {} };
+    if timeout(limit, all).await.is_err() {
+        window.error(|| format!("{} tasks are stuck", running.len()));
+    }
+    locker.close().await;
+    Ok(observer)
+}
+
+async fn cycle<L: Locker>(
+    locker: &L,
+    key: &L::Key,
+    task: usize,
+    one_key: bool,
+    window: &Window,
+) -> Result<()> {
+    let begin = Instant::now();
+    if one_key {
+        window.wait_begins(task, begin);
+    }
+    let held = locker.acquire(key).await?;
+    let acquired = Instant::now();
+    if one_key {
+        window.wait_ends(task, acquired);
+        window.enters(task);
+        window.leaves();
+    }
+    locker.release(key, held).await?;
+    window.record(acquired - begin, begin.elapsed());
+    if let Some(counters) = window.tasks.get(task) {
+        counters.add_cycle();
+    }
+    Ok(())
+}
+
+async fn check<L: Locker>(locker: &L, spec: &CellSpec) -> Result<()> {
+    let key = L::key(witness::KEY.to_owned());
+    let held = locker.acquire(&key).await?;
+    // Off the runtime's thread: the peer may still have frames to write.
+    let copy = spec.clone();
+    spawn_blocking(move || witness::is_held(&copy)).await??;
+    locker.release(&key, held).await?;
+    let copy = spec.clone();
+    spawn_blocking(move || witness::is_free(&copy)).await?
+}

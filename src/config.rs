@@ -1,0 +1,188 @@
+//! What a client is set to: the values behind the builder, each default with its reason.
+
+use std::time::Duration;
+
+use crate::resource::Resource;
+
+/// Allowance for clocks that run at different rates: a share of the ttl and a constant.
+///
+/// Redlock: `validity = ttl - elapsed - drift`. The share covers the nodes' clocks running fast
+/// against ours, the constant the 1 ms grain of the servers' expiry (doubled).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Drift {
+    /// Clock-rate error between a node and this process, in parts per million of the ttl.
+    /// Default 10 000 (1 %), as node-redlock and redsync. Raise it where node clocks are slewed
+    /// fast (chrony's default allows 83 333 ppm); lowering it below 1 000 is not advised.
+    pub parts_per_million: u32,
+    /// Constant allowance. Default 2 ms: twice the 1 ms grain of the servers' expiry.
+    pub constant: Duration,
+}
+
+impl Default for Drift {
+    fn default() -> Self {
+        Self { parts_per_million: 10_000, constant: Duration::from_millis(2) }
+    }
+}
+
+impl Drift {
+    /// What remains of `ttl` after the allowance; zero when the allowance eats it up.
+    pub(crate) fn share(self, ttl: Duration) -> Duration {
+        let ppm = self.parts_per_million.min(1_000_000);
+        let rate = u64::from(1_000_000 - ppm);
+        let nanos = ttl.as_nanos().saturating_mul(u128::from(rate)) / 1_000_000;
+        let nanos = u64::try_from(nanos).unwrap_or(u64::MAX);
+        Duration::from_nanos(nanos).saturating_sub(self.constant)
+    }
+}
+
+/// What happens between attempts.
+///
+/// A round that others won is followed by a pause drawn uniformly from zero to
+/// `min(cap, base * 2^n)`, n being the rounds lost in a row ("full jitter").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Retry {
+    /// Attempts at most; `None` (the default) leaves the end to the request's `wait_for`.
+    pub attempts: Option<u32>,
+    /// Default 2 ms: a few round trips in a data centre. Raise it for far-away nodes; below
+    /// 1 ms it is lost in the timers' grain.
+    pub base: Duration,
+    /// Default 20 ms. Lower: sooner noticed releases, more commands while waiting. Raise it when
+    /// hundreds of processes wait for one lock that is held for seconds.
+    pub cap: Duration,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { attempts: None, base: Duration::from_millis(2), cap: Duration::from_millis(20) }
+    }
+}
+
+impl Retry {
+    /// At most this many attempts.
+    #[must_use]
+    pub const fn attempts(mut self, most: u32) -> Self {
+        self.attempts = Some(most);
+        self
+    }
+
+    /// The bound of the first pause, and what it doubles to at most.
+    #[must_use]
+    pub const fn pause(mut self, base: Duration, cap: Duration) -> Self {
+        self.base = base;
+        self.cap = cap;
+        self
+    }
+}
+
+/// Whether a held lock is renewed in the background, at a third of its ttl.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Renewal {
+    /// Renewed until it is released, at most for the builder's `max_hold`. The default.
+    #[default]
+    On,
+    /// Never: the lock ends with its ttl.
+    Off,
+    /// Renewed so that it is held for at most this long.
+    AtMost(Duration),
+}
+
+/// Pauses between attempts to reconnect to a node: full jitter; the first retry is immediate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Reconnect {
+    /// Default 10 ms.
+    pub base: Duration,
+    /// Default 500 ms: a node that returns is used again within half a second. Raise it for
+    /// fleets of thousands of clients.
+    pub cap: Duration,
+}
+
+impl Default for Reconnect {
+    fn default() -> Self {
+        Self { base: Duration::from_millis(10), cap: Duration::from_millis(500) }
+    }
+}
+
+/// Checked settings of one client.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) key_prefix: String,
+    pub(crate) ttl: Duration,
+    pub(crate) drift: Drift,
+    pub(crate) quorum: usize,
+    pub(crate) retry: Retry,
+    pub(crate) renewal: Renewal,
+    pub(crate) node_timeout: Duration,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) min_validity: f64,
+    pub(crate) max_hold: Duration,
+}
+
+/// The longest ttl: 2^53 ms, beyond which a server's Lua would round it.
+pub(crate) const TTL_MAX: Duration = Duration::from_millis(1 << 53);
+
+impl Settings {
+    /// The validity that a grant must have left.
+    pub(crate) fn min_validity(&self, ttl: Duration) -> Duration {
+        // The fraction was checked to lie in 0..=1.
+        ttl.mul_f64(self.min_validity).max(Duration::from_nanos(1))
+    }
+
+    pub(crate) fn keep(&self, renewal: Renewal) -> Keep {
+        match renewal {
+            Renewal::On => Keep { renew: true, max_hold: self.max_hold },
+            Renewal::Off => Keep { renew: false, max_hold: self.max_hold },
+            Renewal::AtMost(most) => Keep { renew: true, max_hold: most.min(self.max_hold) },
+        }
+    }
+
+    /// The shortest ttl that leaves any validity, in whole milliseconds.
+    pub(crate) fn ttl_min(&self) -> Duration {
+        let mut ttl = self.drift.constant.max(Duration::from_millis(1));
+        while self.drift.share(ttl).is_zero() && ttl < TTL_MAX {
+            ttl += Duration::from_millis(1).max(ttl / 64);
+        }
+        ttl
+    }
+
+    pub(crate) fn is_usable_ttl(&self, ttl: Duration) -> bool {
+        ttl <= TTL_MAX && ttl.as_millis() > 0 && !self.drift.share(whole_millis(ttl)).is_zero()
+    }
+
+    pub(crate) fn key_len(&self, resource: &Resource) -> Result<(), usize> {
+        let len = self.key_prefix.len().saturating_add(resource.as_bytes().len());
+        let fits = !resource.as_bytes().is_empty() && len <= Resource::LEN_MAX;
+        if fits { Ok(()) } else { Err(len) }
+    }
+}
+
+/// A ttl as it is sent: servers count whole milliseconds.
+pub(crate) fn whole_millis(ttl: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// How a lease is to be kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Keep {
+    pub(crate) renew: bool,
+    pub(crate) max_hold: Duration,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drift_takes_a_share_and_a_constant() {
+        let drift = Drift::default();
+        assert_eq!(drift.share(Duration::from_secs(10)), Duration::from_millis(9_898));
+        assert_eq!(drift.share(Duration::from_millis(2)), Duration::ZERO);
+        assert_eq!(drift.share(Duration::ZERO), Duration::ZERO);
+        let all = Drift { parts_per_million: 2_000_000, constant: Duration::ZERO };
+        assert_eq!(all.share(Duration::from_secs(1)), Duration::ZERO);
+        assert!(drift.share(Duration::MAX) > Duration::from_secs(1 << 30));
+    }
+}

@@ -1,0 +1,401 @@
+//! One caller's way to a lock: queue, rounds, pauses, deadline.
+//!
+//! ```text
+//!            slot taken                won
+//!   New ─┬──────────────► Racing ─────────────► Done (the lease takes the slot along)
+//!        │                 ▲   │ lost
+//!        │ slot occupied   │   ▼
+//!        └──► Queued ──────┴─ Pausing        deadline, attempts used up: Done (slot passes on)
+//! ```
+//! - I1 whatever state it is dropped in, the slot passes on, and every node that may hold the key
+//!   of an attempt under way is sent a release.
+//! - I2 validity is judged after the last wait, right before the lease is handed out.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use crate::algorithm::backoff::full_jitter;
+use crate::algorithm::tally::{Phase, Tally, Vote};
+use crate::engine::core::{Engine, Unstartable, Wakes};
+use crate::engine::op::Op;
+use crate::engine::waiters::{Claim, Place, Waiter};
+use crate::engine::wheel::Key;
+use crate::engine::wish::{Course, Failure, Wish};
+use crate::resource::Resource;
+use crate::time::Timestamp;
+
+#[derive(Debug)]
+enum State {
+    New,
+    Queued(Arc<Waiter>),
+    Racing(Arc<Op>),
+    Pausing(Timestamp),
+    Done,
+}
+
+#[derive(Debug)]
+pub(crate) struct Acquisition {
+    wish: Wish,
+    state: State,
+    has_slot: bool,
+    waiter: Option<Arc<Waiter>>,
+    timer: Option<Key>,
+    began: Timestamp,
+    round_began: Timestamp,
+    deadline: Timestamp,
+    course: Course,
+    /// Denied rounds in a row: the backoff's exponent.
+    denied: u32,
+    /// Since when no round could be decided by the nodes' answers.
+    unanswered_since: Option<Timestamp>,
+    failure: Failure,
+}
+
+/// Of the ttl, how long a request without a deadline goes on while no quorum answers.
+const PATIENCE_TTLS: u32 = 1;
+
+impl Acquisition {
+    pub(crate) const fn new(wish: Wish) -> Self {
+        Self {
+            wish,
+            state: State::New,
+            has_slot: false,
+            waiter: None,
+            timer: None,
+            began: Timestamp::ZERO,
+            round_began: Timestamp::ZERO,
+            deadline: Timestamp::MAX,
+            course: Course {
+                attempts: 0,
+                contended: false,
+                queued: Duration::ZERO,
+                waited: Duration::ZERO,
+                quorum_wait: Duration::ZERO,
+                tally: None,
+            },
+            denied: 0,
+            unanswered_since: None,
+            failure: Failure::TimedOut,
+        }
+    }
+
+    pub(crate) const fn course(&self) -> &Course {
+        &self.course
+    }
+
+    pub(crate) const fn resource(&self) -> &Resource {
+        &self.wish.resource
+    }
+
+    pub(crate) fn poll(
+        &mut self,
+        engine: &Engine,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Arc<Op>, Failure>> {
+        loop {
+            if engine.is_closed() && !matches!(self.state, State::Done) {
+                return self.fail(engine, Failure::Closed);
+            }
+            match &self.state {
+                State::New => {
+                    if self.start(engine, cx) {
+                        return self.fail(engine, Failure::Busy);
+                    }
+                }
+                State::Queued(waiter) => {
+                    let waiter = Arc::clone(waiter);
+                    if self.poll_queued(engine, &waiter, cx).is_pending() {
+                        return Poll::Pending;
+                    }
+                }
+                State::Racing(op) => {
+                    let op = Arc::clone(op);
+                    match self.poll_racing(engine, &op, cx) {
+                        Poll::Pending => return Poll::Pending,
+                        Poll::Ready(Some(Ok(()))) => return Poll::Ready(Ok(op)),
+                        Poll::Ready(Some(Err(failure))) => return self.fail(engine, failure),
+                        Poll::Ready(None) => {}
+                    }
+                }
+                State::Pausing(until) => {
+                    let until = *until;
+                    if self.wait(engine, until, cx).is_pending() {
+                        return Poll::Pending;
+                    }
+                    let now = engine.clock.now();
+                    if now >= self.deadline {
+                        return self.fail(engine, self.failure);
+                    }
+                    self.begin_round(engine, now);
+                }
+                State::Done => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Takes the slot or a place in the queue. `true`: occupied, and the caller will not wait.
+    fn start(&mut self, engine: &Engine, cx: &mut Context<'_>) -> bool {
+        let now = engine.clock.now();
+        self.began = now;
+        self.deadline = self.wish.wait.map_or(Timestamp::MAX, |wait| now.plus(wait));
+        let (ttl, once) = (self.wish.ttl, self.wish.once);
+        let waiter = || {
+            let waiter = Waiter::new(ttl);
+            waiter.waker.register(cx.waker());
+            (!once).then_some(waiter)
+        };
+        match engine.waiters.claim(&self.wish.resource, now, waiter) {
+            Claim::Taken => {
+                self.has_slot = true;
+                self.begin_round(engine, now);
+            }
+            Claim::Occupied => {
+                self.course.contended = true;
+                return true;
+            }
+            Claim::Queued(waiter) => {
+                self.course.contended = true;
+                if self.deadline < Timestamp::MAX {
+                    self.timer = Some(engine.keeper.wake_at(self.deadline, &waiter));
+                }
+                self.waiter = Some(Arc::clone(&waiter));
+                self.state = State::Queued(waiter);
+            }
+        }
+        false
+    }
+
+    fn poll_queued(
+        &mut self,
+        engine: &Engine,
+        waiter: &Arc<Waiter>,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        let mut place = waiter.place();
+        match &*place {
+            Place::Queued => {
+                waiter.waker.register(cx.waker());
+                drop(place);
+                if engine.clock.now() < self.deadline {
+                    return Poll::Pending;
+                }
+                if engine.waiters.leave(&self.wish.resource, waiter) {
+                    self.failure = Failure::TimedOut;
+                    // Not called, no slot: a pause that is over fails with the reason above.
+                    self.state = State::Pausing(Timestamp::ZERO);
+                }
+                return Poll::Ready(());
+            }
+            Place::Started(op) => {
+                self.state = State::Racing(Arc::clone(op));
+                self.course.attempts = 1;
+            }
+            Place::Called(None) | Place::Gone => self.state = State::Pausing(Timestamp::ZERO),
+            Place::Called(Some(pause)) => {
+                self.state = State::Pausing(engine.clock.now().plus(*pause));
+            }
+        }
+        *place = Place::Gone;
+        drop(place);
+        self.has_slot = true;
+        self.cancel_timer(engine);
+        let now = engine.clock.now();
+        self.round_began = now;
+        self.course.queued = now.since(self.began);
+        Poll::Ready(())
+    }
+
+    fn begin_round(&mut self, engine: &Engine, now: Timestamp) {
+        self.round_began = now;
+        self.course.tally = None;
+        match engine.attempt(&self.wish.resource, self.wish.ttl) {
+            Ok(op) => {
+                self.course.attempts = self.course.attempts.saturating_add(1);
+                let mut wakes = Wakes::default();
+                engine.submit(&op, &mut wakes);
+                engine.wake(wakes);
+                self.state = State::Racing(op);
+            }
+            Err(Unstartable::NoQuorum) => self.after_round(engine, now, Failure::NoQuorum),
+            Err(Unstartable::Overloaded) => self.after_round(engine, now, Failure::Overloaded),
+        }
+    }
+
+    fn poll_racing(
+        &mut self,
+        engine: &Engine,
+        op: &Arc<Op>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<(), Failure>>> {
+        op.waker.register(cx.waker());
+        let tally = op.acquire_tally();
+        match tally.phase() {
+            Phase::Open => {
+                // A round ends by itself within the nodes' timeout; only a deadline that is
+                // nearer needs a timer.
+                let round_end = self.round_began.plus(engine.settings.node_timeout);
+                if self.deadline >= round_end || self.wait(engine, self.deadline, cx).is_pending() {
+                    return Poll::Pending;
+                }
+                if let Some(tally) = op.abandon() {
+                    self.undo(engine, op, tally);
+                    self.course.tally = Some(tally);
+                    let failure =
+                        if self.denied > 0 { Failure::TimedOut } else { Failure::NoQuorum };
+                    return Poll::Ready(Some(Err(failure)));
+                }
+                Poll::Ready(None)
+            }
+            Phase::Won => {
+                let now = engine.clock.now();
+                self.course.tally = Some(tally);
+                self.course.waited = now.since(self.began);
+                self.course.quorum_wait = op.decided_at().since(self.round_began);
+                // I2; etcd#11456: nothing may be awaited between this and the caller.
+                let validity = op.valid_until().since(now);
+                if validity < engine.settings.min_validity(self.wish.ttl) {
+                    let mut wakes = Wakes::default();
+                    engine.let_go(op, &mut wakes);
+                    engine.wake(wakes);
+                    engine.pool.put(Arc::clone(op));
+                    self.after_round(engine, now, Failure::TooSlow(validity));
+                    return Poll::Ready(None);
+                }
+                self.succeed(engine, op, now);
+                Poll::Ready(Some(Ok(())))
+            }
+            Phase::Lost | Phase::Abandoned | Phase::Released => {
+                self.undo(engine, op, tally);
+                let now = engine.clock.now();
+                self.course.tally = Some(tally);
+                self.course.quorum_wait = op.decided_at().since(self.round_began);
+                let answered = tally.count(Vote::Granted) + tally.count(Vote::Denied);
+                // An answer that is still to come can only be counted as one when somebody has
+                // denied: that is what ended the round early.
+                let decided = tally.count(Vote::Denied) > 0
+                    && answered + tally.pending().count_ones() as usize >= tally.quorum();
+                let failure = if decided { Failure::Busy } else { Failure::NoQuorum };
+                self.after_round(engine, now, failure);
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn undo(&self, engine: &Engine, op: &Arc<Op>, tally: Tally) {
+        let mut wakes = Wakes::default();
+        engine.undo(op, tally, &mut wakes);
+        engine.wake(wakes);
+        engine.pool.put(Arc::clone(op));
+    }
+
+    /// A round failed: plans the next one, or the end.
+    fn after_round(&mut self, engine: &Engine, now: Timestamp, failure: Failure) {
+        let retry = &engine.settings.retry;
+        self.cancel_timer(engine);
+        self.failure = failure;
+        let bits = engine.rng.next();
+        let pause = if failure == Failure::Busy {
+            self.course.contended = true;
+            self.unanswered_since = None;
+            engine.waiters.contended(&self.wish.resource, now);
+            let pause = full_jitter(retry.base, retry.cap, self.denied, bits);
+            self.denied = self.denied.saturating_add(1);
+            pause
+        } else {
+            let since = *self.unanswered_since.get_or_insert(now);
+            if self.deadline == Timestamp::MAX && now.since(since) >= self.wish.ttl * PATIENCE_TTLS
+            {
+                self.deadline = now;
+            }
+            full_jitter(retry.base, retry.cap, MILD_BACKOFF, bits)
+        };
+        let used_up = retry.attempts.is_some_and(|most| self.course.attempts >= most.max(1));
+        if self.wish.once || used_up {
+            self.deadline = now;
+        } else if failure == Failure::Busy {
+            self.failure = Failure::TimedOut;
+        }
+        self.state = State::Pausing(now.plus(pause).min(self.deadline));
+    }
+
+    fn succeed(&mut self, engine: &Engine, op: &Arc<Op>, now: Timestamp) {
+        self.cancel_timer(engine);
+        op.has_slot.store(self.has_slot, Ordering::Release);
+        self.has_slot = false;
+        self.state = State::Done;
+        engine.keeper.keep(op, self.wish.keep, now, self.course.waited);
+        engine.counters.acquired.fetch_add(1, Ordering::Relaxed);
+        if self.course.contended {
+            engine.counters.contended.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn fail(&mut self, engine: &Engine, failure: Failure) -> Poll<Result<Arc<Op>, Failure>> {
+        self.course.waited = engine.clock.now().since(self.began);
+        engine.counters.failed.fetch_add(1, Ordering::Relaxed);
+        self.leave(engine);
+        Poll::Ready(Err(failure))
+    }
+
+    /// Waits until `until` on the keeper's wheel.
+    fn wait(&mut self, engine: &Engine, until: Timestamp, cx: &mut Context<'_>) -> Poll<()> {
+        if engine.clock.now() >= until {
+            self.cancel_timer(engine);
+            return Poll::Ready(());
+        }
+        let ttl = self.wish.ttl;
+        let waiter = self.waiter.get_or_insert_with(|| Arc::new(Waiter::new(ttl)));
+        waiter.waker.register(cx.waker());
+        if self.timer.is_none() {
+            self.timer = Some(engine.keeper.wake_at(until, waiter));
+        }
+        Poll::Pending
+    }
+
+    fn cancel_timer(&mut self, engine: &Engine) {
+        if let Some(key) = self.timer.take() {
+            engine.keeper.cancel(key);
+        }
+    }
+
+    /// I1: undoes whatever is under way. Called once, when the caller fails or goes away.
+    pub(crate) fn leave(&mut self, engine: &Engine) {
+        self.cancel_timer(engine);
+        let state = std::mem::replace(&mut self.state, State::Done);
+        let mut wakes = Wakes::default();
+        match state {
+            State::New | State::Pausing(_) | State::Done => {}
+            State::Queued(waiter) => {
+                if !engine.waiters.leave(&self.wish.resource, &waiter) {
+                    // Called in the same moment: the slot is ours to pass on.
+                    self.has_slot = true;
+                    let place = std::mem::replace(&mut *waiter.place(), Place::Gone);
+                    if let Place::Started(op) = place {
+                        Self::drop_attempt(engine, &op, &mut wakes);
+                    }
+                }
+            }
+            State::Racing(op) => Self::drop_attempt(engine, &op, &mut wakes),
+        }
+        if std::mem::take(&mut self.has_slot) {
+            engine.pass_slot(&self.wish.resource, &mut wakes);
+        }
+        engine.wake(wakes);
+    }
+
+    fn drop_attempt(engine: &Engine, op: &Arc<Op>, wakes: &mut Wakes) {
+        match op.abandon() {
+            Some(tally) => engine.undo(op, tally, wakes),
+            None if op.acquire_tally().phase() == Phase::Won => {
+                engine.let_go(op, wakes);
+            }
+            None => engine.undo(op, op.acquire_tally(), wakes),
+        }
+        engine.pool.put(Arc::clone(op));
+    }
+}
+
+/// While nodes are away, pauses are drawn up to four times the base.
+const MILD_BACKOFF: u32 = 2;

@@ -1,0 +1,339 @@
+//! One live connection: forms writes from what is staged, reads replies, watches deadlines.
+//!
+//! - I1 reading and writing always advance together (a peer that stops reading must not stop us
+//!   from reading: redis-rs#1955).
+//! - I2 bytes leave in the order releases, extensions, queries, acquisitions; an acquisition whose
+//!   round is over is cut out here and votes *not sent*, so no release can overtake its own SET: it
+//!   is queued only for nodes whose SET has left.
+//! - I3 whatever ends the connection, every command in flight becomes *unknown*, none is replayed.
+
+mod forming;
+
+use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::algorithm::tally::Vote;
+use crate::engine::clock::{Clock, Timer};
+use crate::engine::dispatch::{Dispatch, Item, RELOADS_MAX};
+use crate::engine::node::{Health, Lanes, Node, Owed, count};
+use crate::resp::command;
+use crate::resp::decode::{Decoded, Decoder};
+use crate::session::batch::Gate;
+use crate::session::handshake::{Capabilities, NativeRelease};
+use crate::session::pipeline::{Kind, Pipeline};
+use crate::time::Timestamp;
+
+/// Turns of the loop before the task lets others run.
+const TURNS_MAX: usize = 32;
+/// The read buffer; a longer frame makes it grow, up to the decoder's limit.
+pub(crate) const READ_BYTES: usize = 32 * 1024;
+
+/// Why a connection ended.
+#[derive(Debug)]
+pub(crate) struct Fault(pub(crate) String);
+
+impl<E: std::error::Error> From<E> for Fault {
+    fn from(error: E) -> Self {
+        Self(error.to_string())
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Connection<S> {
+    stream: S,
+    decoder: Decoder,
+    read: Vec<u8>,
+    filled: usize,
+    write: Vec<u8>,
+    written: usize,
+    pipeline: Pipeline<Item>,
+    staged: Lanes,
+    /// Releases the node refused for now.
+    refused: VecDeque<Owed>,
+    script: Vec<Owed>,
+    gate: Gate,
+    native: Option<NativeRelease>,
+    reload: bool,
+    reloads_left: u32,
+    /// Replies handed out since the last write: their callers are about to come back.
+    handed_out: usize,
+    blocked_since: Option<Timestamp>,
+    last_activity: Timestamp,
+    pub(crate) since: Timestamp,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    /// `leftover`: bytes read behind the handshake's last reply.
+    pub(crate) fn new(
+        stream: S,
+        decoder: Decoder,
+        leftover: &[u8],
+        capabilities: &Capabilities,
+        node: &Node,
+        now: Timestamp,
+    ) -> Self {
+        let mut read = vec![0; READ_BYTES.max(leftover.len())];
+        for (to, from) in read.iter_mut().zip(leftover) {
+            *to = *from;
+        }
+        Self {
+            stream,
+            decoder,
+            read,
+            filled: leftover.len(),
+            write: Vec::with_capacity(READ_BYTES),
+            written: 0,
+            pipeline: Pipeline::new(),
+            staged: Lanes::default(),
+            refused: VecDeque::new(),
+            script: Vec::new(),
+            gate: Gate::new(&node.settings.batching),
+            native: capabilities.native_release,
+            reload: false,
+            reloads_left: RELOADS_MAX,
+            handed_out: 0,
+            blocked_since: None,
+            last_activity: now,
+            since: now,
+        }
+    }
+
+    /// Advances reads and writes as far as they go. Ready: the connection is to be dropped.
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        node: &Node,
+        clock: Clock,
+        timer: &mut Timer,
+    ) -> Poll<Fault> {
+        let mut now = clock.now();
+        let mut may_defer = true;
+        for turn in 0.. {
+            if turn == TURNS_MAX {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            let advanced = match self.advance(cx, node, now, &mut may_defer) {
+                Ok(advanced) => advanced,
+                Err(fault) => return Poll::Ready(fault),
+            };
+            if !advanced {
+                break;
+            }
+            now = clock.now();
+        }
+        if let Err(fault) = self.watch(cx, node, now, timer) {
+            return Poll::Ready(fault);
+        }
+        node.in_flight.store(self.pipeline.len() + self.staged.len(), Ordering::Relaxed);
+        Poll::Pending
+    }
+
+    fn advance(
+        &mut self,
+        cx: &mut Context<'_>,
+        node: &Node,
+        now: Timestamp,
+        may_defer: &mut bool,
+    ) -> Result<bool, Fault> {
+        let read = self.poll_read(cx, node, now)?;
+        let mut wrote = self.poll_write(cx, node)?;
+        if self.write.is_empty() {
+            if self.staged.is_empty() && node.queued.load(Ordering::Relaxed) > 0 {
+                *may_defer = *may_defer && self.take_outbox(cx, node, now, *may_defer);
+            }
+            if self.form_write(node, now) {
+                self.poll_write(cx, node)?;
+                wrote = true;
+            }
+        }
+        Ok(read || wrote)
+    }
+
+    /// Swaps the outbox in, or defers that to the back of the run queue. `false`: deferred.
+    fn take_outbox(
+        &mut self,
+        cx: &mut Context<'_>,
+        node: &Node,
+        now: Timestamp,
+        may_defer: bool,
+    ) -> bool {
+        let queued = node.queued.load(Ordering::Relaxed);
+        let expected = self.pipeline.len().max(self.handed_out);
+        if may_defer && self.gate.defer(now, queued, expected) {
+            cx.waker().wake_by_ref();
+            return false;
+        }
+        if !may_defer && self.gate.is_deferred() {
+            return false;
+        }
+        self.handed_out = 0;
+        let mut outbox = node.outbox();
+        std::mem::swap(&mut self.staged, &mut outbox.lanes);
+        outbox.bytes = 0;
+        outbox.notified = false;
+        node.queued.store(0, Ordering::Relaxed);
+        drop(outbox);
+        self.gate.wrote(now, self.staged.len());
+        true
+    }
+
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        node: &Node,
+        now: Timestamp,
+    ) -> Result<bool, Fault> {
+        let Some(space) = self.read.get_mut(self.filled..) else { return Ok(false) };
+        let mut buffer = ReadBuf::new(space);
+        let bytes = match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
+            Poll::Pending if self.filled == 0 => return Ok(false),
+            Poll::Pending => 0,
+            Poll::Ready(Err(error)) => return Err(error.into()),
+            Poll::Ready(Ok(())) if buffer.filled().is_empty() => {
+                return Err(Fault("the server closed the connection".into()));
+            }
+            Poll::Ready(Ok(())) => buffer.filled().len(),
+        };
+        if bytes == 0 && self.last_activity == now {
+            return Ok(false);
+        }
+        self.filled += bytes;
+        if bytes > 0 {
+            count(&node.counters.reads, 1);
+            self.last_activity = now;
+        }
+        self.parse(node, now)?;
+        Ok(bytes > 0)
+    }
+
+    fn parse(&mut self, node: &Node, now: Timestamp) -> Result<(), Fault> {
+        let mut at = 0;
+        let mut dispatch = Dispatch {
+            node,
+            now,
+            releases: &mut self.staged.releases,
+            extensions: &mut self.staged.extensions,
+            refused: &mut self.refused,
+            reload: &mut self.reload,
+            reloads_left: &mut self.reloads_left,
+        };
+        while let Some(input) = self.read.get(at..self.filled).filter(|input| !input.is_empty()) {
+            match self.decoder.decode(input)? {
+                Decoded::Incomplete => break,
+                // Nothing subscribes yet: a push is a hint to nobody.
+                Decoded::Push { len, .. } => at += len,
+                Decoded::Reply { reply, len } => {
+                    dispatch.reply(&mut self.pipeline, &reply)?;
+                    self.handed_out += 1;
+                    at += len;
+                }
+            }
+        }
+        self.read.copy_within(at..self.filled, 0);
+        self.filled -= at;
+        if self.filled == self.read.len() {
+            // The decoder bounds a frame; it fails before this grows past its limit.
+            self.read.resize(self.read.len() * 2, 0);
+        } else if self.filled == 0 && self.read.len() > READ_BYTES {
+            self.read.truncate(READ_BYTES);
+        }
+        Ok(())
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, node: &Node) -> Result<bool, Fault> {
+        let mut wrote = false;
+        while let Some(rest) = self.write.get(self.written..).filter(|rest| !rest.is_empty()) {
+            match Pin::new(&mut self.stream).poll_write(cx, rest) {
+                Poll::Pending => return Ok(wrote),
+                Poll::Ready(Err(error)) => return Err(error.into()),
+                Poll::Ready(Ok(0)) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
+                Poll::Ready(Ok(bytes)) => {
+                    self.written += bytes;
+                    count(&node.counters.writes, 1);
+                    count(&node.counters.bytes_written, bytes as u64);
+                    wrote = true;
+                }
+            }
+        }
+        self.write.clear();
+        self.written = 0;
+        Ok(wrote)
+    }
+
+    /// Deadlines: overdue answers, blocked writes, silence. Runs after everything readable was
+    /// read, so that a stall of this process is not mistaken for one of the node.
+    fn watch(
+        &mut self,
+        cx: &mut Context<'_>,
+        node: &Node,
+        now: Timestamp,
+        timer: &mut Timer,
+    ) -> Result<(), Fault> {
+        let settings = &node.settings;
+        while timer.poll_fired(cx).is_ready() {}
+        let blocked = !self.write.is_empty() || !self.staged.is_empty();
+        self.blocked_since = blocked.then(|| self.blocked_since.unwrap_or(now));
+        let expired = Dispatch::expire(&mut self.pipeline, node, now);
+        count(&node.counters.timeouts, expired);
+        let stuck = self.blocked_since.is_some_and(|at| at.plus(settings.node_timeout) <= now);
+        let healthy = self.pipeline.overdue() == 0 && !stuck;
+        let health = if healthy { Health::Up } else { Health::Suspect };
+        if health != node.health() {
+            node.set_health(health);
+        }
+        if stuck {
+            Dispatch::withdraw(&mut self.staged, node, now);
+        }
+        let silent_since = self.pipeline.oldest().map(|oldest| oldest.max(self.last_activity));
+        if silent_since.is_some_and(|at| at.plus(settings.unresponsive_after) <= now) {
+            let ms = settings.unresponsive_after.as_millis();
+            return Err(Fault(format!("no answer for {ms} ms")));
+        }
+        let idle = self.pipeline.is_empty() && self.write.is_empty();
+        if idle && self.last_activity.plus(settings.ping_interval) <= now {
+            self.staged.releases.append(&mut self.refused);
+            command::ping(&mut self.write);
+            self.pipeline.push(Kind::Ping, 0);
+            self.pipeline.end_write(now);
+            self.last_activity = now;
+            self.poll_write(cx, node)?;
+        }
+        let mut alarm = self.last_activity.plus(settings.ping_interval);
+        if let Some(at) = self.pipeline.next_expiry(settings.node_timeout) {
+            alarm = alarm.min(at);
+        }
+        if let Some(at) = silent_since {
+            alarm = alarm.min(at.plus(settings.unresponsive_after));
+        }
+        if let Some(at) = self.blocked_since.filter(|_| !stuck) {
+            alarm = alarm.min(at.plus(settings.node_timeout));
+        }
+        timer.alarm(alarm.max(now), cx);
+        let (gain, delay_ns) = self.gate.averages();
+        node.counters.gather_gain_x1000.store(gain, Ordering::Relaxed);
+        node.counters.gather_delay_ns.store(delay_ns, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Is nothing owed and nothing in flight?
+    pub(crate) fn is_drained(&self) -> bool {
+        self.pipeline.is_empty() && self.staged.is_empty() && self.write.is_empty()
+    }
+
+    /// The connection is gone: hands back what it owed (I3).
+    pub(crate) fn bury(mut self, node: &Node, now: Timestamp) -> VecDeque<Owed> {
+        let mut owed = Dispatch::bury(&mut self.pipeline, node, now);
+        Dispatch::withdraw(&mut self.staged, node, now);
+        for release in self.staged.releases.drain(..).chain(self.refused.drain(..)) {
+            release.op.vote_release(node.index, Vote::Unknown);
+            owed.push_back(release);
+        }
+        owed
+    }
+}

@@ -1,0 +1,304 @@
+//! The engine: the nodes, and how operations reach them.
+//!
+//! - I1 a release covers every node that may hold the key; it is sent to a node only behind that
+//!   node's SET (or the SET never left).
+//! - I2 the local slot of a resource passes on exactly once per owner.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::algorithm::tally::{Tally, Vote};
+use crate::config::Settings;
+use crate::engine::clock::Clock;
+use crate::engine::dispatch::OWED_GRACE;
+use crate::engine::keeper::Keeper;
+use crate::engine::node::{Extension, Health, Node, Refusal};
+use crate::engine::op::{Op, Pool, Spec, millis};
+use crate::engine::rng::SharedRng;
+use crate::engine::waiters::{Place, Waiters};
+use crate::error::Lost;
+use crate::resource::Resource;
+use crate::time::Timestamp;
+use crate::token::Token;
+
+/// Everything that handles, guards and tasks share.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    pub(crate) nodes: Box<[Arc<Node>]>,
+    pub(crate) settings: Settings,
+    pub(crate) clock: Clock,
+    pub(crate) pool: Pool,
+    pub(crate) keeper: Keeper,
+    pub(crate) waiters: Waiters,
+    pub(crate) rng: SharedRng,
+    pub(crate) changed: Arc<Notify>,
+    pub(crate) counters: Counters,
+    process: u64,
+    attempts: AtomicU64,
+    closed: AtomicBool,
+    over: AtomicBool,
+}
+
+/// Counters of acquisitions since the start.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) acquired: AtomicU64,
+    pub(crate) contended: AtomicU64,
+    pub(crate) failed: AtomicU64,
+    pub(crate) released: AtomicU64,
+    pub(crate) lost: AtomicU64,
+}
+
+/// Drivers to wake, once, after everything for them is queued.
+#[derive(Clone, Copy, Debug, Default)]
+#[must_use = "commands that were queued leave only when their drivers are woken"]
+pub(crate) struct Wakes(u16);
+
+/// Why an attempt was not started. Nothing was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unstartable {
+    /// Too few nodes are up.
+    NoQuorum,
+    /// Enough are up, too few of them within their caps.
+    Overloaded,
+}
+
+impl Engine {
+    pub(crate) fn new(
+        nodes: Box<[Arc<Node>]>,
+        settings: Settings,
+        clock: Clock,
+        changed: Arc<Notify>,
+        process: u64,
+        seed: u64,
+    ) -> Self {
+        Self {
+            nodes,
+            settings,
+            clock,
+            pool: Pool::new(),
+            keeper: Keeper::new(clock.now()),
+            waiters: Waiters::new(),
+            rng: SharedRng::new(seed),
+            changed,
+            counters: Counters::default(),
+            process,
+            attempts: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
+            over: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// No handle and no guard is left: the tasks end when nothing is owed.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+
+    /// A token that was never used before.
+    fn fresh_token(&self) -> Token {
+        Token::new(self.process, self.attempts.fetch_add(1, Ordering::Relaxed))
+    }
+
+    pub(crate) fn spec<'a>(
+        &'a self,
+        resource: &'a Resource,
+        ttl: Duration,
+        token: Token,
+    ) -> Spec<'a> {
+        Spec {
+            resource,
+            prefix: self.settings.key_prefix.as_bytes(),
+            token,
+            ttl,
+            drift: self.settings.drift,
+            nodes: self.nodes.len(),
+            quorum: self.settings.quorum,
+        }
+    }
+
+    /// May an attempt start now? Decided before any node is touched.
+    fn admit(&self) -> Result<(), Unstartable> {
+        let (mut ready, mut full) = (0, 0);
+        for node in &self.nodes {
+            match node.admits() {
+                Ok(()) => ready += 1,
+                Err(Refusal::Overloaded) => full += 1,
+                Err(Refusal::Unavailable) => {}
+            }
+        }
+        if ready >= self.settings.quorum {
+            Ok(())
+        } else if ready + full >= self.settings.quorum {
+            Err(Unstartable::Overloaded)
+        } else {
+            Err(Unstartable::NoQuorum)
+        }
+    }
+
+    /// Makes an attempt's op. Nothing is sent before [`Engine::submit`].
+    pub(crate) fn attempt(
+        &self,
+        resource: &Resource,
+        ttl: Duration,
+    ) -> Result<Arc<Op>, Unstartable> {
+        self.admit()?;
+        Ok(self.pool.take(&self.spec(resource, ttl, self.fresh_token())))
+    }
+
+    /// Queues an attempt at every node that takes it; the others vote *not sent*.
+    pub(crate) fn submit(&self, op: &Arc<Op>, wakes: &mut Wakes) {
+        for node in &self.nodes {
+            match node.submit_acquire(op) {
+                Ok(wake) => wakes.add(node.index, wake),
+                Err(_) => drop(op.vote(node.index, Vote::NotSent, Timestamp::ZERO)),
+            }
+        }
+    }
+
+    pub(crate) fn wake(&self, wakes: Wakes) {
+        for node in &self.nodes {
+            if wakes.0 & (1 << node.index) != 0 {
+                node.waker.wake();
+            }
+        }
+    }
+
+    /// Queues releases of a won lock at every node that may hold it. `false`: not held any more.
+    pub(crate) fn let_go(&self, op: &Arc<Op>, wakes: &mut Wakes) -> bool {
+        self.keeper.drop_lease(op);
+        let Some(tally) = op.let_go() else { return false };
+        let holders = Op::holders(tally);
+        op.begin_release(holders);
+        self.submit_releases(op, holders, wakes);
+        self.counters.released.fetch_add(1, Ordering::Relaxed);
+        true
+    }
+
+    /// Queues releases of a failed attempt: what was granted, and what may have been. Grants that
+    /// are still to come are released by the driver that sees them.
+    pub(crate) fn undo(&self, op: &Arc<Op>, tally: Tally, wakes: &mut Wakes) {
+        let holders = tally.set(Vote::Granted) | tally.set(Vote::Unknown);
+        op.begin_release(holders);
+        self.submit_releases(op, holders, wakes);
+    }
+
+    fn submit_releases(&self, op: &Arc<Op>, holders: u16, wakes: &mut Wakes) {
+        if holders == 0 {
+            return;
+        }
+        let ttl = op.ttl.max(Duration::from_millis(op.renew_ttl_ms.load(Ordering::Acquire)));
+        let until = self.clock.now().plus(ttl).plus(OWED_GRACE);
+        for node in self.nodes.iter().filter(|node| holders & (1 << node.index) != 0) {
+            wakes.add(node.index, node.submit_release(op, until));
+        }
+    }
+
+    /// Begins an extension round at every node that may hold the key; its number.
+    pub(crate) fn extend(&self, op: &Arc<Op>, ttl: Duration) -> u8 {
+        let holders = Op::holders(op.acquire_tally());
+        let round = op.begin_extend(holders);
+        let mut wakes = Wakes::default();
+        for node in self.nodes.iter().filter(|node| holders & (1 << node.index) != 0) {
+            let extension = Extension { op: Arc::clone(op), round, ttl_ms: millis(ttl) };
+            wakes.add(node.index, node.submit_extension(extension));
+        }
+        self.wake(wakes);
+        round
+    }
+
+    /// Announces a loss. The keys stay until the holder lets go or they expire: until its validity
+    /// ends the holder may still be winding down.
+    pub(crate) fn lose(&self, op: &Arc<Op>, reason: Lost) {
+        if op.lose(reason) {
+            self.counters.lost.fetch_add(1, Ordering::Relaxed);
+            let mut wakes = Wakes::default();
+            self.give_slot_up(op, &mut wakes);
+            self.wake(wakes);
+        }
+    }
+
+    /// The op's resource is free for the next caller of this process (I2).
+    pub(crate) fn give_slot_up(&self, op: &Op, wakes: &mut Wakes) {
+        if op.has_slot.swap(false, Ordering::AcqRel) {
+            self.pass_slot(&op.resource, wakes);
+        }
+    }
+
+    /// Hands the slot to the next waiter and starts its attempt, so that its SETs can leave in the
+    /// same write as the releases before them.
+    pub(crate) fn pass_slot(&self, resource: &Resource, wakes: &mut Wakes) {
+        loop {
+            let now = || self.clock.now();
+            let Some((next, pause)) = self.waiters.pass(resource, now, || self.rng.next()) else {
+                return;
+            };
+            let mut place = next.place();
+            if !matches!(*place, Place::Queued) {
+                continue;
+            }
+            let started = match pause {
+                Some(_) => None,
+                None => self.attempt(resource, next.ttl).ok(),
+            };
+            let Some(op) = started else {
+                *place = Place::Called(pause);
+                drop(place);
+                next.waker.wake();
+                return;
+            };
+            if let Some(waker) = next.waker.take() {
+                op.waker.register(&waker);
+            }
+            *place = Place::Started(Arc::clone(&op));
+            drop(place);
+            self.submit(&op, wakes);
+            return;
+        }
+    }
+
+    /// No new acquisitions from here on.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.waiters.wake_all();
+    }
+
+    /// Releases every held lock and tells its holder.
+    pub(crate) fn release_all(&self) {
+        let mut wakes = Wakes::default();
+        for op in self.keeper.held() {
+            op.lose(Lost::Closed);
+            self.let_go(&op, &mut wakes);
+            op.has_slot.store(false, Ordering::Release);
+        }
+        self.wake(wakes);
+    }
+
+    /// The tasks are to end: what is owed is sent first, for a bounded time.
+    pub(crate) fn end(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.over.store(true, Ordering::Release);
+        for node in &self.nodes {
+            node.closing.store(true, Ordering::Release);
+            node.waker.wake();
+        }
+        self.keeper.nudge();
+    }
+
+    /// Have all drivers ended?
+    pub(crate) fn has_ended(&self) -> bool {
+        self.nodes.iter().all(|node| node.health() == Health::Closed)
+    }
+}
+
+impl Wakes {
+    fn add(&mut self, node: usize, wake: bool) {
+        self.0 |= u16::from(wake) << node;
+    }
+}

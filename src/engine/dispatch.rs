@@ -1,0 +1,271 @@
+//! What a reply means to the operation it belongs to.
+//!
+//! The rules of the vote: a definite refusal says *ineligible* and owes nothing; a late answer says
+//! *unknown* and stays owed until its reply or the connection's death tells more; a grant that
+//! nobody wants any more is released behind itself, on the same connection.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::algorithm::tally::{Decision, Phase, Vote};
+use crate::engine::connection::Fault;
+use crate::engine::node::{Extension, Lanes, Node, Owed, count};
+use crate::engine::op::Op;
+use crate::engine::query::Query;
+use crate::resp::reply::{ErrorClass, ErrorReply, Reply};
+use crate::session::pipeline::{Answer, Head, Kind, Pipeline, answer};
+use crate::time::Timestamp;
+
+/// What a command in flight is for.
+#[derive(Debug)]
+pub(crate) enum Item {
+    Acquire(Arc<Op>),
+    Extend(Extension),
+    Query(Arc<Query>),
+    Release(Owed),
+}
+
+/// Beyond its ttl a key is owed a release for this long: a command of a dead connection may still
+/// be in the server's socket buffer, and its key lives a whole ttl from when it is executed.
+pub(crate) const OWED_GRACE: Duration = Duration::from_secs(60);
+
+/// The parts of a connection, besides its FIFO, that a reply touches.
+pub(crate) struct Dispatch<'a> {
+    pub(crate) node: &'a Node,
+    pub(crate) now: Timestamp,
+    pub(crate) releases: &'a mut VecDeque<Owed>,
+    pub(crate) extensions: &'a mut VecDeque<Extension>,
+    pub(crate) refused: &'a mut VecDeque<Owed>,
+    pub(crate) reload: &'a mut bool,
+    pub(crate) reloads_left: &'a mut u32,
+}
+
+impl Dispatch<'_> {
+    /// Hands `reply` to the command at the head of the FIFO.
+    pub(crate) fn reply(
+        &mut self,
+        pipeline: &mut Pipeline<Item>,
+        reply: &Reply<'_>,
+    ) -> Result<(), Fault> {
+        let Some(head) = pipeline.head() else {
+            return Err(Fault(format!("{} without a command", reply.kind())));
+        };
+        let answer = answer(head.kind, head.items, reply)?;
+        if self.node.counters.operations.load(std::sync::atomic::Ordering::Relaxed) & 63 == 0 {
+            self.sample(head);
+        }
+        count(&self.node.counters.operations, 1);
+        match answer {
+            Answer::Granted => pipeline.pop(|_, item| self.granted(item, head.sent_at)),
+            Answer::Denied => pipeline.pop(|_, item| self.vote(item, Vote::Denied)),
+            Answer::Letters(letters) => {
+                *self.reloads_left = RELOADS_MAX;
+                pipeline.pop(|at, item| {
+                    let letter = letters.get(at).copied().unwrap_or(b'm');
+                    self.letter(item, letter, head.sent_at);
+                });
+            }
+            Answer::Deleted(deleted) => pipeline.pop(|_, item| self.deleted(item, deleted)),
+            Answer::Refused(error) => return self.refused(pipeline, head.kind, error),
+            Answer::Done => pipeline.pop(|_, _| {}),
+            Answer::Reply(reply) => pipeline.pop(|_, item| {
+                if let Item::Query(query) = item {
+                    query.answer(self.node.index, reply);
+                }
+            }),
+        }
+        Ok(())
+    }
+
+    /// One round trip in 64 is recorded: that is enough for a histogram and costs nothing.
+    fn sample(&self, head: Head) {
+        let mut about = self.node.about();
+        if let Some(histogram) = &mut about.round_trips {
+            let span = self.now.since(head.sent_at).as_nanos();
+            histogram.saturating_record(u64::try_from(span).unwrap_or(u64::MAX));
+        }
+    }
+
+    fn granted(&mut self, item: Item, sent_at: Timestamp) {
+        let Item::Acquire(op) = item else { return };
+        // Op I1: the bound first, then the vote that lets it count.
+        op.raise_bound(self.node.index, sent_at, op.ttl);
+        if op.vote(self.node.index, Vote::Granted, self.now) == Some(Decision::Owed)
+            && op.acquire_tally().phase() != Phase::Released
+        {
+            // Nobody wants it any more: the release follows on the same connection.
+            count(&self.node.counters.late_grants_released, 1);
+            let until = self.now.plus(op.ttl).plus(OWED_GRACE);
+            self.releases.push_back(Owed { op, until, ask: false });
+        }
+    }
+
+    fn vote(&self, item: Item, vote: Vote) {
+        match item {
+            Item::Acquire(op) => {
+                op.vote(self.node.index, vote, self.now);
+            }
+            Item::Extend(extension) => {
+                extension.op.vote_extend(self.node.index, vote, extension.round);
+            }
+            Item::Release(owed) => owed.op.vote_release(self.node.index, vote),
+            Item::Query(query) => query.fail(self.node.index),
+        }
+    }
+
+    fn letter(&self, item: Item, letter: u8, sent_at: Timestamp) {
+        let vote = match letter {
+            b'd' | b'e' => Vote::Granted,
+            b'o' => Vote::Denied,
+            _ => Vote::Missing,
+        };
+        if let Item::Extend(Extension { op, ttl_ms, .. }) = &item {
+            if vote == Vote::Granted {
+                let ttl = Duration::from_millis(*ttl_ms);
+                op.raise_bound(self.node.index, sent_at, ttl);
+            } else {
+                op.clear_bound(self.node.index);
+            }
+        }
+        self.vote(item, vote);
+    }
+
+    fn deleted(&mut self, item: Item, deleted: bool) {
+        let Item::Release(owed) = item else { return };
+        if deleted {
+            owed.op.vote_release(self.node.index, Vote::Granted);
+        } else if self.now < owed.op.valid_until() {
+            // It should have been ours: ask whether it is gone or another owner's.
+            self.releases.push_front(Owed { ask: true, ..owed });
+        } else {
+            owed.op.vote_release(self.node.index, Vote::Missing);
+        }
+    }
+
+    fn refused(
+        &mut self,
+        pipeline: &mut Pipeline<Item>,
+        kind: Kind,
+        error: ErrorReply<'_>,
+    ) -> Result<(), Fault> {
+        let class = error.class();
+        if class == ErrorClass::NoScript && matches!(kind, Kind::Extend | Kind::Release) {
+            return self.reload(pipeline);
+        }
+        self.node.about().reason = Some(format!("refused: {}", error.text()));
+        pipeline.pop(|_, item| match item {
+            Item::Release(owed) => {
+                // Still owed: tried again a little later, until the key must have expired.
+                owed.op.vote_release(self.node.index, Vote::Unknown);
+                self.refused.push_back(owed);
+            }
+            other if class.is_definite_refusal() => self.vote(other, Vote::Ineligible),
+            other => self.vote(other, Vote::Unknown),
+        });
+        match class {
+            // The node is not what the handshake found: greet it again before it counts.
+            ErrorClass::Loading
+            | ErrorClass::MasterDown
+            | ErrorClass::NoAuth
+            | ErrorClass::ReadOnly => Err(Fault(error.text())),
+            _ => Ok(()),
+        }
+    }
+
+    /// The server forgot its scripts: load them again, then send the same calls.
+    fn reload(&mut self, pipeline: &mut Pipeline<Item>) -> Result<(), Fault> {
+        if !*self.reload {
+            if *self.reloads_left == 0 {
+                let reason = "the server forgets its scripts as fast as they are loaded";
+                return Err(Fault(reason.into()));
+            }
+            *self.reload = true;
+            *self.reloads_left -= 1;
+        }
+        pipeline.pop(|_, item| match item {
+            Item::Release(owed) => self.releases.push_back(owed),
+            Item::Extend(extension) => self.extensions.push_back(extension),
+            Item::Acquire(_) | Item::Query(_) => {}
+        });
+        Ok(())
+    }
+
+    /// Commands whose answer is overdue vote *unknown*; they stay in the FIFO. How many expired.
+    pub(crate) fn expire(pipeline: &mut Pipeline<Item>, node: &Node, now: Timestamp) -> u64 {
+        let mut expired = 0;
+        pipeline.expire(now, node.settings.node_timeout, |_, item| {
+            expired += 1;
+            unknown(item, node, now);
+        });
+        expired
+    }
+
+    /// Staged and queued commands that could not leave in time: they certainly did nothing.
+    pub(crate) fn withdraw(staged: &mut Lanes, node: &Node, now: Timestamp) {
+        let mut outbox = node.outbox();
+        let queued = &mut outbox.lanes;
+        let mut acquires = std::mem::take(&mut queued.acquires);
+        let mut extensions = std::mem::take(&mut queued.extensions);
+        let mut queries = std::mem::take(&mut queued.queries);
+        let left = queued.len();
+        outbox.bytes = 0;
+        node.queued.store(left, std::sync::atomic::Ordering::Relaxed);
+        drop(outbox);
+        acquires.append(&mut staged.acquires);
+        extensions.append(&mut staged.extensions);
+        queries.append(&mut staged.queries);
+        count(&node.counters.withdrawn, acquires.len() as u64);
+        for op in acquires {
+            op.vote(node.index, Vote::NotSent, now);
+        }
+        for extension in extensions {
+            extension.op.vote_extend(node.index, Vote::NotSent, extension.round);
+        }
+        for query in queries {
+            query.fail(node.index);
+        }
+    }
+
+    /// The connection died: every command in flight is *unknown*; what is owed comes back.
+    pub(crate) fn bury(
+        pipeline: &mut Pipeline<Item>,
+        node: &Node,
+        now: Timestamp,
+    ) -> VecDeque<Owed> {
+        let mut owed = VecDeque::new();
+        pipeline.drain(|_, item| {
+            unknown(&item, node, now);
+            match item {
+                // Whoever ends an open or a won round covers its unknown nodes; an ended one
+                // has nobody left to do it.
+                Item::Acquire(op) => {
+                    let phase = op.acquire_tally().phase();
+                    if matches!(phase, Phase::Lost | Phase::Abandoned) {
+                        let until = now.plus(op.ttl).plus(OWED_GRACE);
+                        owed.push_back(Owed { op, until, ask: false });
+                    }
+                }
+                Item::Release(release) => owed.push_back(release),
+                Item::Extend(_) | Item::Query(_) => {}
+            }
+        });
+        owed
+    }
+}
+
+fn unknown(item: &Item, node: &Node, now: Timestamp) {
+    match item {
+        Item::Acquire(op) => {
+            op.vote(node.index, Vote::Unknown, now);
+        }
+        Item::Extend(extension) => {
+            extension.op.vote_extend(node.index, Vote::Unknown, extension.round);
+        }
+        Item::Query(query) => query.fail(node.index),
+        Item::Release(owed) => owed.op.vote_release(node.index, Vote::Unknown),
+    }
+}
+
+/// SCRIPT LOADs that one connection sends without a script call between them succeeding.
+pub(crate) const RELOADS_MAX: u32 = 8;

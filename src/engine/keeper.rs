@@ -1,0 +1,279 @@
+//! Every deadline of the engine: renewals, losses, callers' waits and pauses, on one timer.
+//!
+//! - I1 a lease is announced lost at least a margin before its validity ends.
+//! - I2 a renewal is sent at a third of the ttl and, while it fails, again and again within the
+//!   validity; an expired lease is never renewed.
+//! - I3 the keeper holds a lease only while it is held: releasing it takes it out.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use atomic_waker::AtomicWaker;
+use hdrhistogram::Histogram;
+
+use crate::algorithm::tally::{Phase, Vote};
+use crate::config::Keep;
+use crate::engine::clock::Timer;
+use crate::engine::core::Engine;
+use crate::engine::op::Op;
+use crate::engine::waiters::Waiter;
+use crate::engine::wheel::{Key, Wheel};
+use crate::error::Lost;
+use crate::time::Timestamp;
+
+#[derive(Debug)]
+pub(crate) enum Timed {
+    Lease(Lease),
+    /// A caller's pause or deadline.
+    Wake(Arc<Waiter>),
+}
+
+/// A lease being kept.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    op: Arc<Op>,
+    /// No renewal extends the validity beyond this.
+    hold_until: Timestamp,
+    /// When the next renewal is due; never, when renewal is off.
+    renew_at: Timestamp,
+    /// The round under way.
+    round: Option<(u8, Timestamp)>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    state: Mutex<State>,
+    waker: AtomicWaker,
+}
+
+#[derive(Debug)]
+struct State {
+    wheel: Wheel<Timed>,
+    /// The task will look again by then.
+    alarm: Timestamp,
+    acquire_latency: Option<Histogram<u64>>,
+    leases: usize,
+}
+
+/// How long before the end of its validity a lease is announced lost: a tenth of what the ttl was,
+/// from 3 ms (twice a timer's grain, and then some) to 100 ms.
+fn loss_margin(ttl: Duration) -> Duration {
+    (ttl / 10).clamp(Duration::from_millis(3), Duration::from_millis(100))
+}
+
+impl Keeper {
+    pub(crate) fn new(now: Timestamp) -> Self {
+        Self {
+            state: Mutex::new(State {
+                wheel: Wheel::new(now),
+                alarm: Timestamp::MAX,
+                acquire_latency: Histogram::new_with_bounds(1, 3_600_000_000_000, 3).ok(),
+                leases: 0,
+            }),
+            waker: AtomicWaker::new(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts keeping a lease that was just granted.
+    pub(crate) fn keep(&self, op: &Arc<Op>, keep: Keep, now: Timestamp, latency: Duration) {
+        let hold_until = now.plus(keep.max_hold);
+        let renew_at = if keep.renew { op.decided_at().plus(op.ttl / 3) } else { Timestamp::MAX };
+        let due = op.valid_until().minus(loss_margin(op.ttl)).min(renew_at);
+        let lease = Lease { op: Arc::clone(op), hold_until, renew_at, round: None };
+        let mut state = self.state();
+        if let Some(histogram) = &mut state.acquire_latency {
+            histogram.saturating_record(crate::time::nanos(latency));
+        }
+        state.leases += 1;
+        let key = state.wheel.insert(due, Timed::Lease(lease));
+        op.keeper_key.store(key.to_word(), Ordering::Release);
+        self.arm(state, due);
+    }
+
+    /// Stops keeping a lease (I3).
+    pub(crate) fn drop_lease(&self, op: &Op) {
+        let Some(key) = Key::from_word(op.keeper_key.swap(0, Ordering::AcqRel)) else { return };
+        let mut state = self.state();
+        let removed = state.wheel.remove(key);
+        if matches!(removed, Some(Timed::Lease(_))) {
+            state.leases = state.leases.saturating_sub(1);
+        }
+        drop(state);
+    }
+
+    /// Wakes `waiter` at `due`, or a little later.
+    pub(crate) fn wake_at(&self, due: Timestamp, waiter: &Arc<Waiter>) -> Key {
+        let mut state = self.state();
+        let key = state.wheel.insert(due, Timed::Wake(Arc::clone(waiter)));
+        self.arm(state, due);
+        key
+    }
+
+    pub(crate) fn cancel(&self, key: Key) {
+        let removed = self.state().wheel.remove(key);
+        drop(removed);
+    }
+
+    fn arm(&self, mut state: MutexGuard<'_, State>, due: Timestamp) {
+        if due < state.alarm {
+            state.alarm = due;
+            drop(state);
+            self.waker.wake();
+        }
+    }
+
+    /// Leases held now.
+    pub(crate) fn leases(&self) -> usize {
+        self.state().leases
+    }
+
+    pub(crate) fn acquire_latency(&self) -> Option<Histogram<u64>> {
+        self.state().acquire_latency.clone()
+    }
+
+    /// Every lease held now: for closing.
+    pub(crate) fn held(&self) -> Vec<Arc<Op>> {
+        let state = self.state();
+        let lease = |timed: &Timed| match timed {
+            Timed::Lease(lease) => Some(Arc::clone(&lease.op)),
+            Timed::Wake(_) => None,
+        };
+        state.wheel.iter().filter_map(lease).collect()
+    }
+
+    /// Puts a lease back that is still held.
+    fn keep_on(&self, lease: Lease, due: Timestamp) {
+        let op = Arc::clone(&lease.op);
+        let mut state = self.state();
+        let key = state.wheel.insert(due, Timed::Lease(lease));
+        op.keeper_key.store(key.to_word(), Ordering::Release);
+        // Released meanwhile, before the key was there to be found: out again (I3).
+        if op.acquire_tally().phase() != Phase::Won {
+            state.wheel.remove(key);
+            state.leases = state.leases.saturating_sub(1);
+        }
+    }
+
+    fn forget(&self) {
+        let mut state = self.state();
+        state.leases = state.leases.saturating_sub(1);
+    }
+}
+
+/// The task that serves the keeper.
+#[derive(Debug)]
+pub(crate) struct KeeperTask {
+    engine: Arc<Engine>,
+    timer: Timer,
+    due: Vec<Timed>,
+}
+
+impl KeeperTask {
+    pub(crate) fn new(engine: Arc<Engine>) -> Self {
+        let timer = Timer::new(engine.clock);
+        Self { engine, timer, due: Vec::new() }
+    }
+
+    fn serve(&mut self) -> Option<Timestamp> {
+        let engine = Arc::clone(&self.engine);
+        let now = engine.clock.now();
+        engine.keeper.state().wheel.advance(now, &mut self.due);
+        for timed in self.due.drain(..) {
+            match timed {
+                Timed::Wake(waiter) => waiter.waker.wake(),
+                Timed::Lease(lease) => match look_after(&engine, lease, now) {
+                    Some((lease, due)) => engine.keeper.keep_on(lease, due),
+                    None => engine.keeper.forget(),
+                },
+            }
+        }
+        let mut state = engine.keeper.state();
+        let next = state.wheel.next_due();
+        state.alarm = next.unwrap_or(Timestamp::MAX);
+        next
+    }
+}
+
+impl Future for KeeperTask {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        this.engine.keeper.waker.register(cx.waker());
+        if this.engine.is_over() {
+            return Poll::Ready(());
+        }
+        while this.timer.poll_fired(cx).is_ready() {}
+        if let Some(next) = this.serve() {
+            this.timer.alarm(next, cx);
+        }
+        Poll::Pending
+    }
+}
+
+impl Keeper {
+    /// Makes the task look again: the engine is over, or a test moved the clock.
+    pub(crate) fn nudge(&self) {
+        self.waker.wake();
+    }
+}
+
+/// A lease is due: renews it, announces its loss, or looks again later. `None`: not kept any more.
+fn look_after(engine: &Engine, mut lease: Lease, now: Timestamp) -> Option<(Lease, Timestamp)> {
+    let op = &lease.op;
+    if op.acquire_tally().phase() != Phase::Won || op.lost().is_some() {
+        return None;
+    }
+    let ttl = Duration::from_millis(op.renew_ttl_ms.load(Ordering::Acquire));
+    let end = op.valid_until().minus(loss_margin(op.ttl));
+    if end <= now {
+        op.keeper_key.store(0, Ordering::Release);
+        let reason = if lease.renew_at == Timestamp::MAX {
+            Lost::Expired
+        } else {
+            let tally = op.extend_tally();
+            let gone = tally.count(Vote::Denied) + tally.count(Vote::Missing);
+            if gone > op.nodes - op.quorum { Lost::TakenOver } else { Lost::Unreachable }
+        };
+        engine.lose(op, reason);
+        return None;
+    }
+    if lease.renew_at < Timestamp::MAX && lease.hold_until < now.plus(ttl) {
+        // I2's bound: from here on it runs out.
+        lease.renew_at = Timestamp::MAX;
+        lease.round = None;
+    }
+    if let Some((round, sent_at)) = lease.round {
+        let tally = op.extend_tally();
+        let settled = tally.round() != round || tally.phase() != Phase::Open;
+        if settled || sent_at.plus(engine.settings.node_timeout) <= now {
+            lease.round = None;
+            if tally.round() == round && tally.phase() == Phase::Won {
+                lease.renew_at = sent_at.plus(ttl / 3);
+            } else {
+                // Failed: again soon, several times within what is left.
+                let pause = (end.since(now) / 8).min(Duration::from_millis(250));
+                lease.renew_at = now.plus(pause);
+            }
+        }
+    }
+    if lease.round.is_none() && lease.renew_at <= now {
+        let round = engine.extend(op, ttl);
+        lease.round = Some((round, now));
+    }
+    let next = match lease.round {
+        // Looks at the votes soon: a refusal by a majority must not wait for the timeout.
+        Some(_) => now.plus(engine.settings.node_timeout / 8),
+        None => lease.renew_at,
+    };
+    let due = next.min(end).max(now.plus(Duration::from_millis(1)));
+    Some((lease, due))
+}

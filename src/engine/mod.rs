@@ -1,0 +1,17 @@
+//! The lock engine over real time and real streams: tasks, queues, futures.
+
+pub(crate) mod acquire;
+pub(crate) mod clock;
+pub(crate) mod connection;
+pub(crate) mod core;
+pub(crate) mod dispatch;
+pub(crate) mod driver;
+pub(crate) mod keeper;
+pub(crate) mod node;
+pub(crate) mod op;
+pub(crate) mod query;
+pub(crate) mod rng;
+pub(crate) mod start;
+pub(crate) mod waiters;
+pub(crate) mod wheel;
+pub(crate) mod wish;

@@ -1,0 +1,301 @@
+//! The side of a node that callers see: its outbox, its health, its counters.
+//!
+//! - I1 the outbox is appended to under a short mutex and swapped out whole by the driver.
+//! - I2 a node that is down or suspect takes no acquisition, and never makes anybody wait; releases
+//!   owed to it wait in its outbox until they are sent or the keys must have expired.
+//! - I3 every queue is bounded; what does not fit is refused with a vote, never dropped in silence.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use atomic_waker::AtomicWaker;
+use tokio::sync::Notify;
+
+use crate::algorithm::tally::Vote;
+use crate::endpoint::Endpoint;
+use crate::engine::op::Op;
+use crate::engine::query::Query;
+use crate::session::batch::Batching;
+use crate::time::Timestamp;
+
+/// What a driver needs to know; one per engine.
+#[derive(Clone, Debug)]
+pub(crate) struct NodeSettings {
+    pub(crate) batching: Batching,
+    pub(crate) max_inflight: usize,
+    pub(crate) max_queued_bytes: usize,
+    pub(crate) node_timeout: Duration,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) unresponsive_after: Duration,
+    pub(crate) ping_interval: Duration,
+    pub(crate) reconnect_base: Duration,
+    pub(crate) reconnect_cap: Duration,
+    pub(crate) client_name: String,
+    pub(crate) resp2_only: bool,
+}
+
+/// A node's health, as admission sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Health {
+    Connecting = 0,
+    Up = 1,
+    /// Connected, but an answer is overdue.
+    Suspect = 2,
+    Down = 3,
+    Closed = 4,
+}
+
+impl Health {
+    const fn from_code(code: u8) -> Self {
+        match code {
+            0 => Self::Connecting,
+            1 => Self::Up,
+            2 => Self::Suspect,
+            3 => Self::Down,
+            _ => Self::Closed,
+        }
+    }
+}
+
+/// A release waiting to be sent.
+#[derive(Debug)]
+pub(crate) struct Owed {
+    pub(crate) op: Arc<Op>,
+    /// From here on the key must have expired and nothing is owed any more.
+    pub(crate) until: Timestamp,
+    /// A native release said "not yours" of a lock that looked held: ask the script why.
+    pub(crate) ask: bool,
+}
+
+/// An extension waiting to be sent.
+#[derive(Debug)]
+pub(crate) struct Extension {
+    pub(crate) op: Arc<Op>,
+    pub(crate) round: u8,
+    pub(crate) ttl_ms: u64,
+}
+
+/// Commands by lane. Releases and extensions are the priority lane: they leave first.
+#[derive(Debug, Default)]
+pub(crate) struct Lanes {
+    pub(crate) releases: VecDeque<Owed>,
+    pub(crate) extensions: VecDeque<Extension>,
+    pub(crate) queries: VecDeque<Arc<Query>>,
+    pub(crate) acquires: VecDeque<Arc<Op>>,
+}
+
+impl Lanes {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.releases.len() + self.extensions.len() + self.queries.len() + self.acquires.len()
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    pub(crate) lanes: Lanes,
+    pub(crate) bytes: usize,
+    /// The driver has been woken and has not looked yet.
+    pub(crate) notified: bool,
+}
+
+/// One node, shared by its driver and all callers.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) index: usize,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) settings: Arc<NodeSettings>,
+    outbox: Mutex<Outbox>,
+    pub(crate) waker: AtomicWaker,
+    health: AtomicU8,
+    pub(crate) in_flight: AtomicUsize,
+    pub(crate) queued: AtomicUsize,
+    pub(crate) closing: AtomicBool,
+    pub(crate) about: Mutex<About>,
+    pub(crate) counters: Counters,
+    changed: Arc<Notify>,
+}
+
+/// What is known of a node besides its health; touched off the hot path only.
+#[derive(Debug, Default)]
+pub(crate) struct About {
+    pub(crate) reason: Option<String>,
+    pub(crate) server: Option<String>,
+    pub(crate) run_id: Option<String>,
+    pub(crate) round_trips: Option<hdrhistogram::Histogram<u64>>,
+}
+
+/// Counters since the engine started.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) commands: AtomicU64,
+    pub(crate) operations: AtomicU64,
+    pub(crate) writes: AtomicU64,
+    pub(crate) reads: AtomicU64,
+    pub(crate) bytes_written: AtomicU64,
+    pub(crate) timeouts: AtomicU64,
+    pub(crate) connects: AtomicU64,
+    pub(crate) disconnects: AtomicU64,
+    pub(crate) late_grants_released: AtomicU64,
+    pub(crate) withdrawn: AtomicU64,
+    pub(crate) releases_given_up: AtomicU64,
+    pub(crate) script_reloads: AtomicU64,
+    pub(crate) gather_gain_x1000: AtomicU64,
+    pub(crate) gather_delay_ns: AtomicU64,
+}
+
+/// Adds to a statistics counter.
+pub(crate) fn count(counter: &AtomicU64, by: u64) {
+    counter.fetch_add(by, Ordering::Relaxed);
+}
+
+/// Releases owed to one node at most. Beyond it the keys are left to expire, and counted.
+const OWED_MAX: usize = 65_536;
+
+/// Why an acquisition was not queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// Down, suspect or still connecting.
+    Unavailable,
+    /// Its caps are reached.
+    Overloaded,
+}
+
+impl Node {
+    pub(crate) fn new(
+        index: usize,
+        endpoint: Endpoint,
+        settings: Arc<NodeSettings>,
+        changed: Arc<Notify>,
+    ) -> Self {
+        Self {
+            index,
+            endpoint,
+            settings,
+            outbox: Mutex::new(Outbox::default()),
+            waker: AtomicWaker::new(),
+            health: AtomicU8::new(Health::Connecting as u8),
+            in_flight: AtomicUsize::new(0),
+            queued: AtomicUsize::new(0),
+            closing: AtomicBool::new(false),
+            about: Mutex::new(About::default()),
+            counters: Counters::default(),
+            changed,
+        }
+    }
+
+    pub(crate) fn outbox(&self) -> MutexGuard<'_, Outbox> {
+        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn about(&self) -> MutexGuard<'_, About> {
+        self.about.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn health(&self) -> Health {
+        Health::from_code(self.health.load(Ordering::Acquire))
+    }
+
+    /// Set by the driver only; under the outbox lock when acquisitions must stop coming.
+    pub(crate) fn set_health(&self, health: Health) {
+        self.health.store(health as u8, Ordering::Release);
+    }
+
+    /// Would an acquisition be taken now?
+    pub(crate) fn admits(&self) -> Result<(), Refusal> {
+        if self.health() != Health::Up {
+            return Err(Refusal::Unavailable);
+        }
+        let load = self.in_flight.load(Ordering::Relaxed) + self.queued.load(Ordering::Relaxed);
+        // A tenth of the window stays free for releases and extensions: under overload, held
+        // locks end before new ones begin.
+        let cap = self.settings.max_inflight - self.settings.max_inflight / 10;
+        if load >= cap { Err(Refusal::Overloaded) } else { Ok(()) }
+    }
+
+    /// Queues an acquisition. `Ok(true)`: the driver must be woken.
+    pub(crate) fn submit_acquire(&self, op: &Arc<Op>) -> Result<bool, Refusal> {
+        let mut outbox = self.outbox();
+        self.admits()?;
+        if outbox.bytes.saturating_add(op.frame.len()) > self.settings.max_queued_bytes {
+            return Err(Refusal::Overloaded);
+        }
+        outbox.bytes += op.frame.len();
+        outbox.lanes.acquires.push_back(Arc::clone(op));
+        Ok(self.queue_grew(&mut outbox))
+    }
+
+    /// Queues a release. `true`: the driver must be woken.
+    pub(crate) fn submit_release(&self, op: &Arc<Op>, until: Timestamp) -> bool {
+        let mut outbox = self.outbox();
+        let health = self.health();
+        if health == Health::Closed || outbox.lanes.releases.len() >= OWED_MAX {
+            drop(outbox);
+            count(&self.counters.releases_given_up, 1);
+            op.vote_release(self.index, Vote::Unknown);
+            return false;
+        }
+        outbox.lanes.releases.push_back(Owed { op: Arc::clone(op), until, ask: false });
+        let wake = self.queue_grew(&mut outbox);
+        drop(outbox);
+        if !matches!(health, Health::Up | Health::Suspect) {
+            // It stays owed, but nobody should wait for it.
+            op.vote_release(self.index, Vote::Unknown);
+        }
+        wake
+    }
+
+    /// Queues an extension. `true`: the driver must be woken.
+    pub(crate) fn submit_extension(&self, extension: Extension) -> bool {
+        let mut outbox = self.outbox();
+        if !matches!(self.health(), Health::Up | Health::Suspect)
+            || outbox.lanes.extensions.len() >= self.settings.max_inflight
+        {
+            drop(outbox);
+            extension.op.vote_extend(self.index, Vote::NotSent, extension.round);
+            return false;
+        }
+        outbox.lanes.extensions.push_back(extension);
+        self.queue_grew(&mut outbox)
+    }
+
+    /// Queues a query. `true`: the driver must be woken.
+    pub(crate) fn submit_query(&self, query: &Arc<Query>) -> bool {
+        let mut outbox = self.outbox();
+        if self.health() != Health::Up || outbox.lanes.queries.len() >= QUERIES_MAX {
+            drop(outbox);
+            query.fail(self.index);
+            return false;
+        }
+        outbox.lanes.queries.push_back(Arc::clone(query));
+        self.queue_grew(&mut outbox)
+    }
+
+    /// Tells whoever waits for the fleet that this node's health changed.
+    pub(crate) fn fleet_changed(&self) {
+        self.changed.notify_waiters();
+    }
+
+    /// Queues releases that a dead connection owed, ahead of nothing and behind nothing: there is
+    /// no connection for them to overtake anything on.
+    pub(crate) fn owe_again(&self, owed: VecDeque<Owed>) {
+        let mut outbox = self.outbox();
+        let room = OWED_MAX.saturating_sub(outbox.lanes.releases.len());
+        count(&self.counters.releases_given_up, owed.len().saturating_sub(room) as u64);
+        outbox.lanes.releases.extend(owed.into_iter().take(room));
+        self.queued.store(outbox.lanes.len(), Ordering::Relaxed);
+    }
+
+    fn queue_grew(&self, outbox: &mut Outbox) -> bool {
+        self.queued.store(outbox.lanes.len(), Ordering::Relaxed);
+        !std::mem::replace(&mut outbox.notified, true)
+    }
+}
+
+const QUERIES_MAX: usize = 1_024;

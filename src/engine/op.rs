@@ -1,0 +1,380 @@
+//! One lock's shared state: the votes of its rounds, its ledger, and who waits for it.
+//!
+//! An [`Op`] is created (or recycled) for one attempt and one token, and becomes the lease's state
+//! when the attempt wins. Node drivers write votes and expiry bounds; the caller reads them.
+//! - I1 a bound `e_i` is stored before the vote that lets anybody count it.
+//! - I2 loss is sticky: once set, [`Op::lost`] never clears, and the op is never valid again.
+//! - I3 an op is recycled only when nobody else refers to it (`Arc::get_mut`).
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use atomic_waker::AtomicWaker;
+
+use crate::algorithm::tally::{Decision, NODES_MAX, Phase, Rule, Tally, Vote};
+use crate::algorithm::validity::quorum_expiry;
+use crate::config::Drift;
+use crate::error::Lost;
+use crate::resource::Resource;
+use crate::resp::command;
+use crate::time::{Timestamp, nanos};
+use crate::token::Token;
+
+/// See the module's head.
+#[derive(Debug)]
+pub(crate) struct Op {
+    pub(crate) resource: Resource,
+    pub(crate) token: Token,
+    /// The Redis key: prefix and resource.
+    pub(crate) key: Vec<u8>,
+    /// The acquire frame, encoded once, copied into each node's write.
+    pub(crate) frame: Vec<u8>,
+    pub(crate) ttl: Duration,
+    pub(crate) drift: Drift,
+    pub(crate) nodes: usize,
+    pub(crate) quorum: usize,
+    acquire: AtomicU64,
+    extend: AtomicU64,
+    release: AtomicU64,
+    bounds: [AtomicU64; NODES_MAX],
+    /// Woken by the deciding vote of whichever round is awaited.
+    pub(crate) waker: AtomicWaker,
+    decided_at: AtomicU64,
+    lost: AtomicU8,
+    watchers: Mutex<Vec<Waker>>,
+    /// Whether this op still occupies its resource's local slot.
+    pub(crate) has_slot: AtomicBool,
+    /// The keeper's key of this lease plus one; zero while it is not kept.
+    pub(crate) keeper_key: AtomicU64,
+    /// The ttl that renewals ask for, in milliseconds.
+    pub(crate) renew_ttl_ms: AtomicU64,
+    /// Drops of guards and of `into_lease`: the lease is nobody's to release any more.
+    pub(crate) rounds: AtomicU32,
+}
+
+/// What an attempt needs to know.
+#[derive(Clone, Debug)]
+pub(crate) struct Spec<'a> {
+    pub(crate) resource: &'a Resource,
+    pub(crate) prefix: &'a [u8],
+    pub(crate) token: Token,
+    pub(crate) ttl: Duration,
+    pub(crate) drift: Drift,
+    pub(crate) nodes: usize,
+    pub(crate) quorum: usize,
+}
+
+impl Op {
+    pub(crate) fn new(spec: &Spec<'_>) -> Self {
+        let mut op = Self {
+            resource: spec.resource.clone(),
+            token: spec.token,
+            key: Vec::new(),
+            frame: Vec::new(),
+            ttl: spec.ttl,
+            drift: spec.drift,
+            nodes: spec.nodes,
+            quorum: spec.quorum,
+            acquire: AtomicU64::new(0),
+            extend: AtomicU64::new(0),
+            release: AtomicU64::new(0),
+            bounds: [const { AtomicU64::new(0) }; NODES_MAX],
+            waker: AtomicWaker::new(),
+            decided_at: AtomicU64::new(0),
+            lost: AtomicU8::new(0),
+            watchers: Mutex::new(Vec::new()),
+            has_slot: AtomicBool::new(false),
+            keeper_key: AtomicU64::new(0),
+            renew_ttl_ms: AtomicU64::new(0),
+            rounds: AtomicU32::new(0),
+        };
+        op.reset(spec);
+        op
+    }
+
+    /// Makes a recycled op new (I3: `&mut self` proves that nobody else refers to it).
+    pub(crate) fn reset(&mut self, spec: &Spec<'_>) {
+        self.resource = spec.resource.clone();
+        self.token = spec.token;
+        self.key.clear();
+        self.key.extend_from_slice(spec.prefix);
+        self.key.extend_from_slice(spec.resource.as_bytes());
+        let ttl_ms = millis(spec.ttl);
+        self.frame.clear();
+        command::set_nx_px(&mut self.frame, &self.key, spec.token.as_bytes(), ttl_ms);
+        self.ttl = spec.ttl;
+        self.drift = spec.drift;
+        self.nodes = spec.nodes;
+        self.quorum = spec.quorum;
+        let word = Tally::new(spec.nodes, spec.quorum, 0).word();
+        *self.acquire.get_mut() = word;
+        *self.extend.get_mut() = word;
+        *self.release.get_mut() = word;
+        for bound in &mut self.bounds {
+            *bound.get_mut() = 0;
+        }
+        self.waker.take();
+        *self.decided_at.get_mut() = 0;
+        *self.lost.get_mut() = 0;
+        self.watchers.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
+        *self.has_slot.get_mut() = false;
+        *self.keeper_key.get_mut() = 0;
+        *self.renew_ttl_ms.get_mut() = ttl_ms;
+        *self.rounds.get_mut() = 0;
+    }
+
+    pub(crate) fn acquire_tally(&self) -> Tally {
+        Tally::from_word(self.acquire.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn extend_tally(&self) -> Tally {
+        Tally::from_word(self.extend.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn release_tally(&self) -> Tally {
+        Tally::from_word(self.release.load(Ordering::Acquire))
+    }
+
+    /// Counts a vote on the acquisition; the caller releases what the decision says is owed.
+    pub(crate) fn vote(&self, node: usize, vote: Vote, now: Timestamp) -> Option<Decision> {
+        let decision = cast(&self.acquire, node, vote, Rule::Grants, None)?;
+        if matches!(decision, Decision::Won | Decision::Lost) {
+            self.decided_at.store(now.as_nanos(), Ordering::Release);
+            self.waker.wake();
+        }
+        Some(decision)
+    }
+
+    /// A node set or lengthened our key for `ttl` at `sent_at` or later: raises its bound.
+    ///
+    /// Redlock: `validity = ttl - elapsed - drift`, elapsed counted from before the request left.
+    pub(crate) fn raise_bound(&self, node: usize, sent_at: Timestamp, ttl: Duration) {
+        let until = sent_at.plus(self.drift.share(ttl)).as_nanos();
+        if let Some(bound) = self.bounds.get(node) {
+            bound.fetch_max(until, Ordering::AcqRel);
+        }
+    }
+
+    /// A node answered that it does not hold our key.
+    pub(crate) fn clear_bound(&self, node: usize) {
+        if let Some(bound) = self.bounds.get(node) {
+            bound.store(0, Ordering::Release);
+        }
+    }
+
+    /// Counts a vote on extension round `round`; votes of earlier rounds do not count.
+    pub(crate) fn vote_extend(&self, node: usize, vote: Vote, round: u8) {
+        let decision = cast(&self.extend, node, vote, Rule::Grants, Some(round));
+        if matches!(decision, Some(Decision::Won | Decision::Lost)) {
+            self.wake_watchers();
+        }
+    }
+
+    /// Waits until extension round `round` is decided, or another one has taken its place.
+    pub(crate) async fn extended(&self, round: u8) -> Tally {
+        std::future::poll_fn(|cx| {
+            let is_open = |tally: Tally| tally.round() == round && tally.phase() == Phase::Open;
+            if is_open(self.extend_tally()) {
+                self.watch(cx.waker());
+            }
+            let tally = self.extend_tally();
+            if is_open(tally) { Poll::Pending } else { Poll::Ready(tally) }
+        })
+        .await
+    }
+
+    /// Counts a vote on the release.
+    pub(crate) fn vote_release(&self, node: usize, vote: Vote) {
+        let decision = cast(&self.release, node, vote, Rule::Gone, None);
+        if matches!(decision, Some(Decision::Won | Decision::Lost)) {
+            self.waker.wake();
+        }
+    }
+
+    /// The caller is gone: ends an open round. `false`: it was decided already.
+    pub(crate) fn abandon(&self) -> Option<Tally> {
+        step(&self.acquire, Tally::abandon)
+    }
+
+    /// The holder lets go: the word as it was at that instant. `None`: not held any more.
+    pub(crate) fn let_go(&self) -> Option<Tally> {
+        step(&self.acquire, Tally::release)
+    }
+
+    /// Begins extension round `round` among `nodes`: all others have no say in it.
+    pub(crate) fn begin_extend(&self, nodes: u16) -> u8 {
+        let round = (self.rounds.fetch_add(1, Ordering::AcqRel) & 0xf) as u8;
+        let mut tally = Tally::new(self.nodes, self.quorum, round);
+        for node in (0..self.nodes).filter(|node| nodes & (1 << node) == 0) {
+            tally = tally.apply(node, Vote::NotSent, Rule::Grants).map_or(tally, |next| next.0);
+        }
+        self.extend.store(tally.word(), Ordering::Release);
+        // Whoever waits for an earlier round learns that it was overtaken.
+        self.wake_watchers();
+        round
+    }
+
+    /// Begins the release among `nodes`: all others hold nothing of ours.
+    pub(crate) fn begin_release(&self, nodes: u16) {
+        let mut tally = Tally::new(self.nodes, self.quorum, 0);
+        for node in (0..self.nodes).filter(|node| nodes & (1 << node) == 0) {
+            tally = tally.apply(node, Vote::NotSent, Rule::Gone).map_or(tally, |next| next.0);
+        }
+        self.release.store(tally.word(), Ordering::Release);
+    }
+
+    /// Takes over a key that another op of ours, or another process, set with this token: every
+    /// node may hold it, none is counted before it has answered an extension.
+    pub(crate) fn adopt(&self) {
+        let mut tally = Tally::new(self.nodes, self.quorum, 0);
+        for node in 0..self.nodes {
+            tally = tally.apply(node, Vote::Unknown, Rule::Grants).map_or(tally, |next| next.0);
+        }
+        self.acquire.store(tally.adopted().word(), Ordering::Release);
+    }
+
+    /// The instant up to which a quorum holds our key: the ledger's q-th largest bound.
+    pub(crate) fn valid_until(&self) -> Timestamp {
+        let mut bounds = [0u64; NODES_MAX];
+        for (bound, atomic) in bounds.iter_mut().zip(&self.bounds) {
+            *bound = atomic.load(Ordering::Acquire);
+        }
+        let counted = bounds.get(..self.nodes).unwrap_or_default();
+        Timestamp::from_nanos(quorum_expiry(counted, self.quorum))
+    }
+
+    pub(crate) fn is_valid(&self, now: Timestamp) -> bool {
+        self.lost().is_none()
+            && self.acquire_tally().phase() == Phase::Won
+            && now < self.valid_until()
+    }
+
+    /// When the deciding vote of the acquisition was counted.
+    pub(crate) fn decided_at(&self) -> Timestamp {
+        Timestamp::from_nanos(self.decided_at.load(Ordering::Acquire))
+    }
+
+    /// Why the lease is lost, if it is (I2).
+    pub(crate) fn lost(&self) -> Option<Lost> {
+        Lost::from_code(self.lost.load(Ordering::Acquire))
+    }
+
+    /// Marks the lease lost, once, and tells everybody who asked. `false`: it was lost already.
+    pub(crate) fn lose(&self, reason: Lost) -> bool {
+        let first = self
+            .lost
+            .compare_exchange(0, reason.code(), Ordering::AcqRel, Ordering::Acquire)
+            .is_ok();
+        if first {
+            self.wake_watchers();
+        }
+        first
+    }
+
+    fn wake_watchers(&self) {
+        let mut watchers = self.watchers.lock().unwrap_or_else(PoisonError::into_inner);
+        let wakers = std::mem::take(&mut *watchers);
+        drop(watchers);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Asks to be woken when the lease is lost or an extension is decided. The caller looks again
+    /// afterwards: what it waits for may just have happened.
+    pub(crate) fn watch(&self, waker: &Waker) {
+        let mut wakers = self.watchers.lock().unwrap_or_else(PoisonError::into_inner);
+        if !wakers.iter().any(|known| known.will_wake(waker)) {
+            // Bounded: futures that were dropped leave their waker behind until the next sweep.
+            if wakers.len() >= WATCHERS_MAX {
+                for waker in wakers.drain(..) {
+                    waker.wake();
+                }
+            }
+            wakers.push(waker.clone());
+        }
+    }
+
+    /// Nodes that may hold our key, as far as `tally` knows: everybody but those who said no.
+    pub(crate) fn holders(tally: Tally) -> u16 {
+        tally.set(Vote::Granted) | tally.set(Vote::Unknown) | tally.pending()
+    }
+}
+
+const WATCHERS_MAX: usize = 256;
+
+/// A ttl as the servers take it; the builder has bounded it.
+pub(crate) fn millis(ttl: Duration) -> u64 {
+    nanos(ttl) / 1_000_000
+}
+
+fn cast(
+    word: &AtomicU64,
+    node: usize,
+    vote: Vote,
+    rule: Rule,
+    round: Option<u8>,
+) -> Option<Decision> {
+    let mut current = word.load(Ordering::Acquire);
+    loop {
+        let tally = Tally::from_word(current);
+        if round.is_some_and(|round| round != tally.round()) {
+            return None;
+        }
+        let (next, decision) = tally.apply(node, vote, rule)?;
+        match word.compare_exchange_weak(current, next.word(), Ordering::AcqRel, Ordering::Acquire)
+        {
+            Ok(_) => return Some(decision),
+            Err(now) => current = now,
+        }
+    }
+}
+
+fn step(word: &AtomicU64, change: fn(Tally) -> Option<Tally>) -> Option<Tally> {
+    let mut current = word.load(Ordering::Acquire);
+    loop {
+        let tally = Tally::from_word(current);
+        let next = change(tally)?.word();
+        match word.compare_exchange_weak(current, next, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => return Some(tally),
+            Err(now) => current = now,
+        }
+    }
+}
+
+/// Ops between uses. First in, first out: the oldest is the likeliest to be nobody's.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    free: Mutex<std::collections::VecDeque<Arc<Op>>>,
+}
+
+/// More idle ops than this are dropped; each takes about 500 bytes.
+const POOL_MAX: usize = 8_192;
+/// How many still referred-to ops a caller passes over before it allocates.
+const PASSES_MAX: usize = 4;
+
+impl Pool {
+    pub(crate) fn new() -> Self {
+        Self { free: Mutex::new(std::collections::VecDeque::new()) }
+    }
+
+    pub(crate) fn take(&self, spec: &Spec<'_>) -> Arc<Op> {
+        for _ in 0..PASSES_MAX {
+            let next = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            let Some(mut op) = next else { break };
+            if let Some(free) = Arc::get_mut(&mut op) {
+                free.reset(spec);
+                return op;
+            }
+            self.put(op);
+        }
+        Arc::new(Op::new(spec))
+    }
+
+    pub(crate) fn put(&self, op: Arc<Op>) {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        if free.len() < POOL_MAX {
+            free.push_back(op);
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! What a caller asks of the engine, and how it went.
+
+use std::time::Duration;
+
+use crate::algorithm::tally::Tally;
+use crate::config::Keep;
+use crate::resource::Resource;
+
+/// What the caller asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct Wish {
+    pub(crate) resource: Resource,
+    pub(crate) ttl: Duration,
+    pub(crate) wait: Option<Duration>,
+    pub(crate) keep: Keep,
+    /// One attempt, no waiting.
+    pub(crate) once: bool,
+}
+
+/// How it went, for reports.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Course {
+    pub(crate) attempts: u32,
+    pub(crate) contended: bool,
+    pub(crate) queued: Duration,
+    pub(crate) waited: Duration,
+    pub(crate) quorum_wait: Duration,
+    pub(crate) tally: Option<Tally>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    Busy,
+    Closed,
+    NoQuorum,
+    Overloaded,
+    TimedOut,
+    TooSlow(Duration),
+}

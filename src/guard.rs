@@ -1,0 +1,221 @@
+//! What a caller holds.
+
+use std::fmt;
+use std::future::Future;
+use std::mem;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+use std::time::Duration;
+
+use crate::algorithm::tally::{Phase, Tally, Vote};
+use crate::config::{TTL_MAX, whole_millis};
+use crate::engine::core::Wakes;
+use crate::engine::op::{Op, millis};
+use crate::engine::wish::Course;
+use crate::error::{ExtendError, Lost, ReleaseError};
+use crate::lease::{Deadline, Lease};
+use crate::redlock::Core;
+use crate::report::Report;
+use crate::resource::Resource;
+use crate::token::Token;
+
+/// A held lock. Dropping it releases the lock in the background: that never blocks, never waits
+/// and works in any thread. Use [`Guard::release`] to know that it was released.
+#[must_use = "if unused the lock is released at once"]
+#[clippy::has_significant_drop]
+pub struct Guard {
+    lease: Lease,
+    course: Course,
+    disarmed: bool,
+}
+
+impl Guard {
+    pub(crate) fn new(core: &Arc<Core>, op: Arc<Op>, course: Course) -> Self {
+        Self { lease: Lease::new(Arc::clone(core), op), course, disarmed: false }
+    }
+
+    const fn op(&self) -> &Arc<Op> {
+        self.lease.op()
+    }
+
+    const fn core(&self) -> &Arc<Core> {
+        self.lease.core()
+    }
+
+    /// A view of the grant to hand to the work: it cannot release.
+    pub const fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    /// What is locked.
+    pub fn resource(&self) -> &Resource {
+        self.lease.resource()
+    }
+
+    /// The value stored on the nodes. Whoever knows it can release the lock.
+    pub fn token(&self) -> Token {
+        self.lease.token()
+    }
+
+    /// As [`Lease::valid_until`].
+    pub fn valid_until(&self) -> Deadline {
+        self.lease.valid_until()
+    }
+
+    /// Validity left; zero once the lock is lost.
+    pub fn remaining(&self) -> Duration {
+        self.lease.remaining()
+    }
+
+    /// Whether the lock is held: a local reading, no round trip.
+    pub fn is_valid(&self) -> bool {
+        self.lease.is_valid()
+    }
+
+    /// As [`Lease::lost`].
+    pub fn lost(&self) -> impl Future<Output = Lost> + Send + Sync + use<> + 'static {
+        self.lease.lost()
+    }
+
+    /// How the lock was got: attempts, times, votes.
+    pub fn report(&self) -> Report {
+        self.core().report(&self.course)
+    }
+
+    /// Has every node hold the lock for `ttl` from now on, where that is longer than what is
+    /// left: an extension never shortens. Renewals ask for `ttl` too from here on.
+    ///
+    /// # Errors
+    /// [`ExtendError`]: the ttl cannot be used, the lease is lost (it is never revived), or too
+    /// few nodes confirmed, in which case it stays valid for what was left.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not take the extension back.
+    pub async fn extend(&self, ttl: Duration) -> Result<Deadline, ExtendError> {
+        let engine = &self.core().engine;
+        let op = self.op();
+        if !engine.settings.is_usable_ttl(ttl) {
+            let (min, max) = (engine.settings.ttl_min(), TTL_MAX);
+            return Err(ExtendError::InvalidTtl { ttl, min, max });
+        }
+        let ttl = whole_millis(ttl);
+        self.ensure_held()?;
+        op.renew_ttl_ms.store(millis(ttl), Ordering::Release);
+        let began = engine.clock.now();
+        let mut tally = op.extend_tally();
+        // Another extension of the same lease may overtake this one: a few rounds settle it.
+        for _ in 0..EXTEND_ROUNDS {
+            let round = engine.extend(op, ttl);
+            tally = op.extended(round).await;
+            self.ensure_held()?;
+            if tally.round() == round && tally.phase() == Phase::Won {
+                return Ok(self.valid_until());
+            }
+            if tally.round() == round {
+                break;
+            }
+        }
+        let waited = engine.clock.now().since(began);
+        let course = Course { attempts: 1, waited, tally: Some(tally), ..Course::default() };
+        Err(ExtendError::Unconfirmed {
+            resource: self.resource().clone(),
+            remaining: self.remaining(),
+            report: Box::new(self.core().report(&course)),
+        })
+    }
+
+    fn ensure_held(&self) -> Result<(), ExtendError> {
+        self.lease
+            .ensure_valid()
+            .map_err(|reason| ExtendError::Lost { resource: self.resource().clone(), reason })
+    }
+
+    /// Releases the lock and waits until a quorum of nodes has confirmed.
+    ///
+    /// # Errors
+    /// [`ReleaseError`]. Releasing a lock that has expired is no error; finding another owner's
+    /// token is.
+    ///
+    /// # Cancel safety
+    /// The releases are on their way from the first poll on; dropping the future stops the
+    /// waiting only. Dropped before that, it releases as the guard's drop does.
+    pub async fn release(mut self) -> Result<(), ReleaseError> {
+        self.disarmed = true;
+        let engine = &self.core().engine;
+        let op = self.op();
+        let mut wakes = Wakes::default();
+        let held = engine.let_go(op, &mut wakes);
+        engine.give_slot_up(op, &mut wakes);
+        engine.wake(wakes);
+        if !held {
+            return Ok(());
+        }
+        let tally = std::future::poll_fn(|cx| {
+            op.waker.register(cx.waker());
+            let tally = op.release_tally();
+            if tally.phase() == Phase::Open { Poll::Pending } else { Poll::Ready(tally) }
+        })
+        .await;
+        let outcome =
+            if tally.phase() == Phase::Won { Ok(()) } else { Err(self.unreleased(tally)) };
+        engine.pool.put(Arc::clone(op));
+        outcome
+    }
+
+    fn unreleased(&self, tally: Tally) -> ReleaseError {
+        let resource = self.resource().clone();
+        let course = Course { attempts: 1, tally: Some(tally), ..Course::default() };
+        let report = Box::new(self.core().report(&course));
+        if tally.count(Vote::Denied) > 0 {
+            return ReleaseError::NotHeld { resource, report };
+        }
+        let op = self.op();
+        let ttl = Duration::from_millis(op.renew_ttl_ms.load(Ordering::Acquire)).max(op.ttl);
+        ReleaseError::Unconfirmed { resource, within: ttl, report }
+    }
+
+    /// Keeps the lock until its ttl, without a guard: nothing renews or releases it any more.
+    /// [`Redlock::resume`](crate::Redlock::resume) takes it up again, from
+    /// [`Lease::resource`] and [`Lease::token`], here or in another process.
+    pub fn into_lease(mut self) -> Lease {
+        self.disarmed = true;
+        let engine = &self.core().engine;
+        engine.keeper.drop_lease(self.op());
+        let mut wakes = Wakes::default();
+        engine.give_slot_up(self.op(), &mut wakes);
+        engine.wake(wakes);
+        self.lease.clone()
+    }
+}
+
+/// Rounds of one `extend` call at most.
+const EXTEND_ROUNDS: usize = 4;
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if mem::replace(&mut self.disarmed, true) {
+            return;
+        }
+        let engine = &self.core().engine;
+        let op = self.op();
+        let mut wakes = Wakes::default();
+        engine.let_go(op, &mut wakes);
+        engine.give_slot_up(op, &mut wakes);
+        engine.wake(wakes);
+        engine.pool.put(Arc::clone(op));
+    }
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guard").field("lease", &self.lease).finish_non_exhaustive()
+    }
+}
+
+const _: () = {
+    const fn assert_shareable<T: Send + Sync + 'static>() {}
+    assert_shareable::<Guard>();
+    assert_shareable::<Lease>();
+    assert_shareable::<crate::Redlock>();
+};

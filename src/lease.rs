@@ -1,0 +1,145 @@
+//! Views of a grant, and of what the nodes say.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use crate::engine::op::Op;
+use crate::error::Lost;
+use crate::redlock::Core;
+use crate::resource::Resource;
+use crate::time::Timestamp;
+use crate::token::Token;
+
+/// An instant on the clock that counts leases: it goes on while the machine is suspended, as
+/// `std::time::Instant` does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Deadline(Timestamp);
+
+impl Deadline {
+    /// Time since the machine booted (on Linux, CLOCK_BOOTTIME), suspended time included: the
+    /// same in every process of the machine, so deadlines can be compared between them.
+    pub const fn since_boot(self) -> Duration {
+        Duration::from_nanos(self.0.as_nanos())
+    }
+}
+
+/// A view of a grant: cheap to clone, releases nothing when dropped.
+#[derive(Clone)]
+pub struct Lease {
+    core: Arc<Core>,
+    op: Arc<Op>,
+}
+
+impl Lease {
+    pub(crate) const fn new(core: Arc<Core>, op: Arc<Op>) -> Self {
+        Self { core, op }
+    }
+
+    pub(crate) const fn op(&self) -> &Arc<Op> {
+        &self.op
+    }
+
+    pub(crate) const fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
+    /// What is locked.
+    pub fn resource(&self) -> &Resource {
+        &self.op.resource
+    }
+
+    /// The value stored on the nodes. Whoever knows it can release the lock.
+    pub fn token(&self) -> Token {
+        self.op.token
+    }
+
+    /// Up to when a quorum of nodes holds the lock, as far as is known now; renewals move it on.
+    pub fn valid_until(&self) -> Deadline {
+        Deadline(self.op.valid_until())
+    }
+
+    /// Validity left; zero once the lease is lost or released.
+    pub fn remaining(&self) -> Duration {
+        let now = self.core.engine.clock.now();
+        if self.op.is_valid(now) { self.op.valid_until().since(now) } else { Duration::ZERO }
+    }
+
+    /// Whether the lock is held: a local reading, no round trip.
+    pub fn is_valid(&self) -> bool {
+        self.op.is_valid(self.core.engine.clock.now())
+    }
+
+    /// For `?` in the middle of the work.
+    ///
+    /// # Errors
+    /// Why the lease is lost; [`Lost::Expired`] also when it was released.
+    pub fn ensure_valid(&self) -> Result<(), Lost> {
+        if self.is_valid() { Ok(()) } else { Err(self.op.lost().unwrap_or(Lost::Expired)) }
+    }
+
+    /// Completes when the lock can no longer be proven held, a little *before* its validity ends.
+    /// Never completes for a lock that is released in time. `'static`: move it into any task.
+    pub fn lost(&self) -> impl Future<Output = Lost> + Send + Sync + use<> + 'static {
+        let op = Arc::clone(&self.op);
+        std::future::poll_fn(move |cx| {
+            if let Some(reason) = op.lost() {
+                return Poll::Ready(reason);
+            }
+            op.watch(cx.waker());
+            op.lost().map_or(Poll::Pending, Poll::Ready)
+        })
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lease")
+            .field("resource", self.resource())
+            .field("token", &self.token())
+            .field("remaining", &self.remaining())
+            .field("lost", &self.op.lost())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the nodes say of a resource: out of date on arrival.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Inspection {
+    /// One entry per node, in the configured order.
+    pub nodes: Vec<NodeInspection>,
+    /// Grants that a holder needs.
+    pub quorum: usize,
+}
+
+/// What one node says of a resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NodeInspection {
+    /// The node's address, without secrets.
+    pub endpoint: String,
+    /// Whether it answered.
+    pub answered: bool,
+    /// The value it holds under the key: a holder's token, ours or another library's.
+    pub value: Option<Vec<u8>>,
+    /// How much longer the key lives there, where it has an expiry.
+    pub ttl: Option<Duration>,
+}
+
+impl Inspection {
+    /// The value that a quorum of nodes holds: that of the lock's holder.
+    pub fn holder(&self) -> Option<&[u8]> {
+        self.nodes.iter().filter_map(|node| node.value.as_deref()).find(|value| {
+            let votes = self.nodes.iter().filter(|node| node.value.as_deref() == Some(value));
+            votes.count() >= self.quorum
+        })
+    }
+
+    /// How many nodes hold any value under the key.
+    pub fn taken(&self) -> usize {
+        self.nodes.iter().filter(|node| node.value.is_some()).count()
+    }
+}

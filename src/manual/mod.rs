@@ -1,0 +1,24 @@
+//! The manual: pages of prose, for reading in the documentation. There is no code here.
+//!
+//! | page | answers |
+//! |---|---|
+//! | [`safety`] | what holds, on which assumptions, and what is not guaranteed |
+//! | [`tuning`] | what every knob means, and when to turn it |
+//! | [`deployment`] | how to run nodes that locks can rely on |
+//! | [`architecture`] | how a lock travels through the code |
+//! | [`alternatives`] | when another tool is the better one |
+
+#[doc = include_str!("safety.md")]
+pub mod safety {}
+
+#[doc = include_str!("tuning.md")]
+pub mod tuning {}
+
+#[doc = include_str!("deployment.md")]
+pub mod deployment {}
+
+#[doc = include_str!("architecture.md")]
+pub mod architecture {}
+
+#[doc = include_str!("alternatives.md")]
+pub mod alternatives {}

@@ -1,0 +1,174 @@
+//! What a caller asks for, and the future that gets it.
+
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use crate::config::{Renewal, TTL_MAX, whole_millis};
+use crate::engine::acquire::Acquisition;
+use crate::engine::wish::{Failure, Wish};
+use crate::error::AcquireError;
+use crate::guard::Guard;
+use crate::redlock::Redlock;
+use crate::resource::Resource;
+
+/// A request to wait for a lock: `.await` it, or refine it first.
+#[derive(Clone, Debug)]
+#[must_use = "an acquire request does nothing until awaited"]
+pub struct Acquire<'a> {
+    locks: &'a Redlock,
+    resource: Resource,
+    ttl: Duration,
+    wait: Option<Duration>,
+    renewal: Renewal,
+    once: bool,
+}
+
+impl<'a> Acquire<'a> {
+    pub(crate) fn new(locks: &'a Redlock, resource: Resource) -> Self {
+        let settings = locks.settings();
+        let (ttl, renewal) = (settings.ttl, settings.renewal);
+        Self { locks, resource, ttl, wait: None, renewal, once: false }
+    }
+
+    /// This lock's ttl, instead of the builder's. Whole milliseconds; the rest is cut off.
+    pub const fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = ttl;
+        self
+    }
+
+    /// Upper bound on the wait, queue and retries included. Without it the request waits for as
+    /// long as others hold the lock, and for one ttl while no quorum of nodes answers.
+    pub const fn wait_for(mut self, most: Duration) -> Self {
+        self.wait = Some(most);
+        self
+    }
+
+    /// Whether this lock is renewed, instead of the builder's choice.
+    pub const fn renewal(mut self, renewal: Renewal) -> Self {
+        self.renewal = renewal;
+        self
+    }
+
+    fn check(&self) -> Result<(), AcquireError> {
+        let settings = self.locks.settings();
+        if let Err(len) = settings.key_len(&self.resource) {
+            let (resource, max) = (self.resource.clone(), Resource::LEN_MAX);
+            return Err(AcquireError::InvalidResource { resource, len, max });
+        }
+        if !settings.is_usable_ttl(self.ttl) {
+            let (ttl, min, max) = (self.ttl, settings.ttl_min(), TTL_MAX);
+            return Err(AcquireError::InvalidTtl { ttl, min, max });
+        }
+        Ok(())
+    }
+}
+
+impl<'a> IntoFuture for Acquire<'a> {
+    type Output = Result<Guard, AcquireError>;
+    type IntoFuture = AcquireFuture<'a>;
+
+    fn into_future(self) -> AcquireFuture<'a> {
+        let invalid = self.check().err().map(Box::new);
+        let wish = Wish {
+            resource: self.resource,
+            ttl: whole_millis(self.ttl),
+            wait: self.wait,
+            keep: self.locks.settings().keep(self.renewal),
+            once: self.once,
+        };
+        AcquireFuture { locks: self.locks, acquisition: Acquisition::new(wish), invalid }
+    }
+}
+
+/// A request for a lock in one attempt, without waiting.
+#[derive(Clone, Debug)]
+#[must_use = "an acquire request does nothing until awaited"]
+pub struct TryAcquire<'a>(Acquire<'a>);
+
+impl<'a> TryAcquire<'a> {
+    pub(crate) fn new(locks: &'a Redlock, resource: Resource) -> Self {
+        let mut request = Acquire::new(locks, resource);
+        request.once = true;
+        Self(request)
+    }
+
+    /// As [`Acquire::ttl`].
+    pub const fn ttl(mut self, ttl: Duration) -> Self {
+        self.0.ttl = ttl;
+        self
+    }
+
+    /// As [`Acquire::renewal`].
+    pub const fn renewal(mut self, renewal: Renewal) -> Self {
+        self.0.renewal = renewal;
+        self
+    }
+}
+
+impl<'a> IntoFuture for TryAcquire<'a> {
+    type Output = Result<Guard, AcquireError>;
+    type IntoFuture = AcquireFuture<'a>;
+
+    fn into_future(self) -> AcquireFuture<'a> {
+        self.0.into_future()
+    }
+}
+
+/// The future of [`Acquire`] and [`TryAcquire`].
+///
+/// # Cancel safety
+/// Dropping it before completion withdraws the request: the place in this process's queue is
+/// lost, and every node that was asked and may hold the key is sent a release, so a grant that is
+/// already on its way is undone without waiting for its ttl.
+#[derive(Debug)]
+#[must_use = "futures do nothing unless polled"]
+pub struct AcquireFuture<'a> {
+    locks: &'a Redlock,
+    acquisition: Acquisition,
+    invalid: Option<Box<AcquireError>>,
+}
+
+impl Future for AcquireFuture<'_> {
+    type Output = Result<Guard, AcquireError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        if let Some(error) = this.invalid.take() {
+            return Poll::Ready(Err(*error));
+        }
+        let engine = this.locks.engine();
+        match this.acquisition.poll(engine, cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(op)) => {
+                let course = *this.acquisition.course();
+                Poll::Ready(Ok(Guard::new(this.locks.core(), op, course)))
+            }
+            Poll::Ready(Err(failure)) => Poll::Ready(Err(this.error(failure))),
+        }
+    }
+}
+
+impl AcquireFuture<'_> {
+    fn error(&self, failure: Failure) -> AcquireError {
+        let resource = self.acquisition.resource().clone();
+        let report = || Box::new(self.locks.report(self.acquisition.course()));
+        match failure {
+            Failure::Busy => AcquireError::Busy { resource, report: report() },
+            Failure::Closed => AcquireError::Closed,
+            Failure::NoQuorum => AcquireError::NoQuorum { resource, report: report() },
+            Failure::Overloaded => AcquireError::Overloaded { resource, report: report() },
+            Failure::TimedOut => AcquireError::TimedOut { resource, report: report() },
+            Failure::TooSlow(validity) => {
+                AcquireError::TooSlow { resource, validity, report: report() }
+            }
+        }
+    }
+}
+
+impl Drop for AcquireFuture<'_> {
+    fn drop(&mut self) {
+        self.acquisition.leave(self.locks.engine());
+    }
+}

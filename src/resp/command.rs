@@ -1,0 +1,172 @@
+//! Commands to bytes, appended to an outbox.
+//!
+//! Every command is an array of bulk strings, the same in RESP2 and RESP3. Nothing is allocated
+//! but the buffer's growth. Keys and tokens may be any bytes: lengths go first, so no content can
+//! be taken for protocol.
+
+use super::Protocol;
+
+/// `SET key token NX PX ttl_ms`: takes a free lock.
+pub(crate) fn set_nx_px(out: &mut Vec<u8>, key: &[u8], token: &[u8], ttl_ms: u64) {
+    out.extend_from_slice(b"*6\r\n$3\r\nSET\r\n");
+    bulk(out, key);
+    bulk(out, token);
+    out.extend_from_slice(b"$2\r\nNX\r\n$2\r\nPX\r\n");
+    number(out, ttl_ms);
+}
+
+/// EVALSHA of a script that takes one token per key: `(key, token)`.
+pub(crate) fn evalsha_tokens<'a, I>(out: &mut Vec<u8>, sha: &str, locks: I)
+where
+    I: ExactSizeIterator<Item = (&'a [u8], &'a [u8])> + Clone,
+{
+    evalsha_head(out, sha, locks.len(), locks.len());
+    locks.clone().for_each(|(key, _)| bulk(out, key));
+    locks.for_each(|(_, token)| bulk(out, token));
+}
+
+/// EVALSHA of a script that takes a token and a ttl per key: `(key, token, ttl_ms)`.
+pub(crate) fn evalsha_leases<'a, I>(out: &mut Vec<u8>, sha: &str, leases: I)
+where
+    I: ExactSizeIterator<Item = (&'a [u8], &'a [u8], u64)> + Clone,
+{
+    evalsha_head(out, sha, leases.len(), leases.len().saturating_mul(2));
+    leases.clone().for_each(|(key, ..)| bulk(out, key));
+    leases.for_each(|(_, token, ttl_ms)| {
+        bulk(out, token);
+        number(out, ttl_ms);
+    });
+}
+
+fn evalsha_head(out: &mut Vec<u8>, sha: &str, keys: usize, args: usize) {
+    begin(out, keys.saturating_add(args).saturating_add(3));
+    out.extend_from_slice(b"$7\r\nEVALSHA\r\n");
+    bulk(out, sha.as_bytes());
+    number(out, keys as u64);
+}
+
+/// `DELIFEQ key token` (Valkey 9): deletes a lock that is still ours.
+pub(crate) fn delifeq(out: &mut Vec<u8>, key: &[u8], token: &[u8]) {
+    out.extend_from_slice(b"*3\r\n$7\r\nDELIFEQ\r\n");
+    bulk(out, key);
+    bulk(out, token);
+}
+
+/// `DELEX key IFEQ token` (Redis 8.4): deletes a lock that is still ours.
+pub(crate) fn delex_ifeq(out: &mut Vec<u8>, key: &[u8], token: &[u8]) {
+    out.extend_from_slice(b"*4\r\n$5\r\nDELEX\r\n");
+    bulk(out, key);
+    out.extend_from_slice(b"$4\r\nIFEQ\r\n");
+    bulk(out, token);
+}
+
+pub(crate) fn get(out: &mut Vec<u8>, key: &[u8]) {
+    out.extend_from_slice(b"*2\r\n$3\r\nGET\r\n");
+    bulk(out, key);
+}
+
+pub(crate) fn pttl(out: &mut Vec<u8>, key: &[u8]) {
+    out.extend_from_slice(b"*2\r\n$4\r\nPTTL\r\n");
+    bulk(out, key);
+}
+
+pub(crate) fn script_load(out: &mut Vec<u8>, body: &str) {
+    command(out, &[b"SCRIPT", b"LOAD", body.as_bytes()]);
+}
+
+pub(crate) fn ping(out: &mut Vec<u8>) {
+    out.extend_from_slice(b"*1\r\n$4\r\nPING\r\n");
+}
+
+/// `HELLO version [AUTH user password] [SETNAME name]`.
+pub(crate) fn hello(
+    out: &mut Vec<u8>,
+    protocol: Protocol,
+    auth: Option<(&str, &str)>,
+    client_name: Option<&str>,
+) {
+    let auth_args = if auth.is_some() { 3 } else { 0 };
+    let name_args = if client_name.is_some() { 2 } else { 0 };
+    begin(out, 2 + auth_args + name_args);
+    bulk(out, b"HELLO");
+    number(out, if protocol == Protocol::Resp3 { 3 } else { 2 });
+    if let Some((user, password)) = auth {
+        bulk(out, b"AUTH");
+        bulk(out, user.as_bytes());
+        bulk(out, password.as_bytes());
+    }
+    if let Some(name) = client_name {
+        bulk(out, b"SETNAME");
+        bulk(out, name.as_bytes());
+    }
+}
+
+/// `AUTH [user] password`. Servers before 6 know the short form only.
+pub(crate) fn auth(out: &mut Vec<u8>, user: Option<&str>, password: &str) {
+    match user {
+        Some(user) => command(out, &[b"AUTH", user.as_bytes(), password.as_bytes()]),
+        None => command(out, &[b"AUTH", password.as_bytes()]),
+    }
+}
+
+pub(crate) fn client_id(out: &mut Vec<u8>) {
+    command(out, &[b"CLIENT", b"ID"]);
+}
+
+/// `CLIENT NO-EVICT ON`: the server does not close this connection to free memory.
+pub(crate) fn client_no_evict(out: &mut Vec<u8>) {
+    command(out, &[b"CLIENT", b"NO-EVICT", b"ON"]);
+}
+
+/// `CLIENT SETINFO attribute value`, for `LIB-NAME` and `LIB-VER`.
+pub(crate) fn client_setinfo(out: &mut Vec<u8>, attribute: &str, value: &str) {
+    command(out, &[b"CLIENT", b"SETINFO", attribute.as_bytes(), value.as_bytes()]);
+}
+
+pub(crate) fn client_setname(out: &mut Vec<u8>, name: &str) {
+    command(out, &[b"CLIENT", b"SETNAME", name.as_bytes()]);
+}
+
+/// `COMMAND INFO name..`: nil for each command that the server does not know.
+pub(crate) fn command_info(out: &mut Vec<u8>, names: &[&str]) {
+    begin(out, names.len().saturating_add(2));
+    bulk(out, b"COMMAND");
+    bulk(out, b"INFO");
+    names.iter().for_each(|name| bulk(out, name.as_bytes()));
+}
+
+pub(crate) fn info(out: &mut Vec<u8>, section: &str) {
+    command(out, &[b"INFO", section.as_bytes()]);
+}
+
+pub(crate) fn select(out: &mut Vec<u8>, database: u32) {
+    begin(out, 2);
+    bulk(out, b"SELECT");
+    number(out, u64::from(database));
+}
+
+/// Any command, name first.
+pub(crate) fn command(out: &mut Vec<u8>, parts: &[&[u8]]) {
+    begin(out, parts.len());
+    parts.iter().for_each(|part| bulk(out, part));
+}
+
+/// The header of a command of `parts` parts, the name included.
+fn begin(out: &mut Vec<u8>, parts: usize) {
+    out.push(b'*');
+    out.extend_from_slice(itoa::Buffer::new().format(parts).as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+#[inline]
+fn bulk(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.push(b'$');
+    out.extend_from_slice(itoa::Buffer::new().format(bytes.len()).as_bytes());
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(bytes);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn number(out: &mut Vec<u8>, value: u64) {
+    bulk(out, itoa::Buffer::new().format(value).as_bytes());
+}

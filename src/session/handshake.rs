@@ -1,0 +1,351 @@
+//! The first words on a connection: who we are, which server this is, whether it may hold locks.
+//!
+//! Pure: it appends commands to a buffer and is handed the replies in order. Pushes are not its
+//! business. The caller bounds the time, closes the connection on an error, writes nothing else
+//! before [`Progress::Done`], and keeps its decoder on [`Handshake::protocol`].
+//!
+//! ```text
+//!         start(): one write            last reply
+//!   New ───────────────────► Greeting ────────────────────────────────► Done
+//!    │                          │ HELLO is refused: NOPROTO, unknown command
+//!    │                          ▼          last reply: one more write
+//!    │ RESP2 is preferred    Draining ───────────────► Legacy ────────► Done
+//!    └────────────────────────────────────────────────────▲
+//!   any state but Draining ── refusal, wrong reply ──► Err: close the connection
+//! ```
+//!
+//! I1. One reply per command, matched in order; a reply too many or of a wrong type is an error.
+//! I2. Done only if this is a master outside of a cluster, the database is selected and every
+//!     script is loaded under the digest that the engine calls it by.
+//! I3. No password, and no text of the server that may repeat it, is in an error or in Debug.
+
+mod capabilities;
+mod error;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::fmt;
+
+pub(crate) use capabilities::{Capabilities, NativeRelease};
+pub(crate) use error::HandshakeError;
+
+use crate::resp::Protocol;
+use crate::resp::command;
+use crate::resp::reply::{ErrorClass, ErrorReply, Reply};
+
+/// What every connection to one node says.
+#[derive(Clone)]
+pub(crate) struct HandshakeConfig {
+    /// `None` with a password is the user `default`.
+    pub(crate) user: Option<String>,
+    pub(crate) password: Option<String>,
+    pub(crate) database: u32,
+    /// Shown by CLIENT LIST; empty for none.
+    pub(crate) client_name: String,
+    pub(crate) protocol: Preferred,
+    pub(crate) scripts: Vec<ScriptText>,
+}
+
+/// Which protocol to try first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Preferred {
+    /// RESP2 without asking.
+    Resp2Only,
+    /// RESP3, and RESP2 where the server does not speak it.
+    #[default]
+    Resp3,
+}
+
+/// A script to load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ScriptText {
+    /// What the server must answer: lower-case SHA-1 of the body.
+    pub(crate) sha: &'static str,
+    pub(crate) body: &'static str,
+}
+
+impl fmt::Debug for HandshakeConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // I3: whether there is a password, never which.
+        let password = if self.password.is_some() { "<hidden>" } else { "<none>" };
+        f.debug_struct("HandshakeConfig")
+            .field("user", &self.user)
+            .field("password", &format_args!("{password}"))
+            .field("database", &self.database)
+            .field("client_name", &self.client_name)
+            .field("protocol", &self.protocol)
+            .field("scripts", &self.scripts.len())
+            .finish()
+    }
+}
+
+/// How far a handshake is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// More replies are to come. The buffer may have got a second round of commands.
+    Continue,
+    /// The connection may carry lock commands.
+    Done(Capabilities),
+}
+
+/// One handshake, from the first byte to the verdict.
+#[derive(Debug)]
+pub(crate) struct Handshake {
+    config: HandshakeConfig,
+    state: State,
+    /// Commands that were written and not yet answered, oldest first.
+    awaited: VecDeque<Step>,
+    found: Capabilities,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    New,
+    Greeting,
+    Draining,
+    Legacy,
+    Done,
+}
+
+/// A command whose reply is awaited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Auth,
+    ClientId,
+    CommandInfo,
+    Hello,
+    /// Any reply will do, a refusal too.
+    Ignored,
+    InfoReplication,
+    InfoServer,
+    ScriptLoad(ScriptText),
+    Select,
+}
+
+impl Step {
+    fn command(self) -> &'static str {
+        match self {
+            Self::Auth => "AUTH",
+            Self::ClientId | Self::Ignored => "CLIENT",
+            Self::CommandInfo => "COMMAND INFO",
+            Self::Hello => "HELLO",
+            Self::InfoReplication | Self::InfoServer => "INFO",
+            Self::ScriptLoad(_) => "SCRIPT LOAD",
+            Self::Select => "SELECT",
+        }
+    }
+}
+
+impl Handshake {
+    pub(crate) fn new(config: &HandshakeConfig) -> Self {
+        Self {
+            config: config.clone(),
+            state: State::New,
+            awaited: VecDeque::new(),
+            found: Capabilities::default(),
+        }
+    }
+
+    /// The protocol to decode the next bytes with. It changes once, when RESP3 was refused.
+    pub(crate) fn protocol(&self) -> Protocol {
+        match (self.state, self.config.protocol) {
+            (State::New, Preferred::Resp2Only) | (State::Legacy, _) => Protocol::Resp2,
+            (State::Done, _) => self.found.protocol,
+            // Until HELLO is answered: the decoder of RESP3 takes every reply of RESP2 as well.
+            _ => Protocol::Resp3,
+        }
+    }
+
+    /// Appends the first round of commands. Called once.
+    pub(crate) fn start(&mut self, out: &mut Vec<u8>) {
+        match self.config.protocol {
+            Preferred::Resp3 => self.write_greeting(out),
+            Preferred::Resp2Only => self.write_legacy(out),
+        }
+    }
+
+    /// Takes the next reply; may append a second round of commands.
+    ///
+    /// # Errors
+    /// The server cannot serve locks, or does not answer as one would: close the connection.
+    pub(crate) fn handle_reply(
+        &mut self,
+        reply: &Reply<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<Progress, HandshakeError> {
+        let Some(step) = self.awaited.pop_front() else {
+            return Err(HandshakeError::UnaskedReply { found: reply.kind() }); // I1
+        };
+        if self.state != State::Draining {
+            self.apply(step, reply)?;
+        }
+        if !self.awaited.is_empty() {
+            return Ok(Progress::Continue);
+        }
+        if self.state == State::Draining {
+            self.write_legacy(out);
+            return Ok(Progress::Continue);
+        }
+        self.state = State::Done;
+        Ok(Progress::Done(self.found.clone()))
+    }
+
+    fn write_greeting(&mut self, out: &mut Vec<u8>) {
+        self.state = State::Greeting;
+        self.found.protocol = Protocol::Resp3;
+        let name = self.config.client_name.as_str();
+        let name = (!name.is_empty()).then_some(name);
+        command::hello(out, Protocol::Resp3, self.credentials(), name);
+        self.awaited.push_back(Step::Hello);
+        command::info(out, "server");
+        self.awaited.push_back(Step::InfoServer);
+        self.write_common(out);
+    }
+
+    fn write_legacy(&mut self, out: &mut Vec<u8>) {
+        self.state = State::Legacy;
+        self.found.protocol = Protocol::Resp2;
+        if let Some((user, password)) = self.credentials() {
+            // The long form is unknown before version 6, where there is only one user.
+            let user = self.config.user.is_some().then_some(user);
+            command::auth(out, user, password);
+            self.awaited.push_back(Step::Auth);
+        }
+        command::info(out, "server");
+        self.awaited.push_back(Step::InfoServer);
+        command::info(out, "replication");
+        self.awaited.push_back(Step::InfoReplication);
+        if !self.config.client_name.is_empty() {
+            command::client_setname(out, &self.config.client_name);
+            self.awaited.push_back(Step::Ignored);
+        }
+        command::client_id(out);
+        self.awaited.push_back(Step::ClientId);
+        self.write_common(out);
+    }
+
+    fn write_common(&mut self, out: &mut Vec<u8>) {
+        command::client_setinfo(out, "LIB-NAME", env!("CARGO_PKG_NAME"));
+        command::client_setinfo(out, "LIB-VER", env!("CARGO_PKG_VERSION"));
+        command::client_no_evict(out);
+        self.awaited.extend([Step::Ignored; 3]);
+        if self.config.database != 0 {
+            command::select(out, self.config.database);
+            self.awaited.push_back(Step::Select);
+        }
+        for script in &self.config.scripts {
+            command::script_load(out, script.body);
+            self.awaited.push_back(Step::ScriptLoad(*script));
+        }
+        command::command_info(out, &["delifeq", "delex"]);
+        self.awaited.push_back(Step::CommandInfo);
+    }
+
+    fn credentials(&self) -> Option<(&str, &str)> {
+        match (self.config.user.as_deref(), self.config.password.as_deref()) {
+            (None, None) => None,
+            (user, password) => Some((user.unwrap_or("default"), password.unwrap_or_default())),
+        }
+    }
+
+    fn apply(&mut self, step: Step, reply: &Reply<'_>) -> Result<(), HandshakeError> {
+        if let Reply::Error(error) = reply {
+            self.check_server_state(step, *error)?;
+        }
+        match step {
+            Step::Auth => match reply {
+                Reply::Ok => Ok(()),
+                Reply::Error(error) => Err(self.refusal(step.command(), *error)),
+                _ => Err(unexpected(step.command(), reply)),
+            },
+            Step::ClientId => {
+                if let Reply::Integer(id) = reply {
+                    self.found.client_id = Some(*id);
+                }
+                Ok(())
+            }
+            Step::CommandInfo => self.on_command_info(reply),
+            Step::Hello => self.on_hello(reply),
+            Step::Ignored => Ok(()),
+            Step::InfoReplication => {
+                if let Some(text) = reply.as_bytes() {
+                    self.found.read_info_replication(text);
+                }
+                self.found.check()
+            }
+            Step::InfoServer => {
+                if let Some(text) = reply.as_bytes() {
+                    self.found.read_info_server(text);
+                }
+                self.found.check()
+            }
+            Step::ScriptLoad(script) => self.on_script_load(script, reply),
+            Step::Select => self.on_select(reply),
+        }
+    }
+
+    /// Errors that no command answers with because of itself count even where errors are ignored.
+    fn check_server_state(&self, step: Step, error: ErrorReply<'_>) -> Result<(), HandshakeError> {
+        match error.class() {
+            ErrorClass::Busy
+            | ErrorClass::Loading
+            | ErrorClass::MasterDown
+            | ErrorClass::NoAuth => Err(self.refusal(step.command(), error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn on_hello(&mut self, reply: &Reply<'_>) -> Result<(), HandshakeError> {
+        match reply {
+            Reply::Error(error) => match error.class() {
+                ErrorClass::NoProto | ErrorClass::UnknownCommand => {
+                    self.state = State::Draining;
+                    Ok(())
+                }
+                _ => Err(self.refusal("HELLO", *error)),
+            },
+            Reply::Tree(fields) if self.found.read_hello(fields) => self.found.check(),
+            _ => Err(unexpected("HELLO", reply)),
+        }
+    }
+
+    fn on_select(&self, reply: &Reply<'_>) -> Result<(), HandshakeError> {
+        match reply {
+            Reply::Ok => Ok(()),
+            Reply::Error(error) if error.class() == ErrorClass::Other => {
+                let database = self.config.database;
+                Err(HandshakeError::DatabaseRefused { database, text: error.text() })
+            }
+            Reply::Error(error) => Err(self.refusal("SELECT", *error)),
+            _ => Err(unexpected("SELECT", reply)),
+        }
+    }
+
+    fn on_script_load(&self, script: ScriptText, reply: &Reply<'_>) -> Result<(), HandshakeError> {
+        match reply {
+            Reply::Bulk(sha) if *sha == script.sha.as_bytes() => Ok(()),
+            Reply::Bulk(_) => Err(HandshakeError::ScriptMismatch { expected: script.sha }),
+            Reply::Error(error) => Err(self.refusal("SCRIPT LOAD", *error)),
+            _ => Err(unexpected("SCRIPT LOAD", reply)),
+        }
+    }
+
+    fn on_command_info(&mut self, reply: &Reply<'_>) -> Result<(), HandshakeError> {
+        match reply {
+            Reply::Tree(commands) if self.found.read_command_info(commands) => Ok(()),
+            // Forbidden or unknown: scripts do the same work.
+            Reply::Error(_) => Ok(()),
+            _ => Err(unexpected("COMMAND INFO", reply)),
+        }
+    }
+
+    /// The error for a refused command, with the server's text where that is harmless.
+    fn refusal(&self, command: &'static str, error: ErrorReply<'_>) -> HandshakeError {
+        HandshakeError::of_refusal(command, error, self.config.password.as_deref())
+    }
+}
+
+fn unexpected(command: &'static str, reply: &Reply<'_>) -> HandshakeError {
+    HandshakeError::UnexpectedReply { command, found: reply.kind() }
+}

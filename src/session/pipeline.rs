@@ -1,0 +1,356 @@
+//! The in-flight FIFO of one connection: which command each reply belongs to. Pure.
+//!
+//! A command enters when its write is formed and leaves only by its reply or by the connection's
+//! death; a command whose answer is late stays, so that a later reply is never taken for another's.
+//! - I1 replies match commands in order, and a reply of the wrong type is a [`Mismatch`]: the
+//!   connection is poisoned, because a shifted reply is a false grant.
+//! - I2 every write ends in a marker; its commands share one send time, read just before its bytes
+//!   left, from which their shares of validity count.
+//! - I3 commands expire in order, each once; an expired command stays in the FIFO.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::resp::reply::{ErrorReply, Reply};
+use crate::time::Timestamp;
+
+/// What a command asks, and so which replies it may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// `SET key token NX PX ttl`.
+    Acquire,
+    /// The extend script over some leases: one letter each.
+    Extend,
+    /// SCRIPT LOAD, after a NOSCRIPT.
+    Load,
+    /// PING on an idle connection.
+    Ping,
+    /// A command of its own with any reply.
+    Query,
+    /// The release script over some locks: one letter each.
+    Release,
+    /// DELIFEQ or DELEX: 1 deleted, 0 missing or another owner's.
+    ReleaseNative,
+}
+
+/// A reply that its command cannot have.
+#[derive(Debug, thiserror::Error)]
+#[error("{reply} in answer to {kind:?}")]
+pub(crate) struct Mismatch {
+    kind: Kind,
+    reply: String,
+}
+
+/// What a reply says to its command.
+#[derive(Debug)]
+pub(crate) enum Answer<'a> {
+    /// The key was set.
+    Granted,
+    /// The key is held by another owner.
+    Denied,
+    /// A script's letters, one per item.
+    Letters(&'a [u8]),
+    /// A native release: deleted, or not.
+    Deleted(bool),
+    /// An error reply.
+    Refused(ErrorReply<'a>),
+    /// PONG, or a loaded script.
+    Done,
+    /// Whatever a query was told.
+    Reply(&'a Reply<'a>),
+}
+
+/// Reads `reply` as the answer to a command of `kind` over `items` items (I1).
+pub(crate) fn answer<'a>(
+    kind: Kind,
+    items: usize,
+    reply: &'a Reply<'a>,
+) -> Result<Answer<'a>, Mismatch> {
+    let known = match (kind, reply) {
+        (Kind::Query, reply) => Some(Answer::Reply(reply)),
+        (_, Reply::Error(error)) => Some(Answer::Refused(*error)),
+        (Kind::Acquire, Reply::Ok) => Some(Answer::Granted),
+        (Kind::Acquire, Reply::Null) => Some(Answer::Denied),
+        (Kind::Extend, Reply::Bulk(letters)) => {
+            is_letters(letters, items, b"emo").then_some(Answer::Letters(letters))
+        }
+        (Kind::Release, Reply::Bulk(letters)) => {
+            is_letters(letters, items, b"dmo").then_some(Answer::Letters(letters))
+        }
+        (Kind::ReleaseNative, Reply::Integer(count @ (0 | 1))) => {
+            Some(Answer::Deleted(*count == 1))
+        }
+        (Kind::Ping, Reply::Simple(b"PONG")) | (Kind::Load, Reply::Bulk(_)) => Some(Answer::Done),
+        _ => None,
+    };
+    known.ok_or_else(|| {
+        let mut reply = format!("{reply:?}");
+        reply.truncate(reply.char_indices().nth(80).map_or(reply.len(), |(at, _)| at));
+        Mismatch { kind, reply }
+    })
+}
+
+fn is_letters(letters: &[u8], items: usize, alphabet: &[u8]) -> bool {
+    letters.len() == items && letters.iter().all(|letter| alphabet.contains(letter))
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    kind: Kind,
+    items: u16,
+}
+
+/// One write: its marker stands behind its last command.
+#[derive(Clone, Copy, Debug, Default)]
+struct Write {
+    entries: usize,
+    items: usize,
+    sent_at: Timestamp,
+}
+
+/// The FIFO. `T` is what a command's reply is for: an operation, or a query.
+#[derive(Debug)]
+pub(crate) struct Pipeline<T> {
+    entries: VecDeque<Entry>,
+    items: VecDeque<T>,
+    writes: VecDeque<Write>,
+    forming: Write,
+    /// Of the front of each queue, how much has expired (I3).
+    expired: Write,
+    expired_writes: usize,
+}
+
+/// The command at the head of the FIFO.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) kind: Kind,
+    pub(crate) items: usize,
+    pub(crate) sent_at: Timestamp,
+}
+
+impl<T> Pipeline<T> {
+    pub(crate) fn new() -> Self {
+        Self {
+            entries: VecDeque::new(),
+            items: VecDeque::new(),
+            writes: VecDeque::new(),
+            forming: Write::default(),
+            expired: Write::default(),
+            expired_writes: 0,
+        }
+    }
+
+    /// Adds an item of the command that [`Pipeline::push`] will complete.
+    pub(crate) fn push_item(&mut self, item: T) {
+        self.items.push_back(item);
+        self.forming.items += 1;
+    }
+
+    /// Adds a command over the last `items` items to the write being formed.
+    pub(crate) fn push(&mut self, kind: Kind, items: u16) {
+        self.entries.push_back(Entry { kind, items });
+        self.forming.entries += 1;
+    }
+
+    /// Ends the write being formed: its bytes leave now (I2). The seal belongs here: it would be
+    /// the write's last command, and its answer would decide what this marker's grants count.
+    pub(crate) fn end_write(&mut self, now: Timestamp) {
+        if self.forming.entries > 0 {
+            self.writes.push_back(Write { sent_at: now, ..self.forming });
+        }
+        self.forming = Write::default();
+    }
+
+    /// Commands in flight.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Commands in flight whose answer is overdue.
+    pub(crate) const fn overdue(&self) -> usize {
+        self.expired.entries
+    }
+
+    /// When the oldest command in flight was sent.
+    pub(crate) fn oldest(&self) -> Option<Timestamp> {
+        self.writes.front().map(|write| write.sent_at)
+    }
+
+    /// The command that the next reply belongs to.
+    pub(crate) fn head(&self) -> Option<Head> {
+        let entry = self.entries.front()?;
+        let write = self.writes.front()?;
+        Some(Head { kind: entry.kind, items: usize::from(entry.items), sent_at: write.sent_at })
+    }
+
+    /// Takes the head out, its reply having come, and hands out its items in order.
+    pub(crate) fn pop(&mut self, mut each: impl FnMut(usize, T)) {
+        let Some(entry) = self.entries.pop_front() else { return };
+        let count = usize::from(entry.items);
+        for (at, item) in self.items.drain(..count.min(self.items.len())).enumerate() {
+            each(at, item);
+        }
+        self.expired.entries = self.expired.entries.saturating_sub(1);
+        self.expired.items = self.expired.items.saturating_sub(count);
+        if let Some(write) = self.writes.front_mut() {
+            write.entries -= 1;
+            write.items -= count;
+            if write.entries == 0 {
+                self.writes.pop_front();
+                self.expired_writes = self.expired_writes.saturating_sub(1);
+            }
+        }
+    }
+
+    /// When the next command expires.
+    pub(crate) fn next_expiry(&self, timeout: Duration) -> Option<Timestamp> {
+        self.writes.get(self.expired_writes).map(|write| write.sent_at.plus(timeout))
+    }
+
+    /// Expires every command sent `timeout` or longer ago (I3): they stay in the FIFO.
+    pub(crate) fn expire(
+        &mut self,
+        now: Timestamp,
+        timeout: Duration,
+        mut each: impl FnMut(Kind, &T),
+    ) {
+        while let Some(write) = self.writes.get(self.expired_writes).copied() {
+            if write.sent_at.plus(timeout) > now {
+                return;
+            }
+            let entries = self.entries.range(self.expired.entries..);
+            let mut items = self.items.range(self.expired.items..);
+            for entry in entries.take(write.entries) {
+                for item in items.by_ref().take(usize::from(entry.items)) {
+                    each(entry.kind, item);
+                }
+            }
+            self.expired.entries += write.entries;
+            self.expired.items += write.items;
+            self.expired_writes += 1;
+        }
+    }
+
+    /// Empties the FIFO, the connection being dead: every item, with its kind, in order.
+    pub(crate) fn drain(&mut self, mut each: impl FnMut(Kind, T)) {
+        let mut items = self.items.drain(..);
+        for entry in self.entries.drain(..) {
+            for item in items.by_ref().take(usize::from(entry.items)) {
+                each(entry.kind, item);
+            }
+        }
+        drop(items);
+        self.writes.clear();
+        self.forming = Write::default();
+        self.expired = Write::default();
+        self.expired_writes = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_nanos(10);
+
+    fn at(ns: u64) -> Timestamp {
+        Timestamp::from_nanos(ns)
+    }
+
+    fn filled() -> Pipeline<u32> {
+        let mut pipeline = Pipeline::new();
+        for item in [1, 2, 3] {
+            pipeline.push_item(item);
+        }
+        pipeline.push(Kind::Release, 3);
+        pipeline.push_item(4);
+        pipeline.push(Kind::Acquire, 1);
+        pipeline.end_write(at(100));
+        pipeline.end_write(at(101));
+        pipeline.push(Kind::Ping, 0);
+        pipeline.push_item(5);
+        pipeline.push(Kind::Acquire, 1);
+        pipeline.end_write(at(105));
+        pipeline
+    }
+
+    #[test]
+    fn i1_replies_match_in_order_and_items_stay_with_their_command() {
+        let mut pipeline = filled();
+        let mut seen = Vec::new();
+        while let Some(head) = pipeline.head() {
+            let mut items = Vec::new();
+            pipeline.pop(|_, item| items.push(item));
+            assert_eq!(items.len(), head.items);
+            seen.push((head.kind, head.sent_at.as_nanos(), items));
+        }
+        let expected = [
+            (Kind::Release, 100, vec![1, 2, 3]),
+            (Kind::Acquire, 100, vec![4]),
+            (Kind::Ping, 105, vec![]),
+            (Kind::Acquire, 105, vec![5]),
+        ];
+        assert_eq!(seen, expected);
+        assert!(pipeline.is_empty() && pipeline.oldest().is_none());
+    }
+
+    #[test]
+    fn i3_commands_expire_in_order_once_and_stay() {
+        let mut pipeline = filled();
+        assert_eq!(pipeline.next_expiry(TIMEOUT), Some(at(110)));
+        let mut gone = Vec::new();
+        pipeline.expire(at(109), TIMEOUT, |_, item| gone.push(*item));
+        assert!(gone.is_empty());
+        pipeline.expire(at(110), TIMEOUT, |_, item| gone.push(*item));
+        pipeline.expire(at(110), TIMEOUT, |_, item| gone.push(*item));
+        assert_eq!(gone, [1, 2, 3, 4]);
+        assert_eq!((pipeline.len(), pipeline.overdue()), (4, 2));
+        pipeline.pop(|_, _| {});
+        assert_eq!(pipeline.overdue(), 1);
+        pipeline.expire(at(115), TIMEOUT, |_, item| gone.push(*item));
+        assert_eq!(gone, [1, 2, 3, 4, 5]);
+        assert_eq!(pipeline.overdue(), 3);
+        assert_eq!(pipeline.next_expiry(TIMEOUT), None);
+        pipeline.pop(|_, _| {});
+        pipeline.push_item(6);
+        pipeline.push(Kind::Acquire, 1);
+        pipeline.end_write(at(200));
+        assert_eq!(pipeline.next_expiry(TIMEOUT), Some(at(210)));
+        let mut rest = Vec::new();
+        pipeline.drain(|kind, item| rest.push((kind, item)));
+        assert_eq!(rest, [(Kind::Acquire, 5), (Kind::Acquire, 6)]);
+        assert_eq!((pipeline.len(), pipeline.overdue()), (0, 0));
+    }
+
+    #[test]
+    fn i1_a_reply_of_the_wrong_type_is_a_mismatch() {
+        let wrong: [(Kind, usize, Reply<'_>); 9] = [
+            (Kind::Acquire, 1, Reply::Integer(1)),
+            (Kind::Acquire, 1, Reply::Bulk(b"OK")),
+            (Kind::Acquire, 1, Reply::Simple(b"PONG")),
+            (Kind::Release, 2, Reply::Bulk(b"d")),
+            (Kind::Release, 1, Reply::Bulk(b"e")),
+            (Kind::Extend, 1, Reply::Bulk(b"d")),
+            (Kind::ReleaseNative, 1, Reply::Integer(2)),
+            (Kind::Ping, 0, Reply::Ok),
+            (Kind::Load, 0, Reply::Null),
+        ];
+        for (kind, items, reply) in wrong {
+            let error = answer(kind, items, &reply).unwrap_err();
+            assert!(error.to_string().contains("in answer to"), "{error}");
+        }
+        assert!(matches!(answer(Kind::Acquire, 1, &Reply::Ok), Ok(Answer::Granted)));
+        assert!(matches!(answer(Kind::Acquire, 1, &Reply::Null), Ok(Answer::Denied)));
+        assert!(matches!(
+            answer(Kind::Release, 3, &Reply::Bulk(b"dmo")),
+            Ok(Answer::Letters(b"dmo"))
+        ));
+        let long = vec![b'x'; 10_000];
+        let text = answer(Kind::Acquire, 1, &Reply::Simple(&long)).unwrap_err().to_string();
+        assert!(text.len() < 200, "{text}");
+    }
+}

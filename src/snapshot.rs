@@ -1,0 +1,95 @@
+//! Reports and statuses, taken from the engine's state.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::algorithm::tally::{Tally, Vote};
+use crate::engine::node::{Health, Node};
+use crate::engine::wish::Course;
+use crate::redlock::Core;
+use crate::report::{NodeVote, Report, Verdict};
+use crate::stats::{NodeState, NodeStatus, Percentiles};
+
+impl Core {
+    pub(crate) fn report(&self, course: &Course) -> Report {
+        Report {
+            attempts: course.attempts,
+            contended: course.contended,
+            queued: course.queued,
+            waited: course.waited,
+            quorum_wait: course.quorum_wait,
+            quorum: self.engine.settings.quorum,
+            votes: self.votes(course.tally),
+        }
+    }
+
+    /// The votes of a round; without one, what the nodes' state would make of it.
+    pub(crate) fn votes(&self, tally: Option<Tally>) -> Vec<NodeVote> {
+        let vote = |node: &Arc<Node>| {
+            let verdict = match tally {
+                None => Verdict::NotSent,
+                Some(tally) => match tally.vote(node.index) {
+                    None => Verdict::Pending,
+                    Some(Vote::Denied) => Verdict::Denied,
+                    Some(Vote::Granted) => Verdict::Granted,
+                    Some(Vote::Ineligible) => Verdict::Ineligible,
+                    Some(Vote::Missing) => Verdict::Missing,
+                    Some(Vote::NotSent) => Verdict::NotSent,
+                    Some(Vote::Unknown) => Verdict::Unknown,
+                },
+            };
+            let known = matches!(verdict, Verdict::Granted | Verdict::Denied | Verdict::Missing);
+            let reason = if known { None } else { reason(node) };
+            NodeVote { endpoint: node.endpoint.to_string(), verdict, reason }
+        };
+        self.engine.nodes.iter().map(vote).collect()
+    }
+}
+
+fn reason(node: &Node) -> Option<String> {
+    node.about().reason.clone().or_else(|| match node.health() {
+        Health::Connecting => Some("not connected yet".into()),
+        Health::Suspect => Some("an answer is overdue".into()),
+        Health::Up | Health::Down | Health::Closed => None,
+    })
+}
+
+pub(crate) fn status(node: &Node) -> NodeStatus {
+    let counters = &node.counters;
+    let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    let about = node.about();
+    let (reason, server) = (about.reason.clone(), about.server.clone());
+    let round_trip = Percentiles::new(about.round_trips.clone());
+    drop(about);
+    #[expect(clippy::cast_precision_loss, reason = "thousandths of a few commands")]
+    let gather_gain = load(&counters.gather_gain_x1000) as f64 / 1_000.0;
+    NodeStatus {
+        endpoint: node.endpoint.to_string(),
+        state: match node.health() {
+            Health::Closed => NodeState::Closed,
+            Health::Connecting => NodeState::Connecting,
+            Health::Down => NodeState::Down,
+            Health::Suspect => NodeState::Suspect,
+            Health::Up => NodeState::Up,
+        },
+        reason,
+        server,
+        commands: load(&counters.commands),
+        operations: load(&counters.operations),
+        writes: load(&counters.writes),
+        reads: load(&counters.reads),
+        bytes_written: load(&counters.bytes_written),
+        in_flight: node.in_flight.load(Ordering::Relaxed),
+        timeouts: load(&counters.timeouts),
+        connects: load(&counters.connects),
+        disconnects: load(&counters.disconnects),
+        late_grants_released: load(&counters.late_grants_released),
+        withdrawn: load(&counters.withdrawn),
+        releases_given_up: load(&counters.releases_given_up),
+        script_reloads: load(&counters.script_reloads),
+        gather_gain,
+        gather_delay: Duration::from_nanos(load(&counters.gather_delay_ns)),
+        round_trip,
+    }
+}

@@ -1,0 +1,144 @@
+//! Snapshots of how the client and its nodes are doing.
+
+use std::fmt;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+/// A client's state and its counters since it was built.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Locks held now.
+    pub held: usize,
+    /// Callers waiting in this process's queues now.
+    pub waiting: usize,
+    /// Commands in flight now, over all nodes.
+    pub in_flight: usize,
+    /// Acquisitions that succeeded.
+    pub acquired: u64,
+    /// Of these, how many found somebody in their way.
+    pub contended: u64,
+    /// Acquisitions that failed, for whatever reason.
+    pub failed: u64,
+    /// Locks released.
+    pub released: u64,
+    /// Leases lost.
+    pub lost: u64,
+    /// Time from request to grant, of the acquisitions that succeeded.
+    pub acquire: Percentiles,
+}
+
+/// Percentiles of a set of times.
+#[derive(Clone)]
+pub struct Percentiles(Option<Histogram<u64>>);
+
+impl Percentiles {
+    pub(crate) const fn new(histogram: Option<Histogram<u64>>) -> Self {
+        Self(histogram)
+    }
+
+    /// How many times were recorded.
+    pub fn count(&self) -> u64 {
+        self.0.as_ref().map_or(0, Histogram::len)
+    }
+
+    /// The time that `percent` of the recorded ones do not exceed, to three digits; zero while
+    /// nothing is recorded.
+    pub fn at(&self, percent: f64) -> Duration {
+        let nanos = self.0.as_ref().map_or(0, |times| {
+            if times.is_empty() { 0 } else { times.value_at_percentile(percent) }
+        });
+        Duration::from_nanos(nanos)
+    }
+
+    /// The longest time recorded.
+    pub fn max(&self) -> Duration {
+        Duration::from_nanos(self.0.as_ref().map_or(0, Histogram::max))
+    }
+}
+
+impl fmt::Debug for Percentiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Percentiles")
+            .field("count", &self.count())
+            .field("p50", &self.at(50.0))
+            .field("p99", &self.at(99.0))
+            .field("max", &self.max())
+            .finish()
+    }
+}
+
+/// How a node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum NodeState {
+    /// The client is closed.
+    Closed,
+    /// Not connected yet, for the first time.
+    Connecting,
+    /// Not connected; the reason says why.
+    Down,
+    /// Connected, but an answer is overdue: it is asked nothing new until it answers.
+    Suspect,
+    /// Connected and answering.
+    Up,
+}
+
+impl fmt::Display for NodeState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Closed => "closed",
+            Self::Connecting => "connecting",
+            Self::Down => "down",
+            Self::Suspect => "suspect",
+            Self::Up => "up",
+        })
+    }
+}
+
+/// A node's state and its counters since the client was built.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct NodeStatus {
+    /// Its address, without secrets.
+    pub endpoint: String,
+    /// How it is.
+    pub state: NodeState,
+    /// Why it is down, or what it refused last.
+    pub reason: Option<String>,
+    /// What it says it is: server, version, protocol.
+    pub server: Option<String>,
+    /// Commands written.
+    pub commands: u64,
+    /// Operations answered: one command may release many locks.
+    pub operations: u64,
+    /// Writes: `commands / writes` is how well commands are batched.
+    pub writes: u64,
+    /// Reads that returned bytes.
+    pub reads: u64,
+    /// Bytes written.
+    pub bytes_written: u64,
+    /// Commands in flight now.
+    pub in_flight: usize,
+    /// Operations whose answer was overdue.
+    pub timeouts: u64,
+    /// Connections that completed their handshake.
+    pub connects: u64,
+    /// Connections lost.
+    pub disconnects: u64,
+    /// Grants that came when nobody wanted them any more, and were released.
+    pub late_grants_released: u64,
+    /// Acquisitions taken back before they left.
+    pub withdrawn: u64,
+    /// Releases left to the keys' expiry.
+    pub releases_given_up: u64,
+    /// Times the scripts had to be loaded again.
+    pub script_reloads: u64,
+    /// Commands that one gathering turn gained, smoothed.
+    pub gather_gain: f64,
+    /// Delay of one gathering turn, smoothed.
+    pub gather_delay: Duration,
+    /// Round trips, one in 64 recorded, from the bytes leaving to the reply's parsing.
+    pub round_trip: Percentiles,
+}

@@ -1,0 +1,196 @@
+//! The data of a test node: string keys with deadlines, in sixteen databases.
+//!
+//! Time is an argument. Invariants:
+//! 1. A key expires when `now_ms > deadline_ms`, in whole milliseconds, as the server's does: a
+//!    key set with PX n lives at least n.
+//! 2. An expired key is gone for every command, the first of which removes it.
+//! 3. `used_bytes` counts every key and value held.
+
+use std::collections::HashMap;
+
+/// One value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) value: Box<[u8]>,
+    /// `None`: no expiry.
+    pub(super) deadline_ms: Option<i64>,
+}
+
+type Database = HashMap<Box<[u8]>, Entry>;
+
+/// Every database of one node.
+#[derive(Debug)]
+pub(super) struct Store {
+    databases: Vec<Database>,
+    used_bytes: usize,
+    /// When this many keys are held, the expired ones among them are removed.
+    purge_at: usize,
+}
+
+impl Store {
+    pub(super) fn new() -> Self {
+        let databases = std::iter::repeat_with(Database::new).take(DATABASES).collect();
+        Self { databases, used_bytes: 0, purge_at: PURGE_MIN }
+    }
+
+    /// The live entry of `key`.
+    pub(super) fn get(&mut self, db: usize, key: &[u8], now_ms: i64) -> Option<&Entry> {
+        // Looked up twice: a returned borrow would forbid the removal.
+        if self.databases.get(db)?.get(key)?.is_expired(now_ms) {
+            self.take(db, key);
+            return None;
+        }
+        self.databases.get(db)?.get(key)
+    }
+
+    pub(super) fn set(&mut self, db: usize, key: &[u8], entry: Entry, now_ms: i64) {
+        self.take(db, key);
+        self.purge_if_due(now_ms);
+        self.used_bytes += footprint(key, &entry);
+        if let Some(database) = self.databases.get_mut(db) {
+            database.insert(key.into(), entry);
+        }
+    }
+
+    /// Removes `key`; whether it was there, alive.
+    pub(super) fn remove(&mut self, db: usize, key: &[u8], now_ms: i64) -> bool {
+        self.take(db, key).is_some_and(|entry| !entry.is_expired(now_ms))
+    }
+
+    /// Gives a live key a new deadline; a deadline that is not in the future removes it.
+    pub(super) fn expire_at(&mut self, db: usize, key: &[u8], deadline_ms: i64, now_ms: i64) {
+        if deadline_ms <= now_ms {
+            self.take(db, key);
+        } else if let Some(entry) = self.databases.get_mut(db).and_then(|d| d.get_mut(key)) {
+            entry.deadline_ms = Some(deadline_ms);
+        }
+    }
+
+    /// Live keys of one database, sorted so that equal histories give equal answers.
+    pub(super) fn keys(&mut self, db: usize, now_ms: i64) -> Vec<&[u8]> {
+        self.purge(now_ms);
+        let keys = self.databases.get(db).into_iter().flat_map(|database| database.keys());
+        let mut keys: Vec<&[u8]> = keys.map(|key| &**key).collect();
+        keys.sort_unstable();
+        keys
+    }
+
+    /// The number of live keys in one database.
+    pub(super) fn len(&mut self, db: usize, now_ms: i64) -> usize {
+        self.purge(now_ms);
+        self.databases.get(db).map_or(0, HashMap::len)
+    }
+
+    /// Every live entry with its database and key, unordered.
+    pub(super) fn entries(&mut self, now_ms: i64) -> impl Iterator<Item = (usize, &[u8], &Entry)> {
+        self.purge(now_ms);
+        let databases = self.databases.iter().enumerate();
+        databases.flat_map(|(db, keys)| keys.iter().map(move |(key, entry)| (db, &**key, entry)))
+    }
+
+    pub(super) fn clear(&mut self, db: usize) {
+        let emptied = self.databases.get_mut(db).map(std::mem::take).unwrap_or_default();
+        let freed: usize = emptied.iter().map(|(key, entry)| footprint(key, entry)).sum();
+        self.used_bytes = self.used_bytes.saturating_sub(freed);
+    }
+
+    pub(super) fn clear_all(&mut self) {
+        *self = Self::new();
+    }
+
+    pub(super) fn used_bytes(&self) -> usize {
+        self.used_bytes
+    }
+
+    /// Removes what has expired.
+    pub(super) fn purge(&mut self, now_ms: i64) {
+        let mut freed = 0;
+        for database in &mut self.databases {
+            database.retain(|key, entry| {
+                let keep = !entry.is_expired(now_ms);
+                freed += if keep { 0 } else { footprint(key, entry) };
+                keep
+            });
+        }
+        self.used_bytes = self.used_bytes.saturating_sub(freed);
+    }
+
+    /// Keys that nobody asks for again must not pile up. Twice what was left last time: each key
+    /// set pays for a bounded share of the sweeps.
+    fn purge_if_due(&mut self, now_ms: i64) {
+        let held = |databases: &[Database]| databases.iter().map(HashMap::len).sum::<usize>();
+        if held(&self.databases) >= self.purge_at {
+            self.purge(now_ms);
+            self.purge_at = PURGE_MIN.max(held(&self.databases) * 2);
+        }
+    }
+
+    fn take(&mut self, db: usize, key: &[u8]) -> Option<Entry> {
+        let entry = self.databases.get_mut(db)?.remove(key)?;
+        self.used_bytes = self.used_bytes.saturating_sub(footprint(key, &entry));
+        Some(entry)
+    }
+}
+
+impl Entry {
+    /// Milliseconds left, at least 0; `None` without an expiry.
+    pub(super) fn ttl_ms(&self, now_ms: i64) -> Option<i64> {
+        self.deadline_ms.map(|deadline_ms| deadline_ms.saturating_sub(now_ms).max(0))
+    }
+
+    // Invariant 1.
+    fn is_expired(&self, now_ms: i64) -> bool {
+        self.deadline_ms.is_some_and(|deadline_ms| now_ms > deadline_ms)
+    }
+}
+
+/// What a key costs: its bytes and a round figure for the table around them.
+fn footprint(key: &[u8], entry: &Entry) -> usize {
+    key.len() + entry.value.len() + 64
+}
+
+/// The server's default.
+pub(super) const DATABASES: usize = 16;
+const PURGE_MIN: usize = 1_024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(deadline_ms: impl Into<Option<i64>>) -> Entry {
+        Entry { value: b"v".as_slice().into(), deadline_ms: deadline_ms.into() }
+    }
+
+    #[test]
+    fn a_key_lives_through_its_last_millisecond() {
+        let mut store = Store::new();
+        store.set(0, b"k", entry(100), 0);
+        assert_eq!(store.get(0, b"k", 100).unwrap().ttl_ms(100), Some(0));
+        assert_eq!(store.get(0, b"k", 101), None);
+        assert_eq!(store.get(0, b"k", 100), None, "an expired key does not come back");
+    }
+
+    #[test]
+    fn every_byte_is_given_back() {
+        let mut store = Store::new();
+        for round in 0..3_i64 {
+            store.set(0, b"a", entry(None), round);
+            store.set(1, b"b", entry(round + 5), round);
+            store.set(1, b"c", entry(round + 5), round);
+        }
+        assert_eq!(store.used_bytes(), 3 * 66);
+        assert!(store.remove(1, b"b", 7), "alive in its last millisecond");
+        assert!(!store.remove(1, b"c", 8), "an expired key does not count as removed");
+        store.clear(0);
+        assert_eq!((store.used_bytes(), store.len(0, 0), store.len(1, 0)), (0, 0, 0));
+    }
+
+    #[test]
+    fn expired_keys_do_not_pile_up() {
+        let mut store = Store::new();
+        for step in 0..10_000_i64 {
+            store.set(0, &step.to_be_bytes(), entry(step + 1), step);
+            assert!(store.used_bytes() <= PURGE_MIN * (8 + 1 + 64), "at {step}");
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! Random commands over few keys, tokens and databases, right and wrong ones.
+//!
+//! Left out, because the node does not have them: SET's other options, KEYS with other patterns,
+//! COMMAND INFO of existing commands, overlapping tracking prefixes, scripts other than the engine's.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+use proptest::strategy::BoxedStrategy;
+
+use super::{Args, Case, SCRIPTS, Step, words};
+
+/// One to eight commands on one connection.
+pub fn case(digests: Args) -> impl Strategy<Value = Case> {
+    let step = prop_oneof![
+        60 => command(digests).prop_map(Step::Command),
+        1 => key().prop_map(|key| Step::Expire { key }),
+    ];
+    (any::<bool>(), prop::bool::weighted(0.95), vec(step, 1..=8))
+        .prop_map(|(resp3, scripts_loaded, steps)| Case { resp3, scripts_loaded, steps })
+}
+
+fn command(digests: Args) -> BoxedStrategy<Args> {
+    let right = prop_oneof![
+        30 => set(),
+        8 => one("GET"),
+        8 => one("PTTL"),
+        6 => (1..4_usize).prop_flat_map(|n| vec(key(), n)).prop_map(|keys| [words(&["DEL"]), keys].concat()),
+        30 => evalsha(digests.clone()),
+        4 => eval(),
+        6 => scripts(digests),
+        12 => fixed(),
+    ];
+    let spoil = prop_oneof![
+        12 => Just(Spoil::Nothing),
+        1 => Just(Spoil::DropLast),
+        1 => Just(Spoil::Append),
+        1 => Just(Spoil::Case),
+    ];
+    (right, spoil).prop_map(|(args, spoil)| spoil.apply(args)).boxed()
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Spoil {
+    Append,
+    Case,
+    DropLast,
+    Nothing,
+}
+
+impl Spoil {
+    fn apply(self, mut args: Args) -> Args {
+        match self {
+            Self::Append => args.push(b"zz".to_vec()),
+            Self::Case => args[0].make_ascii_lowercase(),
+            Self::DropLast if args.len() > 1 => {
+                args.pop();
+            }
+            Self::DropLast | Self::Nothing => {}
+        }
+        args
+    }
+}
+
+/// Every key that a case can set.
+pub fn keys() -> Args {
+    vec![b"k0".to_vec(), b"k1".to_vec(), b"k2".to_vec(), b"\r\n\0\xff".to_vec()]
+}
+
+fn key() -> impl Strategy<Value = Vec<u8>> + Clone {
+    select(keys())
+}
+
+fn token() -> impl Strategy<Value = Vec<u8>> + Clone {
+    select(vec![b"t0".to_vec(), b"t1".to_vec(), Vec::new()])
+}
+
+fn one(name: &'static str) -> impl Strategy<Value = Args> {
+    key().prop_map(move |key| vec![name.as_bytes().to_vec(), key])
+}
+
+fn set() -> impl Strategy<Value = Args> {
+    let ttl = prop_oneof![
+        8 => select(vec!["60000", "100000", "3600000"]),
+        1 => select(vec![
+            "0", "-1", "x", "", "05", "+5", " 5", "-0", "1.0",
+            "9223372036854775807", "9223372036854775808", "-9223372036854775809",
+        ]),
+    ];
+    let option = prop_oneof![
+        6 => Just(words(&["NX"])),
+        1 => Just(words(&["nx"])),
+        8 => ttl.clone().prop_map(|ttl| words(&["PX", ttl])),
+        1 => ttl.prop_map(|ttl| words(&["px", ttl])),
+        1 => select(vec![words(&["FOO"]), words(&["PX"]), words(&["60000"]), words(&[""])]),
+    ];
+    (key(), token(), vec(option, 0..=3)).prop_map(|(key, token, options)| {
+        [words(&["SET"]), vec![key, token], options.concat()].concat()
+    })
+}
+
+/// Numbers, and texts that are none, as Lua sees them. None is a ttl that could run out here.
+pub const SCRIPT_NUMBERS: [&str; 16] = [
+    "60000",
+    "200000",
+    "0",
+    "-1",
+    "-5",
+    "1.5",
+    "5000000.5",
+    "2e4",
+    " 100000 ",
+    "+100000",
+    "abc",
+    "",
+    "1e17",
+    "99999999999999999",
+    "nan",
+    "inf",
+];
+
+/// The numbers of keys mostly right; arguments by pairs or one by one, as either script reads them.
+fn script_arguments() -> impl Strategy<Value = Args> {
+    let ttl = prop_oneof![
+        6 => select(vec!["60000", "100000", "3600000"]),
+        1 => select(SCRIPT_NUMBERS.to_vec()),
+    ]
+    .prop_map(|ttl| ttl.as_bytes().to_vec());
+    let pair = (token(), ttl).prop_map(|(token, ttl)| vec![token, ttl]);
+    let argv = prop_oneof![vec(token(), 0..=4), vec(pair, 0..=3).prop_map(|pairs| pairs.concat()),];
+    let count = prop_oneof![
+        8 => (1..=3_usize).prop_map(|count| count.to_string()),
+        1 => select(vec!["0", "-1", "x", "99", "", "9223372036854775807"]).prop_map(str::to_owned),
+    ];
+    (count, vec(key(), 3), argv).prop_map(|(count, mut keys, argv)| {
+        keys.truncate(count.parse().unwrap_or(3));
+        [vec![count.into_bytes()], keys, argv].concat()
+    })
+}
+
+fn evalsha(digests: Args) -> impl Strategy<Value = Args> {
+    let upper = digests.iter().map(|digest| digest.to_ascii_uppercase()).collect::<Args>();
+    let digest = prop_oneof![
+        20 => select(digests),
+        1 => select(upper),
+        1 => select(vec![vec![b'0'; 40], b"0".to_vec(), Vec::new()]),
+    ];
+    (digest, script_arguments())
+        .prop_map(|(digest, rest)| [words(&["EVALSHA"]), vec![digest], rest].concat())
+}
+
+fn eval() -> impl Strategy<Value = Args> {
+    (select(SCRIPTS.to_vec()), script_arguments())
+        .prop_map(|((_, body), rest)| [words(&["EVAL", body]), rest].concat())
+}
+
+fn scripts(digests: Args) -> impl Strategy<Value = Args> {
+    let exists = vec(select([digests, words(&["", "0"])].concat()), 1..=3);
+    prop_oneof![
+        select(SCRIPTS.to_vec()).prop_map(|(_, body)| words(&["SCRIPT", "LOAD", body])),
+        exists.prop_map(|digests| [words(&["SCRIPT", "EXISTS"]), digests].concat()),
+        select(vec![
+            words(&["SCRIPT", "FLUSH"]),
+            words(&["SCRIPT", "FLUSH", "async"]),
+            words(&["SCRIPT", "FLUSH", "NOW"]),
+            words(&["SCRIPT", "FOO"]),
+        ]),
+    ]
+}
+
+/// Commands without random parts.
+fn fixed() -> impl Strategy<Value = Args> {
+    let lines = [
+        "AUTH x",
+        "AUTH default x",
+        "AUTH nobody x",
+        "CLIENT FOO",
+        "CLIENT ID",
+        "CLIENT KILL 1.2.3.4:5",
+        "CLIENT KILL ID 0",
+        "CLIENT KILL ID 999999",
+        "CLIENT KILL ID 999999 ADDR 1.2.3.4:5",
+        "CLIENT KILL ID 999999 SKIPME maybe",
+        "CLIENT KILL ADDR 1.2.3.4:5 SKIPME NO",
+        "CLIENT NO-EVICT OFF",
+        "CLIENT NO-EVICT on",
+        "CLIENT SETINFO LIB-NAME redlatch",
+        "CLIENT SETNAME a",
+        "CLIENT SETNAME \u{1}",
+        "CLIENT TRACKING OFF",
+        "CLIENT TRACKING ON",
+        "CLIENT TRACKING ON BCAST",
+        "CLIENT TRACKING ON BCAST NOLOOP",
+        "CLIENT TRACKING ON BCAST OPTIN",
+        "CLIENT TRACKING ON OPTIN",
+        "CLIENT TRACKING ON OPTOUT",
+        "CLIENT TRACKING ON OPTIN OPTOUT",
+        "CLIENT TRACKING ON NOLOOP",
+        "CLIENT TRACKING ON PREFIX a",
+        "CLIENT TRACKING x",
+        "CLIENT TRACKING ON REDIRECT 999999",
+        "CLIENT TRACKING ON REDIRECT x",
+        "CLIENT|ID",
+        "COMMAND FOO x",
+        "COMMAND INFO delifeq delex",
+        "COMMAND INFO FOO nothing",
+        "DBSIZE",
+        "DELEX k0 IFEQ t0",
+        "DELIFEQ k0 t0",
+        "FLUSHALL",
+        "FLUSHALL ASYNC",
+        "FLUSHALL x",
+        "FLUSHDB",
+        "FLUSHDB sync",
+        "FOO k0",
+        "HELLO",
+        "HELLO 2",
+        "HELLO 3",
+        "HELLO 3 AUTH default x",
+        "HELLO 3 AUTH nobody x",
+        "HELLO 3 SETNAME a",
+        "HELLO 3 SETNAME \u{1}",
+        "HELLO 4",
+        "HELLO x",
+        "HELLO 3 FOO",
+        "INFO",
+        "INFO server",
+        "KEYS *",
+        "KEYS *",
+        "KEYS *",
+        "PING",
+        "PING a",
+        "ROLE",
+        "SELECT -1",
+        "SELECT 0",
+        "SELECT 1",
+        "SELECT 1",
+        "SELECT 16",
+        "SELECT 99999999999",
+        "SELECT x",
+        "TIME",
+    ];
+    let mut all: Vec<Args> =
+        lines.iter().map(|line| words(&line.split(' ').collect::<Vec<_>>())).collect();
+    let long = "0123456789".repeat(20);
+    all.push(words(&["FOO", &long, "a"]));
+    all.push(words(&[&long, "a\r\nb", "c\0d"]));
+    all.push(words(&["", "a"]));
+    all.push(words(&["FOO", &long[..120], "abcdefgh", "i"]));
+    select(all)
+}
