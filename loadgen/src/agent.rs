@@ -1,9 +1,10 @@
-//! The processes of a run. With one, its load runs on a thread of the parent; with more, each is the
-//! same program re-executed as `__agent`, with an engine of its own.
+//! The processes of a run. With one, its load runs on a thread of the parent; with more, each is
+//! the same program re-executed as `__agent`, with an engine of its own.
 //!
 //! Invariants:
 //! 1. A worker process ends when its parent does, however that ends: its standard input closes.
-//! 2. A worker process that ends early is reported as [`Message::Gone`], never taken for an idle one.
+//! 2. A worker process that ends early is reported as [`Message::Gone`], never taken for an idle
+//!    one.
 //! 3. All processes start at one instant of the common clock.
 
 use std::io::{self, BufReader, BufWriter};

@@ -155,7 +155,8 @@ pub(crate) struct RunArgs {
           help_heading = "Engine")]
     pub(crate) node_timeout: Option<u64>,
 
-    /// A fault on spawned nodes, e.g. kill or pause; may be repeated
+    /// A fault on spawned nodes: kill@START/LENGTH or pause@START/LENGTH, with :minority,
+    /// :majority or :node=N behind it for others than one by chance; may be repeated
     #[arg(long = "fault", value_name = "FAULT", help_heading = "Faults")]
     pub(crate) faults: Vec<String>,
 
@@ -186,7 +187,8 @@ pub(crate) struct RunArgs {
 
 /// What the main job sets; everything else keeps the defaults of `loadgen run`.
 pub(crate) const MAIN_JOB: &str = "loadgen run --clients 256 --rate 2k --duration 18s --keys 1000 \
-     --key-dist hot:0.001/0.1 --hold exp:1ms --ttl 3s --wait 2s --fault kill@4s/3s --fault pause@11s/2s";
+     --key-dist hot:0.001/0.1 --hold exp:1ms --ttl 3s --wait 2s \
+     --fault kill@4s/3s --fault pause@11s/2s";
 
 /// The arguments of `loadgen` without any.
 pub(crate) fn main_job() -> Result<RunArgs, clap::Error> {

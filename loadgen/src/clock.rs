@@ -2,7 +2,8 @@
 //! one host, and the sleeps built on it.
 //!
 //! Invariants:
-//! 1. Every instant in a report comes from [`now_ns`]; wall time is only used to name and date runs.
+//! 1. Every instant in a report comes from [`now_ns`]; wall time is only used to name and date
+//!    runs.
 //! 2. Nothing here spins.
 
 use std::time::Duration;

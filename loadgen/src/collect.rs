@@ -1,5 +1,5 @@
-//! Everything the processes of a run sent, put together: totals, intervals, and the 100 ms series the
-//! fault analysis reads.
+//! Everything the processes of a run sent, put together: totals, intervals, and the 100 ms series
+//! the fault analysis reads.
 //!
 //! Invariants:
 //! 1. A tick of the series is final when every process still alive has sent it.

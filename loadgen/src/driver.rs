@@ -1,8 +1,8 @@
 //! The load of one process: builds the runtime and the clients, runs them from the common start to
 //! the end, and reports every tick.
 //!
-//! The same code runs in the parent when there is one process and in every worker process when there
-//! are more; only where its [`Event`]s go differs.
+//! The same code runs in the parent when there is one process and in every worker process when
+//! there are more; only where its [`Event`]s go differs.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,7 +29,8 @@ const NODE_POLL_NS: u64 = 10 * NS_PER_MS;
 /// One tick of measurements.
 #[derive(Debug, Default)]
 pub(crate) struct Tick {
-    /// Which interval of [`TICK_NS`] since the measured start; `None` for what finished after the end.
+    /// Which interval of [`TICK_NS`] since the measured start; `None` for what finished after the
+    /// end.
     pub(crate) index: Option<u32>,
     pub(crate) snapshot: Snapshot,
     pub(crate) in_flight: u64,
@@ -108,7 +109,8 @@ impl Load {
             process,
             backend,
             oracle,
-            // Workers, the pacer and the hiccup meter; a client may also run on a blocked-on thread.
+            // Workers, the pacer and the hiccup meter; a client may also run on a blocked-on
+            // thread.
             recorder: Recorder::new(threads + 3),
             timer,
             queue: Queue::default(),

@@ -73,10 +73,19 @@ impl Live {
         let mut text = String::new();
         if !self.headed {
             self.headed = true;
-            text.push_str(
-                "   time     ok/s    err  resp.p50  resp.p99       max   svc.p99   handoff  lag.p99  \
-                 viol  event\n",
-            );
+            text.push_str(&format!(
+                "{:>7} {:>8} {:>6} {:>9} {:>9} {:>9} {:>9} {:>9} {:>8} {:>5}  event\n",
+                "time",
+                "ok/s",
+                "err",
+                "resp.p50",
+                "resp.p99",
+                "max",
+                "svc.p99",
+                "handoff",
+                "lag.p99",
+                "viol"
+            ));
         }
         let value = |metric, p| maybe_ns(interval.hists.at(metric, p));
         let max = maybe_ns(interval.hists.get(Metric::Response).map(Hist::max));

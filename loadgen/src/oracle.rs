@@ -1,8 +1,8 @@
 //! Memory that the checker shares between the processes of a run: a file mapped as 64-bit atomics.
 //! What is written there, and what it proves, is in [`judge`].
 //!
-//! This is the only file of the crate with `unsafe` code, two expressions: the mapping and the slice
-//! over it.
+//! This is the only file of the crate with `unsafe` code, two expressions: the mapping and the
+//! slice over it.
 //!
 //! Safety invariants:
 //! 1. The mapping is made once, at least as long as the slice, page-aligned and writable, and is
@@ -28,8 +28,8 @@ pub(crate) struct SharedWords {
     words: usize,
 }
 
-// SAFETY: the pointer is only ever used as `&[AtomicU64]` (invariant 2), which is `Send` and `Sync`,
-// and the mapping belongs to the process, not to a thread.
+// SAFETY: the pointer is only ever used as `&[AtomicU64]` (invariant 2), which is `Send` and
+// `Sync`, and the mapping belongs to the process, not to a thread.
 unsafe impl Send for SharedWords {}
 // SAFETY: as above.
 unsafe impl Sync for SharedWords {}
@@ -77,8 +77,8 @@ impl SharedWords {
 
     /// The words.
     pub(crate) fn words(&self) -> &[AtomicU64] {
-        // SAFETY: the mapping holds `words` aligned words for as long as `self` lives (invariant 1),
-        // every bit pattern is a valid AtomicU64, and all access is atomic (invariant 2).
+        // SAFETY: the mapping holds `words` aligned words for as long as `self` lives (invariant
+        // 1), every bit pattern is a valid AtomicU64, and all access is atomic (invariant 2).
         unsafe { std::slice::from_raw_parts(self.start.cast::<AtomicU64>(), self.words) }
     }
 }

@@ -3,8 +3,8 @@
 //!
 //! Invariants:
 //! 1. An arrival is never dropped and never re-timed: if the generator or the cap on outstanding
-//!    arrivals holds it back, it keeps its planned instant and the delay shows as response time and as
-//!    schedule lag.
+//!    arrivals holds it back, it keeps its planned instant and the delay shows as response time and
+//!    as schedule lag.
 //! 2. The plan is drawn as it is needed, so a hopeless rate costs no memory.
 
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! What a run will do, decided before it runs: when each section is asked for, on which name, and
 //! how long it is held.
 //!
-//! Every client has a stream of its own, seeded by (seed, client) and drawn in a fixed order, so the
-//! plan does not depend on timing, on the number of processes or on who executes it.
+//! Every client has a stream of its own, seeded by (seed, client) and drawn in a fixed order, so
+//! the plan does not depend on timing, on the number of processes or on who executes it.
 //!
 //! Invariants:
 //! 1. Same settings and seed, same plan, same [`hash`].

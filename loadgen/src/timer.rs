@@ -4,7 +4,8 @@
 //!
 //! Invariants:
 //! 1. A deadline that was registered is woken at or after its instant, never lost.
-//! 2. At most one entry per waiting future and poll; a dropped future leaves at most a spurious wake.
+//! 2. At most one entry per waiting future and poll; a dropped future leaves at most a spurious
+//!    wake.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

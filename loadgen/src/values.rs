@@ -165,7 +165,8 @@ pub(crate) fn key_dist(text: &str) -> Result<KeyDist, String> {
                     Ok(KeyDist::Hot { keys, load })
                 }
                 _ => Err(format!(
-                    "`{text}`: write hot:KEYS/LOAD with two shares between 0 and 1, as in hot:0.1/0.9"
+                    "`{text}`: write hot:KEYS/LOAD with two shares between 0 and 1, as in \
+                    hot:0.1/0.9"
                 )),
             }
         }
@@ -203,7 +204,8 @@ pub(crate) fn percentiles(text: &str) -> Result<Percentiles, String> {
             Some(p) if p > 0.0 && p < 100.0 => list.push(p),
             _ => {
                 return Err(format!(
-                    "`{part}` is not a percentile; use values above 0 and below 100, as in 50,99,99.9"
+                    "`{part}` is not a percentile; use values above 0 and below 100, as in \
+                    50,99,99.9"
                 ));
             }
         }

@@ -1,7 +1,7 @@
 //! What a run's outcome is, and why: the exit code follows from it alone.
 //!
-//! Precedence: unsafe before invalid before pass. An interrupt keeps the first two words but ends with
-//! 130 unless exclusion was violated.
+//! Precedence: unsafe before invalid before pass. An interrupt keeps the first two words but ends
+//! with 130 unless exclusion was violated.
 
 use serde::Serialize;
 
@@ -76,8 +76,8 @@ pub(crate) fn judge(config: &RunConfig, facts: &Facts, findings: &Findings) -> V
     match verdict.safety {
         Safety::Violated => reasons.push(violated(findings)),
         Safety::Unknown => reasons.push(format!(
-            "the checker cannot decide: {} overlapping grants could not be read back; run again with \
-             fewer faults on clients",
+            "the checker cannot decide: {} overlapping grants could not be read back; run again \
+             with fewer faults on clients",
             findings.unresolved
         )),
         Safety::Holds => {}
@@ -153,31 +153,31 @@ fn undriven(config: &RunConfig, facts: &Facts, findings: &Findings, reasons: &mu
         let whole_ns = config.warmup_ns + facts.lasted_ns.max(1);
         let rate = findings.sections as f64 * NS_PER_S as f64 / whole_ns as f64;
         let what_to_do = if config.backend != BackendKind::Engine {
-            "that is this generator's own ceiling on this machine: lower --rate, or add --threads or \
-             --processes"
+            "that is this generator's own ceiling on this machine: lower --rate, or add --threads \
+             or --processes"
                 .to_owned()
         } else if busy {
             format!(
-                "this generator's threads were {:.0} % busy: add --threads or --processes, or lower \
-                 --rate",
+                "this generator's threads were {:.0} % busy: add --threads or --processes, or \
+                 lower --rate",
                 100.0 * facts.cpu_share
             )
         } else {
-            "the locks did not keep up: lower --rate below that, or add --clients if service time is \
-             short"
+            "the locks did not keep up: lower --rate below that, or add --clients if service time \
+             is short"
                 .to_owned()
         };
         reasons.push(format!(
-            "rate missed: {share:.1} % of the offered arrivals were answered in time, about {rate:.0} \
-             locks/s were had; {what_to_do}"
+            "rate missed: {share:.1} % of the offered arrivals were answered in time, about \
+             {rate:.0} locks/s were had; {what_to_do}"
         ));
     }
     if let (Some(lag), Some(response)) = (facts.lag_p50_ns, facts.response_p50_ns)
         && lag > NS_PER_MS.max(response / 2)
     {
         reasons.push(format!(
-            "generator-bound: half of all arrivals left {:.1} ms or more after their planned instant; \
-             lower --rate, add --processes, or free the machine",
+            "generator-bound: half of all arrivals left {:.1} ms or more after their planned \
+             instant; lower --rate, add --processes, or free the machine",
             lag as f64 / NS_PER_MS as f64
         ));
     }
@@ -189,8 +189,8 @@ fn warnings(config: &RunConfig, facts: &Facts, findings: &Findings) -> Vec<Strin
         && lag > NS_PER_MS.max(response / 10)
     {
         warnings.push(format!(
-            "1 % of arrivals left {:.1} ms or more late: read p99 response with that in mind, or lower \
-             the load on this machine",
+            "1 % of arrivals left {:.1} ms or more late: read p99 response with that in mind, or \
+             lower the load on this machine",
             lag as f64 / NS_PER_MS as f64
         ));
     }
@@ -205,22 +205,22 @@ fn warnings(config: &RunConfig, facts: &Facts, findings: &Findings) -> Vec<Strin
     }
     if facts.timeouts * 100 > facts.finished {
         warnings.push(format!(
-            "{:.1} % of the acquisitions timed out: the asked-for names are overloaded; lower --rate \
-             or --hold, or raise --keys or --wait",
+            "{:.1} % of the acquisitions timed out: the asked-for names are overloaded; lower \
+             --rate or --hold, or raise --keys or --wait",
             100.0 * num::share(facts.timeouts, facts.finished)
         ));
     }
     if let Some(stall) = facts.hiccup_max_ns.filter(|&stall| stall > 20 * NS_PER_MS) {
         warnings.push(format!(
-            "the machine itself stalled for {} ms: outliers of that size are not the engine's; run on \
-             a quieter machine",
+            "the machine itself stalled for {} ms: outliers of that size are not the engine's; run \
+             on a quieter machine",
             stall / NS_PER_MS
         ));
     }
     if findings.unjudged_keys > 0 {
         warnings.push(format!(
-            "{} counters were written as a lock's validity ended and are not judged; raise --ttl or \
-             shorten --hold",
+            "{} counters were written as a lock's validity ended and are not judged; raise --ttl \
+             or shorten --hold",
             findings.unjudged_keys
         ));
     }

@@ -1,7 +1,7 @@
 //! One client: asks for a lock, holds it, gives it back, and records what it saw.
 //!
-//! Response counts from the planned arrival, service from the call. In a closed loop the two are the
-//! same, because a client that waits plans nothing meanwhile.
+//! Response counts from the planned arrival, service from the call. In a closed loop the two are
+//! the same, because a client that waits plans nothing meanwhile.
 //!
 //! Invariants:
 //! 1. Only sections planned inside the measured time are recorded; the checker sees all of them.

@@ -1,11 +1,11 @@
 //! Locks without nodes, for judging the generator and the checker themselves.
 //!
 //! * `noop`: one fair mutex per name inside the process. Excludes properly, never expires, ignores
-//!   `--wait` (no timers); with several processes every process has names of its own. Uncontended it
-//!   is the floor of the generator.
+//!   `--wait` (no timers); with several processes every process has names of its own. Uncontended
+//!   it is the floor of the generator.
 //! * `broken`: the same, but every tenth request that finds the lock held is granted all the same.
-//! * `stall`: every acquisition takes 100 us, and the first one after the middle of the measured time
-//!   a tenth of it: the known answer for response against service time.
+//! * `stall`: every acquisition takes 100 us, and the first one after the middle of the measured
+//!   time a tenth of it: the known answer for response against service time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

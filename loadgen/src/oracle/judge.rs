@@ -1,10 +1,10 @@
 //! The judge of mutual exclusion, online and across processes.
 //!
-//! The *must-hold interval* of a section runs from the instant its guard was returned to the earlier
-//! of the instant its release was called and the end of its validity, on one clock for all processes.
-//! Two overlapping must-hold intervals on one name are a violation: sound, because a section with an
-//! unknown outcome has no interval, and what a client does after its validity ended is counted apart,
-//! as an overrun.
+//! The *must-hold interval* of a section runs from the instant its guard was returned to the
+//! earlier of the instant its release was called and the end of its validity, on one clock for all
+//! processes. Two overlapping must-hold intervals on one name are a violation: sound, because a
+//! section with an unknown outcome has no interval, and what a client does after its validity ended
+//! is counted apart, as an overrun.
 //!
 //! A second, independent check: every section reads a plain counter of its name when it begins and
 //! writes that value plus one when it ends. Every lost update is two sections that overlapped.
@@ -12,7 +12,8 @@
 //! Invariants:
 //! 1. A name's holder word changes by one swap per grant; whoever swaps out a holder that has not
 //!    released judges the pair, or, if that holder's validity was longer than it knew at its grant
-//!    (a renewal), the holder does when it finds itself replaced. Each section is judged at most once.
+//!    (a renewal), the holder does when it finds itself replaced. Each section is judged at most
+//!    once.
 //! 2. The holder word is marked released before the release is sent, so a lawful successor never
 //!    sees an unreleased predecessor that is still valid.
 //! 3. A pair whose intervals can no longer be read is counted as unresolved, never ignored.
@@ -331,8 +332,8 @@ fn overlap(a: Span, b: Span) -> bool {
 
 impl Entered<'_> {
     /// The section ends: its release is about to be called, `asked_ns` being now. `valid` asks the
-    /// guard; it is asked around the counter's update. Returns whether the section was wholly inside
-    /// its validity.
+    /// guard; it is asked around the counter's update. Returns whether the section was wholly
+    /// inside its validity.
     pub(crate) fn leave(mut self, asked_ns: u64, valid: impl Fn() -> bool) -> bool {
         let oracle = self.oracle;
         let in_time = valid();

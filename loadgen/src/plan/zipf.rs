@@ -1,6 +1,6 @@
-//! Zipf-distributed ranks by rejection-inversion: W. Hörmann and G. Derflinger, "Rejection-inversion
-//! to generate variates from monotone discrete distributions", ACM TOMACS 6(3), 1996. Constant time
-//! and memory for any number of ranks and any exponent above 0.
+//! Zipf-distributed ranks by rejection-inversion: W. Hörmann and G. Derflinger,
+//! "Rejection-inversion to generate variates from monotone discrete distributions", ACM TOMACS
+//! 6(3), 1996. Constant time and memory for any number of ranks and any exponent above 0.
 
 use super::rng::Xoshiro;
 use crate::num;

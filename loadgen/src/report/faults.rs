@@ -1,15 +1,17 @@
 //! What each fault did to the locks.
 //!
-//! * *detect*: from the fault's begin to the first sign of it: a node the backend reports in trouble
-//!   (looked at every 10 ms), else the first 100 ms interval with a failed acquisition, else the first
-//!   with p99 above twice that of before. No sign until the fault is over: none.
-//! * *no grant*: the longest time without a grant, over all names, that overlaps the fault. *usual* is
-//!   the same for a window as long that ends as the fault begins: what the load itself leaves empty.
-//! * *worst*, *failed*: the longest response and the failures of the 100 ms intervals from the begin
-//!   to the heal or the recovery, whichever is later.
-//! * *recovered*: from the begin to the first of 3 consecutive 100 ms intervals with p99 at most 1.5
-//!   times that of before; 0 if the interval of the begin is the first of them. "Before" is the median p99 of the 100 ms intervals of the 3 s before the
-//!   begin, or their 9th decile if that is more than 1.5 medians: a noisy load is not a slow one.
+//! * *detect*: from the fault's begin to the first sign of it: a node the backend reports in
+//!   trouble (looked at every 10 ms), else the first 100 ms interval with a failed acquisition,
+//!   else the first with p99 above twice that of before. No sign until the fault is over: none.
+//! * *no grant*: the longest time without a grant, over all names, that overlaps the fault. *usual*
+//!   is the same for a window as long that ends as the fault begins: what the load itself leaves
+//!   empty.
+//! * *worst*, *failed*: the longest response and the failures of the 100 ms intervals from the
+//!   begin to the heal or the recovery, whichever is later.
+//! * *recovered*: from the begin to the first of 3 consecutive 100 ms intervals with p99 at most
+//!   1.5 times that of before; 0 if the interval of the begin is the first of them. "Before" is the
+//!   median p99 of the 100 ms intervals of the 3 s before the begin, or their 9th decile if that is
+//!   more than 1.5 medians: a noisy load is not a slow one.
 
 use serde::Serialize;
 

@@ -1,4 +1,5 @@
-//! `result.json`, schema `loadgen.result/1`: integers in ns, `null` for what is not known, never NaN.
+//! `result.json`, schema `loadgen.result/1`: integers in ns, `null` for what is not known, never
+//! NaN.
 
 use std::collections::BTreeMap;
 

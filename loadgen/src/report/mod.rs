@@ -51,7 +51,8 @@ pub(crate) struct NodeReport {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub(crate) struct Fairness {
     pub(crate) clients: usize,
-    /// Jain's index over granted sections, clients that asked alone; 1 is even. `None`: nobody asked.
+    /// Jain's index over granted sections, clients that asked alone; 1 is even. `None`: nobody
+    /// asked.
     pub(crate) jain: Option<f64>,
     pub(crate) longest_wait_ns: u64,
     /// Clients that asked and never got a lock.

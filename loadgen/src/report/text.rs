@@ -1,5 +1,5 @@
-//! The report people read: at most 100 columns, the sample count beside every row of percentiles, `~`
-//! where fewer than 10 samples lie above one, and something to do after every warning.
+//! The report people read: at most 100 columns, the sample count beside every row of percentiles,
+//! `~` where fewer than 10 samples lie above one, and something to do after every warning.
 
 use std::fmt::Write as _;
 
@@ -333,8 +333,8 @@ fn safety(out: &mut String, run: &RunResult, paint: Paint) {
     for violation in findings.examples.iter().take(5) {
         let (held, granted) = (violation.held, violation.granted);
         let text = format!(
-            "`{}` held by client {} of process {} from {:.6}s, and granted to client {} of process {} \
-             at {:.6}s",
+            "`{}` held by client {} of process {} from {:.6}s, and granted to client {} of process \
+             {} at {:.6}s",
             key_name(run, violation.key),
             held.client,
             held.client % processes,
