@@ -165,7 +165,7 @@ impl Engine {
     pub(crate) fn wake(&self, wakes: Wakes) {
         for node in &self.nodes {
             if wakes.0 & (1 << node.index) != 0 {
-                node.waker.wake();
+                node.flush_or_wake(self.clock);
             }
         }
     }
