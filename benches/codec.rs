@@ -50,7 +50,7 @@ fn decode(criterion: &mut Criterion) {
     let letters = [b"$16\r\n".as_slice(), &[b'd'; 16], b"\r\n"].concat();
     let error = b"-NOSCRIPT No matching script. Please use EVAL.\r\n";
     // What a busy connection reads: three grants in four, one denial in eight, a release's letters.
-    let mixed = [b"+OK\r\n".as_slice(); 6].into_iter().chain([b"$-1\r\n".as_slice(), &letters]);
+    let mixed = [b"+OK\r\n".as_slice(); 6].into_iter().chain([b"_\r\n".as_slice(), &letters]);
     let stream = mixed.cycle().take(64).collect::<Vec<_>>().concat();
     let cases: [(&str, &[u8], usize); 6] = [
         ("ok", b"+OK\r\n", 1),

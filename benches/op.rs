@@ -11,8 +11,8 @@
 //! callgrind_annotate --inclusive=yes --tree=caller op.callgrind | grep -B2 '\* .*op_cycle'
 //! ```
 //!
-//! The last line's instructions, divided by the `(..x)` calls of the line above it, are the
-//! instructions per cycle. `timer_cycle` and `slot_cycle` work the same way.
+//! The line that ends in `Bencher<M>::iter (..x)` shows instructions and calls: their quotient is
+//! the count per cycle. `timer_cycle` (case `wheel`) and `slot_cycle` work the same way.
 
 use std::hint::black_box;
 
