@@ -251,7 +251,9 @@ impl Builder {
         Redlock::start(endpoints, settings, &node_settings)
     }
 
-    fn check(mut self) -> Result<(Vec<Endpoint>, Settings, Arc<NodeSettings>), ConfigError> {
+    pub(crate) fn check(
+        mut self,
+    ) -> Result<(Vec<Endpoint>, Settings, Arc<NodeSettings>), ConfigError> {
         if let Some(error) = self.first_error.take() {
             return Err(error.into());
         }

@@ -1,4 +1,43 @@
-//! A distributed lock engine: Redlock over independent Redis or Valkey nodes.
+//! A distributed lock for tokio services: Redlock over independent Redis or Valkey nodes.
+//!
+//! Each node is driven by one task over one connection that all callers share; an acquisition
+//! costs one round trip to the node that completes the majority, whatever slower or dead nodes
+//! do. What it does not do: no TLS, Sentinel or Cluster, no fencing tokens, no quarantine of
+//! restarted nodes in this version; see [`manual::safety`] for what that means.
+//!
+//! # Do you need a distributed lock?
+//! When the work is in one database, its own locks are better; when a duplicate does no harm, one
+//! Redis node is enough. [`manual::alternatives`] helps to choose.
+//!
+//! # Quick start
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::time::Duration;
+//! use redlatch::Redlock;
+//!
+//! let nodes = ["redis://10.0.0.1", "redis://10.0.0.2", "redis://10.0.0.3"];
+//! let locks = Redlock::connect(nodes).await?;
+//!
+//! let guard = locks.acquire("orders:42").wait_for(Duration::from_secs(2)).await?;
+//! // ... the work; the lease renews itself meanwhile ...
+//! guard.release().await?;
+//!
+//! // Or: renewed while the closure runs, cancelled if the lock is lost, released afterwards.
+//! let answer = locks.run("orders:42", async |lease| lease.is_valid()).await?;
+//! # drop(answer); Ok(())
+//! # }
+//! ```
+//!
+//! # Cancel safety
+//! Every future may be dropped at any await, every guard anywhere: while the runtime that the
+//! client was built on lives, every key that may have been set is released.
+//!
+//! # Features
+//! - `test-util`: [`testing`], a node in the process for tests without a server.
+//!
+//! # Stability
+//! Key layout and scripts are API: processes of different versions may share a fleet. Defaults may
+//! change in minor versions. MSRV 1.88.
 #![forbid(unsafe_code)]
 
 mod algorithm;
@@ -41,3 +80,8 @@ pub use resource::Resource;
 pub use session::batch::{Batching, Gather};
 pub use stats::{NodeState, NodeStatus, Percentiles, Stats};
 pub use token::Token;
+
+/// Compiles the README's examples.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

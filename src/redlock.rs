@@ -353,3 +353,6 @@ impl fmt::Debug for Redlock {
         f.debug_struct("Redlock").field("nodes", &nodes).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

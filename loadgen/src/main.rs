@@ -1,23 +1,71 @@
-//! Load generator for redlatch.
+//! Load generator for redlatch: acquisition latency under contention and while nodes die, with a
+//! verdict on mutual exclusion.
 
+mod agent;
+mod args;
+mod backend;
+mod clock;
+#[allow(dead_code, reason = "counters and the like are for reports to come")]
+mod cluster;
+mod collect;
+mod config;
+mod driver;
+#[allow(dead_code, reason = "as for the cluster")]
+mod faults;
+mod frames;
+#[allow(dead_code, reason = "as for the cluster")]
+mod guard;
+mod live;
+mod num;
+mod oracle;
+mod pacer;
+mod plan;
+mod queue;
+mod recorder;
+mod report;
+mod run;
+mod scratch;
+mod target;
+mod timer;
+mod values;
+mod verdict;
+mod worker;
+
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
 
-mod clock;
-#[allow(dead_code)]
-mod cluster;
-#[allow(dead_code)]
-mod faults;
-#[allow(dead_code)]
-mod guard;
+use args::{Cli, Command};
+use run::RunError;
 
-#[derive(Debug, Parser)]
-struct Args {
-    #[command(subcommand)]
-    command: cluster::cli::Command,
+/// Tells why there is no result; a closed standard error changes nothing about the exit code.
+fn complain(text: &str) {
+    let _ = writeln!(std::io::stderr(), "loadgen: {text}");
 }
 
 fn main() -> ExitCode {
-    cluster::cli::run(Args::parse().command)
+    let outcome = match Cli::parse().command {
+        Some(Command::Cluster(command)) => return cluster::cli::run(command),
+        Some(Command::Agent) => agent::run_agent()
+            .map(|()| 0)
+            .map_err(|error| RunError::Tool(format!("worker process: {error}"))),
+        Some(Command::Run(args)) => run::run(&args, "run"),
+        None => match args::main_job() {
+            Ok(args) => run::run(&args, "main-job"),
+            Err(error) => Err(RunError::Tool(error.to_string())),
+        },
+    };
+    match outcome {
+        Ok(code) => ExitCode::from(code),
+        Err(RunError::Tool(text)) => {
+            complain(&text);
+            ExitCode::from(1)
+        }
+        Err(RunError::Usage(text)) => {
+            complain(&text);
+            ExitCode::from(2)
+        }
+        Err(RunError::Interrupted) => ExitCode::from(130),
+    }
 }

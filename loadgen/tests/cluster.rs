@@ -385,7 +385,10 @@ fn a_reused_pid_is_not_killed() {
     let Some(world) = World::new() else { return };
     let owner = world.up(&["--without", "kernel", "--without", "guard"]);
     sigkill(owner);
-    let mut bystander = Command::new("sleep").arg("600").spawn().unwrap();
+    // It ends with its input, so also when this test fails.
+    let mut bystander = Command::new("cat");
+    bystander.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut bystander = bystander.spawn().unwrap();
     // Node 1's entry now names the bystander's pid with the start time of the node.
     let path = world.entries().remove(0);
     let mut entry: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();

@@ -64,6 +64,8 @@ pub(crate) struct Connection<S> {
     handed_out: usize,
     blocked_since: Option<Timestamp>,
     last_activity: Timestamp,
+    has_leftover: bool,
+    retry_at: Timestamp,
     pub(crate) since: Timestamp,
 }
 
@@ -99,6 +101,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             handed_out: 0,
             blocked_since: None,
             last_activity: now,
+            has_leftover: !leftover.is_empty(),
+            retry_at: now,
             since: now,
         }
     }
@@ -192,17 +196,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let Some(space) = self.read.get_mut(self.filled..) else { return Ok(false) };
         let mut buffer = ReadBuf::new(space);
         let bytes = match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
-            Poll::Pending if self.filled == 0 => return Ok(false),
-            Poll::Pending => 0,
+            // What came in behind the handshake waits for no readiness.
+            Poll::Pending if std::mem::take(&mut self.has_leftover) => 0,
+            Poll::Pending => return Ok(false),
             Poll::Ready(Err(error)) => return Err(error.into()),
             Poll::Ready(Ok(())) if buffer.filled().is_empty() => {
                 return Err(Fault("the server closed the connection".into()));
             }
             Poll::Ready(Ok(())) => buffer.filled().len(),
         };
-        if bytes == 0 && self.last_activity == now {
-            return Ok(false);
-        }
         self.filled += bytes;
         if bytes > 0 {
             count(&node.counters.reads, 1);
@@ -296,8 +298,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             return Err(Fault(format!("no answer for {ms} ms")));
         }
         let idle = self.pipeline.is_empty() && self.write.is_empty();
-        if idle && self.last_activity.plus(settings.ping_interval) <= now {
+        if !self.refused.is_empty() && self.retry_at <= now {
             self.staged.releases.append(&mut self.refused);
+            self.retry_at = now.plus(settings.ping_interval);
+            cx.waker().wake_by_ref();
+        }
+        if idle && self.last_activity.plus(settings.ping_interval) <= now {
             command::ping(&mut self.write);
             self.pipeline.push(Kind::Ping, 0);
             self.pipeline.end_write(now);

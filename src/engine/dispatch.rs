@@ -196,7 +196,11 @@ impl Dispatch<'_> {
         let mut expired = 0;
         pipeline.expire(now, node.settings.node_timeout, |_, item| {
             expired += 1;
-            unknown(item, node, now);
+            // A release races against nothing: it stays awaited until its reply, or until the
+            // connection is given up.
+            if !matches!(item, Item::Release(_)) {
+                unknown(item, node, now);
+            }
         });
         expired
     }

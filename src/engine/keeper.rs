@@ -219,6 +219,21 @@ impl Future for KeeperTask {
     }
 }
 
+/// When the runtime is gone, nothing keeps time any more: whoever waits learns that it is over.
+impl Drop for KeeperTask {
+    fn drop(&mut self) {
+        self.engine.close();
+        let sleeping = |timed: &Timed| match timed {
+            Timed::Wake(waiter) => Some(Arc::clone(waiter)),
+            Timed::Lease(_) => None,
+        };
+        let state = self.engine.keeper.state();
+        let waiters: Vec<_> = state.wheel.iter().filter_map(sleeping).collect();
+        drop(state);
+        waiters.iter().for_each(|waiter| waiter.waker.wake());
+    }
+}
+
 impl Keeper {
     /// Makes the task look again: the engine is over, or a test moved the clock.
     pub(crate) fn nudge(&self) {

@@ -172,7 +172,7 @@ mod tests {
             }
             gate.wrote(at(i), 5);
         }
-        assert!((20..120).contains(&deferrals), "{deferrals}");
+        assert!((20..200).contains(&deferrals), "{deferrals}");
         let mut always = Gate::new(&Batching { gather: Gather::Always, ..Batching::default() });
         for i in 0..100 {
             assert!(always.defer(at(i), 5, 8));

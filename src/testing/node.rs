@@ -21,11 +21,12 @@ use super::{KeySnapshot, TestClock};
 /// | switch | the node is like |
 /// |---|---|
 /// | [`stall`](Self::stall) | a server stopped by SIGSTOP, or a network that delays |
-/// | [`drop_replies`](Self::drop_replies) | a network that lets requests through and loses answers |
+/// | [`drop_replies`](Self::drop_replies) | a network that loses the answers alone |
 /// | [`drop_connections`](Self::drop_connections) | a proxy or firewall that resets |
 /// | [`refuse`](Self::refuse) | a server that takes no clients |
 /// | [`forget`](Self::forget) | a server killed and started again without persistence |
-/// | [`fail_next`](Self::fail_next), [`fail_with`](Self::fail_with) | a server that loads, is full or is read-only |
+/// | [`fail_next`](Self::fail_next) | a server that is loading for a moment |
+/// | [`fail_with`](Self::fail_with) | a server that is full or read-only |
 /// | [`TestClock`] | a server whose clock was stepped |
 ///
 /// ```
@@ -39,11 +40,11 @@ use super::{KeySnapshot, TestClock};
 ///
 /// // Your lock client connects here; the example speaks for itself.
 /// let mut client = tokio::net::TcpStream::connect(node.addr().unwrap()).await?;
-/// node.fail_next(1, "LOADING Redis is loading the dataset in memory");
+/// node.fail_next(1, "LOADING starting");
 /// client.write_all(b"SET lock me NX PX 9000\r\nSET lock me NX PX 9000\r\n").await?;
-/// let mut replies = [0; 53];
+/// let mut replies = [0; 24];
 /// client.read_exact(&mut replies).await?;
-/// assert!(replies.starts_with(b"-LOADING") && replies.ends_with(b"+OK\r\n"));
+/// assert_eq!(&replies, b"-LOADING starting\r\n+OK\r\n");
 ///
 /// assert_eq!(node.snapshot()[0].key, b"lock");
 /// assert_eq!(node.commands()["set"], 2);
@@ -54,7 +55,9 @@ use super::{KeySnapshot, TestClock};
 pub struct TestNode {
     shared: Arc<Shared>,
     addr: Option<SocketAddr>,
-    path: Option<PathBuf>,
+    url: String,
+    /// The socket's file, if it is the node's to remove.
+    file: Option<PathBuf>,
     /// The accepting task. Dropping it closes the listener and, through its own set, all
     /// connections.
     tasks: JoinSet<()>,
@@ -88,7 +91,7 @@ impl TestNode {
     /// If the path cannot be bound: it exists already, or is longer than about 100 bytes.
     pub fn start_unix(path: impl AsRef<Path>) -> io::Result<Self> {
         let mut node = Self::start_with(UnixListener::bind(&path)?, Options::new());
-        node.path = Some(path.as_ref().to_owned());
+        node.file = Some(path.as_ref().to_owned());
         Ok(node)
     }
 
@@ -100,12 +103,12 @@ impl TestNode {
     #[must_use]
     pub fn start_with(listener: impl Into<Listener>, options: Options) -> Self {
         let listener = listener.into();
-        let addr = listener.addr();
+        let (addr, url) = (listener.addr(), listener.url());
         let shared = Arc::new(Shared::new(&listener, options));
         let mut tasks = JoinSet::new();
         let accepting = accept(listener, Arc::clone(&shared));
         tasks.spawn(async move { match accepting.await {} });
-        Self { shared, addr, path: None, tasks }
+        Self { shared, addr, url, file: None, tasks }
     }
 
     /// Closes the listener before it returns, so that the address can be bound again. Dropping
@@ -123,12 +126,7 @@ impl TestNode {
     /// `redis://127.0.0.1:port` or `unix:///path`.
     #[must_use]
     pub fn url(&self) -> String {
-        match (&self.addr, &self.path) {
-            (Some(addr), _) => format!("redis://{addr}"),
-            (None, path) => {
-                format!("unix://{}", path.as_deref().unwrap_or(Path::new("")).display())
-            }
-        }
+        self.url.clone()
     }
 
     /// While on, the node neither reads nor executes nor answers, like a process stopped by
@@ -205,9 +203,9 @@ impl TestNode {
 
 impl Drop for TestNode {
     fn drop(&mut self) {
-        if let Some(path) = &self.path {
+        if let Some(file) = &self.file {
             // Already gone is as good.
-            let _ = std::fs::remove_file(path);
+            let _ = std::fs::remove_file(file);
         }
     }
 }

@@ -53,6 +53,18 @@ impl Listener {
             Self::Unix(_) => None,
         }
     }
+
+    /// What a client connects to.
+    pub(super) fn url(&self) -> String {
+        match self {
+            Self::Tcp(_) => self.addr().map(|addr| format!("redis://{addr}")).unwrap_or_default(),
+            Self::Unix(listener) => {
+                let addr = listener.local_addr().ok();
+                let path = addr.as_ref().and_then(|addr| addr.as_pathname());
+                path.map(|path| format!("unix://{}", path.display())).unwrap_or_default()
+            }
+        }
+    }
 }
 
 /// Runs a test node until the future is dropped: a node as a process of its own.

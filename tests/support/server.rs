@@ -195,8 +195,9 @@ impl Server {
     fn launch(extra: &[&str]) -> Self {
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let (port, claim) = claim_port(number);
-        let dir = std::env::temp_dir()
-            .join(format!("redlatch-test-{}-{number}-{port}", std::process::id()));
+        // The port's directory is the claim's too: what a killed process left there goes now.
+        let dir = claims().join(port.to_string());
+        let _ = fs::remove_dir_all(&dir);
         fs::create_dir_all(&dir).unwrap_or_else(|error| panic!("create {dir:?}: {error}"));
         let extra = extra.iter().map(|line| (*line).to_owned()).collect();
         let server = Self { port, dir, extra, child: Mutex::new(None), _claim: claim };
@@ -488,8 +489,7 @@ fn spawn_from_lasting_thread(command: Command) -> io::Result<Child> {
 
 /// Invariant 2. The start is spread by pid and count so that parallel processes seldom meet.
 fn claim_port(number: u32) -> (u16, File) {
-    let uid = rustix::process::getuid().as_raw();
-    let dir = std::env::temp_dir().join(format!("redlatch-ports-{uid}"));
+    let dir = claims();
     fs::create_dir_all(&dir).unwrap_or_else(|error| panic!("create {dir:?}: {error}"));
     let span = u32::from(PORT_LAST - PORT_FIRST) + 1;
     let start = std::process::id().wrapping_mul(0x9e37_79b1).wrapping_add(number * 7);
@@ -503,6 +503,12 @@ fn claim_port(number: u32) -> (u16, File) {
         }
     }
     panic!("every port from {PORT_FIRST} to {PORT_LAST} is taken");
+}
+
+/// Holds a lock file for each port ever used, and a directory for each port in use.
+fn claims() -> PathBuf {
+    let uid = rustix::process::getuid().as_raw();
+    std::env::temp_dir().join(format!("redlatch-ports-{uid}"))
 }
 
 fn is_free(port: u16) -> bool {

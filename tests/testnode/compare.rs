@@ -299,13 +299,21 @@ fn split(mut replies: &[u8]) -> Vec<Vec<u8>> {
 
 /// Replaces what two servers cannot have in common.
 fn mask(args: &[Vec<u8>], reply: Vec<u8>, exact: bool) -> Vec<u8> {
+    let word = |at: usize| args.get(at).map(|arg| arg.to_ascii_lowercase()).unwrap_or_default();
+    let (first, second) = (word(0), word(1));
+    match (first.as_slice(), second.as_slice()) {
+        // What other servers have and 7.0.15 has not.
+        (b"delex" | b"delifeq", _) | (b"client", b"setinfo") | (b"command", b"info") if !exact => {
+            return b"?".to_vec();
+        }
+        _ => {}
+    }
     if reply[0] == b'-' {
         let code = reply.split(|byte| *byte == b' ').next().unwrap_or_default().to_vec();
         return if exact { reply } else { code };
     }
-    let word = |at: usize| args.get(at).map(|arg| arg.to_ascii_lowercase()).unwrap_or_default();
     let text = String::from_utf8_lossy(&reply).into_owned();
-    match (word(0).as_slice(), word(1).as_slice()) {
+    match (first.as_slice(), second.as_slice()) {
         (b"hello", _) if !exact => reply[..1].to_vec(),
         (b"hello", _) => {
             let (head, tail) = text.split_once("$2\r\nid\r\n:").expect("HELLO answers an id");

@@ -167,9 +167,8 @@ async fn a_client_that_does_not_read_can_be_dropped_and_holds_little() {
     chance_to_fail().await;
     assert!(node.commands()["get"] < 400, "{} executed ahead", node.commands()["get"]);
     node.drop_connections();
-    let mut rest = Vec::new();
-    let _ = within(client.0.read_to_end(&mut rest)).await;
-    assert!(rest.len() < asks.len() * value.len() / 100, "{} bytes came", rest.len());
+    // Still without reading: the node's writing must not wait for that.
+    within(async { while client.0.write_all(&asks).await.is_ok() {} }).await;
 }
 
 #[tokio::test]
@@ -197,6 +196,7 @@ async fn amnesia_takes_data_scripts_and_connections() {
     client.ask(&format!("EVALSHA {digest} 1 none me"), "$1\r\nm\r\n").await;
     let run_id = node.run_id();
     assert_eq!(run_id.len(), 40);
+    assert_ne!(TestNode::start().await.unwrap().run_id(), run_id, "two nodes are two servers");
     node.forget();
     client.expect_end().await;
     let mut client = Client::connect(&node).await;

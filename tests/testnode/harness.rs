@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::server::{Client, Cluster, Reply, Server, poll_until};
@@ -67,7 +68,7 @@ fn a_password_is_used_by_the_harness_itself() {
 fn no_server_outlives_a_killed_process() {
     if std::env::var_os(HOLD).is_some() {
         let server = Server::start();
-        println!("\nholding {}", server.pid());
+        println!("\nholding {} {}", server.pid(), server.unix_path().display());
         std::thread::park();
         return;
     }
@@ -79,11 +80,14 @@ fn no_server_outlives_a_killed_process() {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(holder.stdout.take().unwrap()).lines().map_while(Result::ok);
-    let pid = lines.find_map(|line| line.strip_prefix("holding ")?.parse::<u32>().ok()).unwrap();
+    let held = lines.find_map(|line| line.strip_prefix("holding ").map(str::to_owned)).unwrap();
+    let (pid, socket) = held.split_once(' ').unwrap();
+    let pid: u32 = pid.parse().unwrap();
     assert!(runs(pid), "the holder's server runs");
     holder.kill().unwrap();
     holder.wait().unwrap();
     poll_until("the orphan to be killed", || (!runs(pid)).then_some(()));
+    std::fs::remove_dir_all(Path::new(socket).parent().unwrap()).unwrap();
 }
 
 /// Whether a process exists and is no zombie: an orphan may stay unreaped where pid 1 never waits.

@@ -33,6 +33,9 @@ pub(crate) struct Fleet {
 
 impl Fleet {
     pub(crate) fn start(program: &str, count: usize) -> Result<Self> {
+        if !children::works(program, &["--version"]) {
+            return Err(format!("`{program} --version` does not run: name a server").into());
+        }
         // Runs that start together begin their search at different ports.
         let span = usize::from(PORTS.end - PORTS.start);
         let first = (process::id() as usize).wrapping_mul(2_654_435_761) % span;

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use ::fred::bytes_utils::Str;
 use ::fred::clients::Client;
 use ::fred::interfaces::{ClientLike, KeysInterface, LuaInterface};
 use ::fred::prelude::{Builder, FredResult};
@@ -21,13 +22,13 @@ pub(crate) struct Fred {
     nodes: Arc<[Client]>,
     quorum: usize,
     /// SHA-1 of the release script, as the first node named it.
-    release: Arc<str>,
+    release: Str,
     tokens: Arc<Tokens>,
 }
 
 pub(crate) async fn connect(spec: &CellSpec) -> Result<Fred> {
     let mut nodes = Vec::new();
-    let mut release = String::new();
+    let mut release = Str::default();
     for url in spec.urls() {
         let mut builder = Builder::from_config(Config::from_url(&url)?);
         builder.with_connection_config(|config| {
@@ -35,13 +36,13 @@ pub(crate) async fn connect(spec: &CellSpec) -> Result<Fred> {
         });
         let client = builder.build()?;
         client.init().await?;
-        release = client.script_load(RELEASE).await?;
+        release = client.script_load::<String, _>(RELEASE).await?.into();
         nodes.push(client);
     }
     Ok(Fred {
         nodes: nodes.into(),
         quorum: spec.quorum(),
-        release: release.into(),
+        release,
         tokens: Arc::new(Tokens::new()),
     })
 }
@@ -55,7 +56,7 @@ impl Fred {
     }
 
     async fn delete(&self, node: &Client, key: &Key, token: &[u8]) -> bool {
-        let call = || node.evalsha::<i64, _, _, _>(&*self.release, key.clone(), token);
+        let call = || node.evalsha::<i64, _, _, _>(self.release.clone(), key.clone(), token);
         let mut deleted = call().await;
         if deleted.as_ref().is_err_and(|error| error.details().starts_with("NOSCRIPT")) {
             let loaded: FredResult<String> = node.script_load(RELEASE).await;

@@ -31,8 +31,9 @@ mod window;
 mod wire;
 mod witness;
 
+use std::env;
+use std::fs::File;
 use std::process::ExitCode;
-use std::{env, fs};
 
 use args::{Args, USAGE};
 
@@ -70,11 +71,16 @@ fn run(words: &[String]) -> Result<bool> {
         print!("{USAGE}");
         return Ok(true);
     };
+    // Opened first: a path that cannot be written should not cost a whole run.
+    let json = args.json.as_ref().map(|path| {
+        File::create(path).map_err(|error| format!("cannot write {}: {error}", path.display()))
+    });
+    let json = json.transpose()?;
     children::end_on_signal()?;
     let report = plan::run(&args)?;
     print!("{}", report.text());
-    if let Some(path) = &args.json {
-        fs::write(path, serde_json::to_string_pretty(&report)?)?;
+    if let Some(json) = json {
+        serde_json::to_writer_pretty(json, &report)?;
     }
     Ok(report.is_clean())
 }

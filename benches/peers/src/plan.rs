@@ -84,7 +84,8 @@ fn in_child(spec: &CellSpec) -> Result<CellResult> {
     let limit = Duration::from_secs_f64(spec.warmup_s + spec.seconds + 60.0);
     let text = receiver.recv_timeout(limit).map_err(|_| "the cell did not end in time")??;
     drop(child);
-    Ok(serde_json::from_str(text.trim()).map_err(|_| format!("the cell failed: {text:?}"))?)
+    let parsed = serde_json::from_str(text.trim());
+    Ok(parsed.map_err(|_| "the cell failed; its error is above")?)
 }
 
 fn progress(rep: usize, spec: &CellSpec, result: &CellResult) {

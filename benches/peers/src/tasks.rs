@@ -74,7 +74,8 @@ where
     L: Locker,
     O: FnOnce() -> Observer,
 {
-    check(&locker, spec).await?;
+    let checked = timeout(Duration::from_secs(20), check(&locker, spec)).await;
+    checked.map_err(|_| "the peer could not acquire and release one free lock in 20 s")??;
     let mut running = JoinSet::new();
     for task in 0..spec.tasks {
         let (locker, window) = (locker.clone(), Arc::clone(window));

@@ -86,6 +86,18 @@ fn nodes_start_apart_and_leave_nothing_behind() {
 }
 
 #[test]
+fn a_dropped_cluster_is_taken_down_without_the_guard() {
+    if Server::find(None).unwrap().is_test_node() {
+        return;
+    }
+    let cluster = Cluster::start(&nodes(2), Arc::new(Guardian::disabled())).unwrap();
+    let (registry, id) = (cluster.launcher.registry.clone(), cluster.id().to_owned());
+    let (dir, process) = (cluster.entry.dir.clone(), pid(&cluster, 1));
+    drop(cluster);
+    assert!(process.is_gone() && registry.get(&id).is_none() && !dir.exists());
+}
+
+#[test]
 fn a_killed_node_comes_back_on_its_own_port_without_its_memory() {
     let Some(cluster) = real_cluster(nodes(2)) else { return };
     call(&cluster, 1, &["SET", "k", "v"]);

@@ -1,7 +1,8 @@
 //! Random commands over few keys, tokens and databases, right and wrong ones.
 //!
 //! Left out, because the node does not have them: SET's other options, KEYS with other patterns,
-//! COMMAND INFO of existing commands, overlapping tracking prefixes, scripts other than the engine's.
+//! COMMAND INFO of existing commands, overlapping tracking prefixes, and scripts other than the
+//! engine's.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -25,7 +26,7 @@ fn command(digests: Args) -> BoxedStrategy<Args> {
         30 => set(),
         8 => one("GET"),
         8 => one("PTTL"),
-        6 => (1..4_usize).prop_flat_map(|n| vec(key(), n)).prop_map(|keys| [words(&["DEL"]), keys].concat()),
+        6 => vec(key(), 1..4).prop_map(|keys| [words(&["DEL"]), keys].concat()),
         30 => evalsha(digests.clone()),
         4 => eval(),
         6 => scripts(digests),

@@ -1,0 +1,151 @@
+//! redlatch under load: the one file that knows the library.
+//!
+//! Failures are sorted by what the caller can do about them; the text of the first few of a kind is
+//! kept for the report. Names are built once and reused, as a latency-sensitive user would.
+
+use std::time::Duration;
+
+use redlatch::{
+    AcquireError, Batching, Guard, NodeState, NodeStatus, Redlock, ReleaseError, Resource,
+};
+
+use super::{Failure, Grant, Held, NodeSample, Released};
+use crate::config::{EngineKnobs, Gather, RunConfig};
+use crate::recorder::FailureKind;
+
+#[derive(Debug)]
+pub(crate) struct Engine {
+    locks: Redlock,
+    names: Vec<Resource>,
+    ttl: Duration,
+    /// `None`: do not wait.
+    wait: Option<Duration>,
+}
+
+#[derive(Debug)]
+pub(crate) struct EngineHeld(Guard);
+
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn size(value: u32) -> usize {
+    usize::try_from(value).unwrap_or(usize::MAX)
+}
+
+/// The engine's defaults, with what the run sets.
+fn batching(knobs: &EngineKnobs) -> Batching {
+    let mut batching = Batching::default();
+    if let Some(gather) = knobs.batch_gather {
+        batching.gather = match gather {
+            Gather::Adaptive => redlatch::Gather::Adaptive,
+            Gather::Always => redlatch::Gather::Always,
+            Gather::Off => redlatch::Gather::Off,
+        };
+    }
+    if let Some(least) = knobs.batch_gather_min_inflight {
+        batching.gather_min_inflight = size(least);
+    }
+    if let Some(most) = knobs.batch_max_commands {
+        batching.max_commands = size(most);
+    }
+    if let Some(most) = knobs.batch_max_bytes {
+        batching.max_bytes = size(most);
+    }
+    batching
+}
+
+impl Engine {
+    pub(crate) async fn connect(config: &RunConfig) -> Result<Self, String> {
+        let ttl = Duration::from_nanos(config.ttl_ns);
+        let knobs = &config.engine;
+        let mut builder = Redlock::builder()
+            .nodes(config.nodes.iter().map(String::as_str))
+            .ttl(ttl)
+            .client_name("loadgen")
+            .batching(batching(knobs));
+        if let Some(most) = knobs.max_inflight {
+            builder = builder.max_inflight(size(most));
+        }
+        if let Some(timeout_ns) = knobs.node_timeout_ns {
+            builder = builder.node_timeout(Duration::from_nanos(timeout_ns));
+        }
+        let locks = builder.connect().await.map_err(|error| error.to_string())?;
+        let name = |key| Resource::from(format!("{}{key}", config.key_prefix).as_str());
+        Ok(Self {
+            locks,
+            names: (0..config.keys).map(name).collect(),
+            ttl,
+            wait: (!config.try_only).then(|| Duration::from_nanos(config.wait_ns)),
+        })
+    }
+
+    pub(crate) async fn acquire(&self, key: u32) -> Result<Grant, Failure> {
+        let name = usize::try_from(key).ok().and_then(|key| self.names.get(key)).cloned();
+        let Some(name) = name else {
+            let text = format!("key {key} is outside the plan");
+            return Err(Failure { kind: FailureKind::Other, text });
+        };
+        let outcome = match self.wait {
+            Some(wait) => self.locks.acquire(name).ttl(self.ttl).wait_for(wait).await,
+            None => self.locks.try_acquire(name).ttl(self.ttl).await,
+        };
+        let guard = outcome.map_err(|error| failure(&error))?;
+        let report = guard.report();
+        Ok(Grant {
+            attempts: report.attempts,
+            contended: report.contended,
+            remaining_ns: nanos(guard.remaining()),
+            held: Held::Engine(EngineHeld(guard)),
+        })
+    }
+
+    pub(crate) fn nodes(&self) -> Vec<NodeSample> {
+        let sample = |node: NodeStatus| {
+            let reason = node.reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+            let measured = node.round_trip.count() > 0;
+            NodeSample {
+                endpoint: node.endpoint,
+                up: node.state == NodeState::Up,
+                state: format!("{}{reason}", node.state),
+                commands: node.commands,
+                writes: node.writes,
+                reconnects: node.connects.saturating_sub(1),
+                timeouts: node.timeouts,
+                rtt_p50_ns: measured.then(|| nanos(node.round_trip.at(50.0))),
+                rtt_p99_ns: measured.then(|| nanos(node.round_trip.at(99.0))),
+            }
+        };
+        self.locks.nodes().into_iter().map(sample).collect()
+    }
+
+    pub(crate) async fn close(&self) {
+        self.locks.close().await;
+    }
+}
+
+impl EngineHeld {
+    pub(crate) fn is_valid(&self) -> bool {
+        self.0.is_valid()
+    }
+
+    pub(crate) async fn release(self) -> Released {
+        match self.0.release().await {
+            Ok(()) => Released::Yes,
+            Err(ReleaseError::NotHeld { .. }) => Released::NotHeld,
+            Err(_) => Released::Unconfirmed,
+        }
+    }
+}
+
+fn failure(error: &AcquireError) -> Failure {
+    let kind = match error {
+        AcquireError::Busy { .. } => FailureKind::Busy,
+        AcquireError::NoQuorum { .. } => FailureKind::NoQuorum,
+        AcquireError::TimedOut { .. } => FailureKind::Timeout,
+        _ => FailureKind::Other,
+    };
+    // A refusal says everything by its kind, and under --try there are very many.
+    let text = if kind == FailureKind::Busy { String::new() } else { error.to_string() };
+    Failure { kind, text }
+}

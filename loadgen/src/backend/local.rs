@@ -1,0 +1,113 @@
+//! Locks without nodes, for judging the generator and the checker themselves.
+//!
+//! * `noop`: one fair mutex per name inside the process. Excludes properly, never expires, ignores
+//!   `--wait` (no timers); with several processes every process has names of its own. Uncontended
+//!   it is the floor of the generator.
+//! * `broken`: the same, but every tenth request that finds the lock held is granted all the same.
+//! * `stall`: every acquisition takes 100 us, and the first one after the middle of the measured
+//!   time a tenth of it: the known answer for response against service time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+use super::{Failure, Grant, Held};
+use crate::clock::{NS_PER_US, now_ns};
+use crate::config::{BackendKind, RunConfig};
+use crate::recorder::FailureKind;
+use crate::timer::Timer;
+
+const WRONG_GRANT_EVERY: u64 = 10;
+const SERVICE_NS: u64 = 100 * NS_PER_US;
+
+#[derive(Debug)]
+struct Stall {
+    timer: Arc<Timer>,
+    duration_ns: u64,
+    at_ns: AtomicU64,
+    done: AtomicBool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Local {
+    names: Vec<Arc<Mutex<()>>>,
+    ttl_ns: u64,
+    try_only: bool,
+    broken: bool,
+    contended: AtomicU64,
+    stall: Option<Stall>,
+}
+
+/// `None` inside: granted although another holds it.
+#[derive(Debug)]
+pub(crate) struct LocalHeld {
+    _name: Option<OwnedMutexGuard<()>>,
+}
+
+impl Local {
+    pub(crate) fn new(config: &RunConfig, timer: Arc<Timer>) -> Self {
+        let stall = Stall {
+            timer,
+            duration_ns: config.duration_ns,
+            at_ns: AtomicU64::new(u64::MAX),
+            done: AtomicBool::new(false),
+        };
+        Self {
+            names: (0..config.keys.max(1)).map(|_| Arc::default()).collect(),
+            ttl_ns: config.ttl_ns,
+            try_only: config.try_only,
+            broken: config.backend == BackendKind::Broken,
+            contended: AtomicU64::new(0),
+            stall: (config.backend == BackendKind::Stall).then_some(stall),
+        }
+    }
+
+    pub(crate) fn start_at(&self, measured_ns: u64) {
+        if let Some(stall) = &self.stall {
+            stall.at_ns.store(measured_ns + stall.duration_ns / 2, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) async fn acquire(&self, key: u32) -> Result<Grant, Failure> {
+        if let Some(stall) = &self.stall {
+            stall.serve().await;
+        }
+        let name = usize::try_from(key).ok().and_then(|key| self.names.get(key));
+        let Some(name) = name else {
+            let text = format!("key {key} is outside the plan");
+            return Err(Failure { kind: FailureKind::Other, text });
+        };
+        if let Ok(guard) = Arc::clone(name).try_lock_owned() {
+            return Ok(self.grant(Some(guard), false));
+        }
+        let nth = self.contended.fetch_add(1, Ordering::Relaxed);
+        if self.broken && nth % WRONG_GRANT_EVERY == WRONG_GRANT_EVERY - 1 {
+            return Ok(self.grant(None, true));
+        }
+        if self.try_only {
+            return Err(Failure { kind: FailureKind::Busy, text: String::new() });
+        }
+        let guard = Arc::clone(name).lock_owned().await;
+        Ok(self.grant(Some(guard), true))
+    }
+
+    fn grant(&self, name: Option<OwnedMutexGuard<()>>, contended: bool) -> Grant {
+        Grant {
+            held: Held::Local(LocalHeld { _name: name }),
+            attempts: 1,
+            contended,
+            remaining_ns: self.ttl_ns,
+        }
+    }
+}
+
+impl Stall {
+    async fn serve(&self) {
+        let now = now_ns();
+        let stalls =
+            now >= self.at_ns.load(Ordering::Relaxed) && !self.done.swap(true, Ordering::Relaxed);
+        let service_ns = if stalls { self.duration_ns / 10 } else { SERVICE_NS };
+        self.timer.until(now + service_ns).await;
+    }
+}

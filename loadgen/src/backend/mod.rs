@@ -1,0 +1,135 @@
+//! The lock under load, as the workers see it: an enum, so that no call is dynamic and no future is
+//! boxed.
+//!
+//! Only `engine` knows the library.
+
+mod engine;
+mod local;
+
+use std::sync::Arc;
+
+use crate::config::{BackendKind, RunConfig};
+use crate::recorder::FailureKind;
+use crate::timer::Timer;
+use local::{Local, LocalHeld};
+
+/// A lock that was granted.
+#[derive(Debug)]
+pub(crate) struct Grant {
+    pub(crate) held: Held,
+    pub(crate) attempts: u32,
+    /// Whether anybody else held or wanted the lock meanwhile.
+    pub(crate) contended: bool,
+    /// Validity left, read after the guard was returned.
+    pub(crate) remaining_ns: u64,
+}
+
+/// A lock that was not granted.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) kind: FailureKind,
+    /// For people; empty when the kind says it all.
+    pub(crate) text: String,
+}
+
+/// How a release ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Released {
+    Yes,
+    /// Another owner was found: exclusion may have been broken.
+    NotHeld,
+    /// No quorum confirmed it; the lock runs out by itself.
+    Unconfirmed,
+}
+
+/// What the backend knows about one node now.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct NodeSample {
+    pub(crate) endpoint: String,
+    pub(crate) up: bool,
+    pub(crate) state: String,
+    pub(crate) commands: u64,
+    pub(crate) writes: u64,
+    pub(crate) reconnects: u64,
+    pub(crate) timeouts: u64,
+    pub(crate) rtt_p50_ns: Option<u64>,
+    pub(crate) rtt_p99_ns: Option<u64>,
+}
+
+/// The lock under load.
+#[derive(Debug)]
+pub(crate) enum Backend {
+    Local(Local),
+    Engine(engine::Engine),
+}
+
+/// A granted lock of any backend. Dropping it gives the lock back.
+#[derive(Debug)]
+pub(crate) enum Held {
+    Local(LocalHeld),
+    Engine(engine::EngineHeld),
+}
+
+impl Backend {
+    /// Builds the backend and, for the engine, waits until a quorum of nodes has answered.
+    pub(crate) async fn connect(config: &RunConfig, timer: Arc<Timer>) -> Result<Self, String> {
+        match config.backend {
+            BackendKind::Engine => engine::Engine::connect(config).await.map(Self::Engine),
+            BackendKind::Noop | BackendKind::Broken | BackendKind::Stall => {
+                Ok(Self::Local(Local::new(config, timer)))
+            }
+        }
+    }
+
+    /// Asks for the lock named by `key`, with the run's ttl and wait.
+    pub(crate) async fn acquire(&self, key: u32) -> Result<Grant, Failure> {
+        match self {
+            Self::Local(local) => local.acquire(key).await,
+            Self::Engine(engine) => engine.acquire(key).await,
+        }
+    }
+
+    /// Tells the backend when the measured time begins.
+    pub(crate) fn start_at(&self, measured_ns: u64) {
+        match self {
+            Self::Local(local) => local.start_at(measured_ns),
+            Self::Engine(_) => {}
+        }
+    }
+
+    /// The nodes, in the order they were given; none for locks without nodes.
+    pub(crate) fn nodes(&self) -> Vec<NodeSample> {
+        match self {
+            Self::Local(_) => Vec::new(),
+            Self::Engine(engine) => engine.nodes(),
+        }
+    }
+
+    /// Gives back what is held and closes connections.
+    pub(crate) async fn close(&self) {
+        match self {
+            Self::Local(_) => {}
+            Self::Engine(engine) => engine.close().await,
+        }
+    }
+}
+
+impl Held {
+    /// Whether the lock is still provably held.
+    pub(crate) fn is_valid(&self) -> bool {
+        match self {
+            Self::Local(_) => true,
+            Self::Engine(held) => held.is_valid(),
+        }
+    }
+
+    pub(crate) async fn release(self) -> Released {
+        match self {
+            Self::Local(held) => {
+                drop(held);
+                Released::Yes
+            }
+            Self::Engine(held) => held.release().await,
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! Everything the processes of a run sent, put together: totals, intervals, and the 100 ms series
+//! the fault analysis reads.
+//!
+//! Invariants:
+//! 1. A tick of the series is final when every process still alive has sent it.
+//! 2. Totals are the exact merge of all histograms, late ones included; the series and the achieved
+//!    rate hold only what finished inside the measured time.
+
+use std::collections::BTreeMap;
+
+use crate::agent::Message;
+use crate::config::RunConfig;
+use crate::driver::{Event, Final, NodeNews, Tick};
+use crate::recorder::{Counts, Hist, Metric, TICK_NS, histogram, merge};
+
+/// Histograms by metric; metrics without samples are absent.
+#[derive(Debug, Default)]
+pub(crate) struct Hists(BTreeMap<Metric, Hist>);
+
+impl Hists {
+    pub(crate) fn add(&mut self, metric: Metric, hist: &Hist) {
+        merge(self.0.entry(metric).or_insert_with(histogram), hist);
+    }
+
+    pub(crate) fn get(&self, metric: Metric) -> Option<&Hist> {
+        self.0.get(&metric)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Metric, &Hist)> {
+        self.0.iter().map(|(metric, hist)| (*metric, hist))
+    }
+
+    fn drain_into(&mut self, all: &mut Self) -> Self {
+        for (metric, hist) in self.iter() {
+            all.add(metric, hist);
+        }
+        std::mem::take(self)
+    }
+
+    /// The value at percentile `p`, `None` without samples.
+    pub(crate) fn at(&self, metric: Metric, p: f64) -> Option<u64> {
+        self.get(metric).filter(|hist| !hist.is_empty()).map(|hist| hist.value_at_percentile(p))
+    }
+}
+
+/// One 100 ms interval of the series.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Row {
+    pub(crate) counts: Counts,
+    pub(crate) p50_ns: Option<u64>,
+    pub(crate) p99_ns: Option<u64>,
+    pub(crate) max_ns: Option<u64>,
+    pub(crate) in_flight: u64,
+}
+
+/// One interval of `--interval`.
+#[derive(Debug)]
+pub(crate) struct Interval {
+    pub(crate) from_ns: u64,
+    pub(crate) length_ns: u64,
+    pub(crate) counts: Counts,
+    pub(crate) in_flight: u64,
+    pub(crate) hists: Hists,
+}
+
+#[derive(Debug, Default)]
+struct Pending {
+    from: Vec<u32>,
+    hists: Hists,
+    counts: Counts,
+    in_flight: u64,
+}
+
+/// Gathers a run.
+#[derive(Debug)]
+pub(crate) struct Collector {
+    ticks_per_interval: u64,
+    duration_ns: u64,
+    alive: Vec<u32>,
+    ready: Vec<u32>,
+    pending: BTreeMap<u32, Pending>,
+    current: Hists,
+    current_counts: Counts,
+    intervals_done: u64,
+    late: Hists,
+    pub(crate) late_counts: Counts,
+    pub(crate) totals: Hists,
+    /// Of the measured time alone.
+    pub(crate) counts: Counts,
+    pub(crate) rows: Vec<Row>,
+    pub(crate) news: Vec<NodeNews>,
+    pub(crate) finals: Vec<(u32, Final)>,
+    /// Processes that failed or ended early, and why.
+    pub(crate) trouble: Vec<String>,
+}
+
+impl Collector {
+    pub(crate) fn new(config: &RunConfig) -> Self {
+        Self {
+            ticks_per_interval: (config.interval_ns / TICK_NS).max(1),
+            duration_ns: config.duration_ns,
+            alive: (0..config.processes).collect(),
+            ready: Vec::new(),
+            pending: BTreeMap::new(),
+            current: Hists::default(),
+            current_counts: Counts::default(),
+            intervals_done: 0,
+            late: Hists::default(),
+            late_counts: Counts::default(),
+            totals: Hists::default(),
+            counts: Counts::default(),
+            rows: Vec::new(),
+            news: Vec::new(),
+            finals: Vec::new(),
+            trouble: Vec::new(),
+        }
+    }
+
+    /// Every process that lives is connected.
+    pub(crate) fn all_ready(&self) -> bool {
+        self.alive.iter().all(|process| self.ready.contains(process))
+    }
+
+    /// No process will send anything more.
+    pub(crate) fn all_done(&self) -> bool {
+        self.alive.is_empty()
+    }
+
+    /// Takes a message in; intervals that it completed come back.
+    pub(crate) fn take(&mut self, message: Message) -> Vec<Interval> {
+        match message {
+            Message::Interrupted => {}
+            Message::From(process, Event::Ready) => self.ready.push(process),
+            Message::From(process, Event::Tick(tick)) => self.tick(process, tick),
+            Message::From(_, Event::Nodes(news)) => self.news.extend(news),
+            Message::From(process, Event::Final(last)) => {
+                self.finals.push((process, *last));
+                self.alive.retain(|&alive| alive != process);
+            }
+            Message::From(process, Event::Failed(text)) => {
+                self.trouble.push(text);
+                self.alive.retain(|&alive| alive != process);
+            }
+            Message::Gone(process, why) => {
+                if self.alive.contains(&process) {
+                    self.trouble.push(format!("process {process} is gone: {why}"));
+                    self.alive.retain(|&alive| alive != process);
+                }
+            }
+        }
+        self.advance()
+    }
+
+    fn tick(&mut self, process: u32, tick: Tick) {
+        let Some(index) = tick.index else {
+            self.late_counts.add(&tick.snapshot.counts);
+            for (metric, hist) in &tick.snapshot.hists {
+                self.late.add(*metric, hist);
+            }
+            return;
+        };
+        let pending = self.pending.entry(index).or_default();
+        pending.from.push(process);
+        pending.counts.add(&tick.snapshot.counts);
+        pending.in_flight += tick.in_flight;
+        for (metric, hist) in &tick.snapshot.hists {
+            pending.hists.add(*metric, hist);
+        }
+    }
+
+    fn advance(&mut self) -> Vec<Interval> {
+        let mut done = Vec::new();
+        while let Some(entry) = self.pending.first_entry() {
+            let complete = self.alive.iter().all(|process| {
+                let sent = entry.get().from.contains(process);
+                sent || self.finals.iter().any(|(ended, _)| ended == process)
+            });
+            if !complete {
+                break;
+            }
+            let (index, pending) = entry.remove_entry();
+            done.extend(self.close(index, pending));
+        }
+        done
+    }
+
+    fn close(&mut self, index: u32, pending: Pending) -> Option<Interval> {
+        let at = usize::try_from(index).unwrap_or(usize::MAX);
+        while self.rows.len() < at {
+            self.rows.push(Row::default());
+        }
+        let value = |p| pending.hists.at(Metric::Response, p);
+        self.rows.push(Row {
+            counts: pending.counts,
+            p50_ns: value(50.0),
+            p99_ns: value(99.0),
+            max_ns: pending.hists.get(Metric::Response).map(Hist::max),
+            in_flight: pending.in_flight,
+        });
+        self.counts.add(&pending.counts);
+        self.current_counts.add(&pending.counts);
+        for (metric, hist) in pending.hists.iter() {
+            self.current.add(metric, hist);
+        }
+        let rows = self.rows.len() as u64;
+        let ends =
+            rows.is_multiple_of(self.ticks_per_interval) || rows * TICK_NS >= self.duration_ns;
+        ends.then(|| self.close_interval(pending.in_flight))
+    }
+
+    fn close_interval(&mut self, in_flight: u64) -> Interval {
+        let from_ns = self.intervals_done * TICK_NS;
+        let to_ns = (self.rows.len() as u64 * TICK_NS).min(self.duration_ns.max(from_ns));
+        self.intervals_done = self.rows.len() as u64;
+        Interval {
+            from_ns,
+            length_ns: to_ns - from_ns,
+            counts: std::mem::take(&mut self.current_counts),
+            in_flight,
+            hists: self.current.drain_into(&mut self.totals),
+        }
+    }
+
+    /// The rest, when every process is done: an interval that was cut short, then what came late.
+    pub(crate) fn finish(&mut self) -> Vec<Interval> {
+        let mut rest = self.advance();
+        if self.intervals_done < self.rows.len() as u64 {
+            rest.push(self.close_interval(0));
+        }
+        let counts = self.late_counts;
+        if counts != Counts::default() || self.late.iter().next().is_some() {
+            let from_ns = self.rows.len() as u64 * TICK_NS;
+            let hists = self.late.drain_into(&mut self.totals);
+            rest.push(Interval { from_ns, length_ns: TICK_NS, counts, in_flight: 0, hists });
+        }
+        self.news.sort_by_key(|news| news.at_ns);
+        rest
+    }
+
+    /// Counts of the whole run, what finished late included.
+    pub(crate) fn all_counts(&self) -> Counts {
+        let mut all = self.counts;
+        all.add(&self.late_counts);
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recorder::Snapshot;
+
+    fn tick(index: Option<u32>, value: u64) -> Event {
+        let mut hist = histogram();
+        hist.saturating_record(value);
+        let counts = Counts { ok: 1, ..Counts::default() };
+        let snapshot = Snapshot { hists: vec![(Metric::Response, hist)], counts };
+        Event::Tick(Tick { index, snapshot, in_flight: 1 })
+    }
+
+    fn two() -> Collector {
+        let config = RunConfig { processes: 2, interval_ns: 200_000_000, ..RunConfig::for_tests() };
+        Collector::new(&config)
+    }
+
+    #[test]
+    fn a_tick_waits_for_every_process_and_intervals_hold_their_ticks() {
+        let mut all = two();
+        assert!(all.take(Message::From(0, tick(Some(0), 10))).is_empty());
+        assert!(all.rows.is_empty(), "process 1 has not sent it");
+        all.take(Message::From(1, tick(Some(0), 30)));
+        assert_eq!((all.rows.len(), all.rows[0].counts.ok, all.rows[0].max_ns), (1, 2, Some(30)));
+        all.take(Message::From(0, tick(Some(1), 50)));
+        let intervals = all.take(Message::From(1, tick(Some(1), 70)));
+        assert_eq!(intervals.len(), 1);
+        assert_eq!((intervals[0].counts.ok, intervals[0].length_ns), (4, 200_000_000));
+        all.take(Message::From(0, tick(None, 90)));
+        all.finish();
+        assert_eq!(all.totals.get(Metric::Response).unwrap().len(), 5);
+        assert_eq!((all.counts.ok, all.all_counts().ok), (4, 5));
+    }
+
+    #[test]
+    fn a_process_that_dies_is_reported_and_holds_nobody_up() {
+        let mut all = two();
+        all.take(Message::From(0, Event::Ready));
+        assert!(!all.all_ready());
+        all.take(Message::From(0, tick(Some(0), 10)));
+        all.take(Message::Gone(1, "it ended".to_owned()));
+        assert_eq!(all.rows.len(), 1);
+        assert!(all.all_ready() && all.trouble[0].contains("process 1"));
+        all.take(Message::From(0, Event::Final(Box::default())));
+        all.take(Message::Gone(0, "it ended".to_owned()));
+        assert!(all.all_done());
+        assert_eq!(all.trouble.len(), 1, "an end after the final report is no trouble");
+    }
+}

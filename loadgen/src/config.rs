@@ -1,0 +1,143 @@
+//! A run's resolved settings: what the parent hands to its worker processes and writes into
+//! `result.json`. Times are nanoseconds; nothing here is optional by accident.
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::{NS_PER_MS, NS_PER_S};
+use crate::values::{Arrival, Hold, KeyDist, Rate};
+
+/// Which lock is put under load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum BackendKind {
+    /// redlatch itself.
+    Engine,
+    /// A lock inside the process: the floor of the generator. Every process has names of its own.
+    Noop,
+    /// Grants every tenth contended request although the lock is held; the verdict must say so.
+    Broken,
+    /// Constant service of 100 us and one stall of a tenth of the run: a known answer.
+    Stall,
+}
+
+/// `--batch-gather`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Gather {
+    Adaptive,
+    Always,
+    Off,
+}
+
+/// The knobs of the engine that a run can turn; `None` keeps the engine's default.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct EngineKnobs {
+    pub(crate) batch_max_commands: Option<u32>,
+    pub(crate) batch_max_bytes: Option<u32>,
+    pub(crate) batch_gather: Option<Gather>,
+    pub(crate) batch_gather_min_inflight: Option<u32>,
+    pub(crate) max_inflight: Option<u32>,
+    pub(crate) node_timeout_ns: Option<u64>,
+}
+
+/// Everything a worker process needs to know.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct RunConfig {
+    pub(crate) name: String,
+    pub(crate) backend: BackendKind,
+    pub(crate) nodes: Vec<String>,
+    pub(crate) clients: u32,
+    pub(crate) threads: u32,
+    pub(crate) processes: u32,
+    pub(crate) rate: Rate,
+    pub(crate) arrival: Arrival,
+    pub(crate) duration_ns: u64,
+    pub(crate) warmup_ns: u64,
+    pub(crate) requests: Option<u64>,
+    pub(crate) max_in_flight: u32,
+    pub(crate) seed: u64,
+    pub(crate) keys: u32,
+    pub(crate) key_dist: KeyDist,
+    pub(crate) key_prefix: String,
+    pub(crate) ttl_ns: u64,
+    pub(crate) hold: Hold,
+    pub(crate) think_ns: u64,
+    pub(crate) wait_ns: u64,
+    pub(crate) try_only: bool,
+    pub(crate) interval_ns: u64,
+    pub(crate) percentiles: Vec<f64>,
+    pub(crate) faults: Vec<String>,
+    pub(crate) engine: EngineKnobs,
+}
+
+impl RunConfig {
+    pub(crate) fn is_open_loop(&self) -> bool {
+        matches!(self.rate, Rate::PerSecond(_))
+    }
+
+    /// The arrivals per second asked for, `None` in a closed loop.
+    pub(crate) fn rate_per_s(&self) -> Option<f64> {
+        match self.rate {
+            Rate::Max => None,
+            Rate::PerSecond(rate) => Some(rate),
+        }
+    }
+
+    /// How many of the clients `process` runs: client `c` lives in process `c % processes`.
+    pub(crate) fn clients_of(&self, process: u32) -> impl Iterator<Item = u32> + use<> {
+        (process..self.clients).step_by(usize::try_from(self.processes.max(1)).unwrap_or(1))
+    }
+
+    /// Locks that exclude only inside one process need names of their own per process.
+    pub(crate) fn private_keys(&self) -> bool {
+        matches!(self.backend, BackendKind::Noop | BackendKind::Stall) && self.processes > 1
+    }
+
+    /// Cells the checker needs.
+    pub(crate) fn checked_keys(&self) -> u64 {
+        let spaces = if self.private_keys() { self.processes } else { 1 };
+        u64::from(self.keys) * u64::from(spaces)
+    }
+
+    /// Measured intervals of [`crate::recorder::TICK_NS`] in a full run.
+    pub(crate) fn ticks(&self) -> u32 {
+        crate::num::u32_of(self.duration_ns.div_ceil(crate::recorder::TICK_NS))
+    }
+
+    /// Time a run waits, after its last arrival, for sections that are under way.
+    pub(crate) fn grace_ns(&self) -> u64 {
+        self.wait_ns.clamp(500 * NS_PER_MS, 2 * NS_PER_S)
+    }
+
+    /// Settings of a small closed-loop run without nodes.
+    #[cfg(test)]
+    pub(crate) fn for_tests() -> Self {
+        Self {
+            name: "test".to_owned(),
+            backend: BackendKind::Noop,
+            nodes: Vec::new(),
+            clients: 4,
+            threads: 1,
+            processes: 1,
+            rate: Rate::Max,
+            arrival: Arrival::Constant,
+            duration_ns: 300_000_000,
+            warmup_ns: 0,
+            requests: None,
+            max_in_flight: 1_000,
+            seed: 1,
+            keys: 8,
+            key_dist: KeyDist::Uniform,
+            key_prefix: "lg:".to_owned(),
+            ttl_ns: 10_000_000_000,
+            hold: Hold::Fixed(0),
+            think_ns: 0,
+            wait_ns: 1_000_000_000,
+            try_only: false,
+            interval_ns: 1_000_000_000,
+            percentiles: vec![50.0, 99.0],
+            faults: Vec::new(),
+            engine: EngineKnobs::default(),
+        }
+    }
+}

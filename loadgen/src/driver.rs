@@ -1,0 +1,313 @@
+//! The load of one process: builds the runtime and the clients, runs them from the common start to
+//! the end, and reports every tick.
+//!
+//! The same code runs in the parent when there is one process and in every worker process when
+//! there are more; only where its [`Event`]s go differs.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::runtime::Runtime;
+
+use crate::backend::{Backend, NodeSample};
+use crate::clock::{self, NS_PER_MS};
+use crate::config::RunConfig;
+use crate::num;
+use crate::oracle::judge::Oracle;
+use crate::pacer::{self, Paced};
+use crate::plan::Schedule;
+use crate::queue::Queue;
+use crate::recorder::{Metric, Recorder, Snapshot, Snapshots, TICK_NS};
+use crate::timer::Timer;
+use crate::worker::{self, Shared, Tally, Times};
+
+/// Nodes are looked at this often when faults are to be seen; a look copies their histograms.
+const NODE_POLL_NS: u64 = 10 * NS_PER_MS;
+
+/// One tick of measurements.
+#[derive(Debug, Default)]
+pub(crate) struct Tick {
+    /// Which interval of [`TICK_NS`] since the measured start; `None` for what finished after the
+    /// end.
+    pub(crate) index: Option<u32>,
+    pub(crate) snapshot: Snapshot,
+    pub(crate) in_flight: u64,
+}
+
+/// A change the backend noticed at a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct NodeNews {
+    pub(crate) at_ns: u64,
+    /// From 0, in the order the nodes were given.
+    pub(crate) node: usize,
+    pub(crate) up: bool,
+    /// Whether this is trouble: the node went down, timed out or lost its connection.
+    pub(crate) trouble: bool,
+}
+
+/// What one client did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ClientReport {
+    pub(crate) id: u32,
+    pub(crate) asked: u64,
+    pub(crate) granted: u64,
+    pub(crate) longest_ns: u64,
+}
+
+/// The end of a process's load.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Final {
+    pub(crate) offered: u64,
+    pub(crate) not_started: u64,
+    pub(crate) wakes: u64,
+    pub(crate) started: u64,
+    /// Ages of arrivals that got no answer, in or before a client.
+    pub(crate) unfinished: u64,
+    pub(crate) oldest_unfinished_ns: u64,
+    pub(crate) clients: Vec<ClientReport>,
+    pub(crate) nodes: Vec<NodeSample>,
+    pub(crate) texts: Vec<String>,
+    pub(crate) cpu_ns: u64,
+    pub(crate) cpu_wall_ns: u64,
+}
+
+/// What a process tells while it runs.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// Connected; waits for the start.
+    Ready,
+    Tick(Tick),
+    Nodes(Vec<NodeNews>),
+    Final(Box<Final>),
+    Failed(String),
+}
+
+/// A process's load, connected and ready to start.
+#[derive(Debug)]
+pub(crate) struct Load {
+    runtime: Runtime,
+    shared: Arc<Shared>,
+}
+
+impl Load {
+    /// Builds everything and connects; blocks until a quorum of nodes has answered.
+    pub(crate) fn prepare(config: RunConfig, process: u32, oracle: Oracle) -> Result<Self, String> {
+        let threads = num::usize_of(config.threads.max(1).into());
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(threads)
+            .thread_name("loadgen-worker")
+            .enable_all()
+            .build()
+            .map_err(|error| format!("cannot start {threads} worker threads: {error}"))?;
+        let timer = Timer::start().map_err(|error| format!("cannot start the timer: {error}"))?;
+        let timer = Arc::new(timer);
+        let backend = runtime.block_on(Backend::connect(&config, Arc::clone(&timer)))?;
+        let clients = config.clients_of(process).count();
+        let shared = Arc::new(Shared {
+            process,
+            backend,
+            oracle,
+            // Workers, the pacer and the hiccup meter; a client may also run on a blocked-on
+            // thread.
+            recorder: Recorder::new(threads + 3),
+            timer,
+            queue: Queue::default(),
+            tallies: (0..clients).map(|_| Tally::default()).collect(),
+            busy: AtomicU64::new(0),
+            stop: AtomicBool::new(false),
+            texts: Mutex::new(Vec::new()),
+            config,
+        });
+        Ok(Self { runtime, shared })
+    }
+
+    /// Runs from `start_ns` to the end, or until `stop` says so.
+    pub(crate) fn run(self, start_ns: u64, stop: &AtomicBool, mut emit: impl FnMut(Event)) {
+        let Self { runtime, shared } = self;
+        let times = Times::new(&shared.config, start_ns);
+        shared.backend.start_at(times.measured_ns);
+        clock::sleep_until(start_ns);
+        let mut clients = tokio::task::JoinSet::new();
+        for (place, id) in shared.config.clients_of(shared.process).enumerate() {
+            let client = worker::run(Arc::clone(&shared), place, id, times);
+            clients.spawn_on(client, runtime.handle());
+        }
+        let over = AtomicBool::new(false);
+        let mut paced = Paced::default();
+        let mut last = Final::default();
+        std::thread::scope(|scope| {
+            scope.spawn(|| hiccups(&shared, times, &over));
+            let pacer = shared.config.is_open_loop().then(|| {
+                let ids = shared.config.clients_of(shared.process);
+                let schedule = Schedule::new(&shared.config, ids);
+                scope.spawn(|| pacer::run(&shared, schedule, times))
+            });
+            let mut ticker = Ticker::new(&shared, times);
+            ticker.until_end(stop, &mut clients, &mut emit);
+            last.cpu_ns = clock::cpu_ns().saturating_sub(ticker.cpu_at_start_ns);
+            last.cpu_wall_ns = clock::now_ns().saturating_sub(times.measured_ns);
+            if stop.load(Ordering::Relaxed) {
+                shared.stop.store(true, Ordering::Relaxed);
+                shared.queue.close();
+            }
+            paced = pacer.and_then(|pacer| pacer.join().ok()).unwrap_or_default();
+            ticker.drain(stop, &mut clients, &mut emit);
+            over.store(true, Ordering::Relaxed);
+        });
+        conclude(&shared, times, paced, &mut last);
+        // What is still under way is dropped here, which gives its locks back.
+        runtime.block_on(async {
+            clients.shutdown().await;
+            let closing = shared.backend.close();
+            let _ = tokio::time::timeout(Duration::from_secs(2), closing).await;
+        });
+        runtime.shutdown_timeout(Duration::from_secs(2));
+        emit(Event::Final(Box::new(last)));
+    }
+}
+
+/// Counts what is left and adds up the clients.
+fn conclude(shared: &Shared, times: Times, paced: Paced, last: &mut Final) {
+    shared.stop.store(true, Ordering::Relaxed);
+    shared.queue.close();
+    let now = clock::now_ns();
+    let queued = shared.queue.left_over().into_iter().map(|offset| times.start_ns + offset);
+    let open = shared.tallies.iter().filter_map(Tally::busy_ns).chain(queued);
+    for since in open.filter(|&since| since >= times.measured_ns) {
+        last.unfinished += 1;
+        last.oldest_unfinished_ns = last.oldest_unfinished_ns.max(now.saturating_sub(since));
+    }
+    last.unfinished += paced.not_started;
+    last.offered = paced.offered;
+    last.not_started = paced.not_started;
+    last.wakes = paced.wakes;
+    last.started = paced.started;
+    last.nodes = shared.backend.nodes();
+    last.texts = std::mem::take(&mut *shared.texts.lock().unwrap_or_else(PoisonError::into_inner));
+    let ids = shared.config.clients_of(shared.process);
+    last.clients = ids
+        .zip(&shared.tallies)
+        .map(|(id, tally)| ClientReport {
+            id,
+            asked: tally.asked.load(Ordering::Relaxed),
+            granted: tally.granted.load(Ordering::Relaxed),
+            longest_ns: tally.longest_ns.load(Ordering::Relaxed),
+        })
+        .collect();
+}
+
+/// Measures the machine itself: how much longer than 1 ms a sleep of 1 ms takes.
+fn hiccups(shared: &Shared, times: Times, over: &AtomicBool) {
+    clock::sharpen_timers();
+    while !over.load(Ordering::Relaxed) {
+        let before = clock::now_ns();
+        std::thread::sleep(Duration::from_nanos(NS_PER_MS));
+        let late = clock::now_ns().saturating_sub(before + NS_PER_MS);
+        if before >= times.measured_ns {
+            shared.recorder.with(|shard| shard.record(Metric::Hiccup, late));
+        }
+    }
+}
+
+type Clients = tokio::task::JoinSet<()>;
+
+/// The tick loop of one process.
+struct Ticker<'a> {
+    shared: &'a Shared,
+    times: Times,
+    snapshots: Snapshots,
+    seen: Vec<NodeSample>,
+    cpu_at_start_ns: u64,
+    poll_ns: u64,
+}
+
+impl<'a> Ticker<'a> {
+    fn new(shared: &'a Shared, times: Times) -> Self {
+        let seen = shared.backend.nodes();
+        let poll_ns = if shared.config.faults.is_empty() { TICK_NS } else { NODE_POLL_NS };
+        Self { shared, times, snapshots: Snapshots::new(), seen, cpu_at_start_ns: 0, poll_ns }
+    }
+
+    /// Sleeps to `deadline_ns`, watching the nodes and the clients. False: stopped, or all done.
+    fn watch(
+        &mut self,
+        deadline_ns: u64,
+        stop: &AtomicBool,
+        clients: &mut Clients,
+        emit: &mut impl FnMut(Event),
+    ) -> bool {
+        loop {
+            while clients.try_join_next().is_some() {}
+            if stop.load(Ordering::Relaxed) || clients.is_empty() {
+                return false;
+            }
+            let news = self.node_news();
+            if !news.is_empty() {
+                emit(Event::Nodes(news));
+            }
+            let now = clock::now_ns();
+            if now >= deadline_ns {
+                return true;
+            }
+            clock::sleep_until(deadline_ns.min(now + self.poll_ns));
+        }
+    }
+
+    fn node_news(&mut self) -> Vec<NodeNews> {
+        let at_ns = clock::now_ns();
+        let current = self.shared.backend.nodes();
+        let mut news = Vec::new();
+        for (node, (before, now)) in self.seen.iter().zip(&current).enumerate() {
+            let trouble = now.timeouts > before.timeouts
+                || now.reconnects > before.reconnects
+                || (before.up && !now.up);
+            if trouble || before.up != now.up {
+                news.push(NodeNews { at_ns, node, up: now.up, trouble });
+            }
+        }
+        self.seen = current;
+        news
+    }
+
+    fn until_end(
+        &mut self,
+        stop: &AtomicBool,
+        clients: &mut Clients,
+        emit: &mut impl FnMut(Event),
+    ) {
+        if !self.watch(self.times.measured_ns, stop, clients, emit) {
+            return;
+        }
+        self.cpu_at_start_ns = clock::cpu_ns();
+        let ticks_per_interval = (self.shared.config.interval_ns / TICK_NS).max(1);
+        for index in 0..self.shared.config.ticks() {
+            let end_ns = self.times.measured_ns + u64::from(index + 1) * TICK_NS;
+            let going = self.watch(end_ns.min(self.times.end_ns), stop, clients, emit);
+            let full = !going || u64::from(index + 1) % ticks_per_interval == 0;
+            self.tick(Some(index), full, emit);
+            if !going {
+                return;
+            }
+        }
+    }
+
+    /// Sends what was recorded since the last tick: responses always, the rest once per interval.
+    fn tick(&mut self, index: Option<u32>, full: bool, emit: &mut impl FnMut(Event)) {
+        let metrics: &[Metric] = if full { &Metric::ALL } else { &[Metric::Response] };
+        let snapshot = self.snapshots.take(&self.shared.recorder, metrics);
+        emit(Event::Tick(Tick { index, snapshot, in_flight: self.shared.in_flight() }));
+    }
+
+    /// After the end: lets sections under way finish for a while; what is late is sent as such.
+    fn drain(&mut self, stop: &AtomicBool, clients: &mut Clients, emit: &mut impl FnMut(Event)) {
+        let interrupted = stop.load(Ordering::Relaxed);
+        let grace_ns = if interrupted { 500 * NS_PER_MS } else { self.shared.config.grace_ns() };
+        let never = AtomicBool::new(false);
+        let deadline_ns = clock::now_ns() + grace_ns;
+        let stop = if interrupted { &never } else { stop };
+        self.watch(deadline_ns, stop, clients, emit);
+        self.tick(None, true, emit);
+    }
+}

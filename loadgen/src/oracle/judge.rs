@@ -1,0 +1,396 @@
+//! The judge of mutual exclusion, online and across processes.
+//!
+//! The *must-hold interval* of a section runs from the instant its guard was returned to the
+//! earlier of the instant its release was called and the end of its validity, on one clock for all
+//! processes. Two overlapping must-hold intervals on one name are a violation: sound, because a
+//! section with an unknown outcome has no interval, and what a client does after its validity ended
+//! is counted apart, as an overrun.
+//!
+//! A second, independent check: every section reads a plain counter of its name when it begins and
+//! writes that value plus one when it ends. Every lost update is two sections that overlapped.
+//!
+//! Invariants:
+//! 1. A name's holder word changes by one swap per grant; whoever swaps out a holder that has not
+//!    released judges the pair, or, if that holder's validity was longer than it knew at its grant
+//!    (a renewal), the holder does when it finds itself replaced. Each section is judged at most
+//!    once.
+//! 2. The holder word is marked released before the release is sent, so a lawful successor never
+//!    sees an unreleased predecessor that is still valid.
+//! 3. A pair whose intervals can no longer be read is counted as unresolved, never ignored.
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::SharedWords;
+use crate::config::RunConfig;
+use crate::num;
+
+const HEADER: usize = 8;
+const VIOLATIONS: usize = 0;
+const UNRESOLVED: usize = 1;
+const OVERRUNS: usize = 2;
+const GRANTS: usize = 3;
+const MAP_BASE_NS: usize = 4;
+
+const RECORDS: usize = 16;
+const RECORD_WORDS: usize = 8;
+const CELL_WORDS: usize = 8;
+const RECENT: u64 = 8;
+const SECTION_WORDS: usize = 5;
+const SLOT_WORDS: usize = 8 * SECTION_WORDS;
+
+/// The grain of the map of grants.
+pub(crate) const GRAIN_NS: u64 = 250_000;
+
+const RELEASED: u64 = 1;
+const CLIENT_BITS: u32 = 24;
+
+/// A holder word: generation, client, released bit. Generations start at 1, so 0 is "never held".
+fn holder_word(client: u32, generation: u64) -> u64 {
+    generation << (CLIENT_BITS + 1) | u64::from(client) << 1
+}
+
+fn holder_of(word: u64) -> (u32, u64) {
+    (num::u32_of(word >> 1 & ((1 << CLIENT_BITS) - 1)), word >> (CLIENT_BITS + 1))
+}
+
+/// One half of a violation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) client: u32,
+    pub(crate) begin_ns: u64,
+    pub(crate) end_ns: u64,
+}
+
+/// Two sections that had to exclude each other and overlapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Violation {
+    pub(crate) key: u64,
+    pub(crate) held: Span,
+    pub(crate) granted: Span,
+}
+
+/// What the checker found over the whole run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Findings {
+    pub(crate) sections: u64,
+    pub(crate) violations: u64,
+    pub(crate) unresolved: u64,
+    pub(crate) overruns: u64,
+    /// Counter updates that disappeared.
+    pub(crate) lost_updates: u64,
+    /// Names whose counter says nothing, because a client wrote it as its validity ended.
+    pub(crate) unjudged_keys: u64,
+    /// The first few violations.
+    pub(crate) examples: Vec<Violation>,
+}
+
+/// The checker's memory, mapped.
+#[derive(Debug)]
+pub(crate) struct Oracle {
+    shared: SharedWords,
+    map_words: usize,
+    keys: usize,
+    clients: usize,
+}
+
+/// A section that the checker knows to be under way. Dropped without [`Entered::leave`], it counts
+/// as released at that instant.
+#[derive(Debug)]
+pub(crate) struct Entered<'a> {
+    oracle: &'a Oracle,
+    key: u64,
+    word: u64,
+    seen: u64,
+    begin_ns: u64,
+    left: bool,
+    /// From the predecessor's call of release to this grant, if this client was waiting by then.
+    pub(crate) handoff_ns: Option<u64>,
+}
+
+impl Oracle {
+    fn sized(config: &RunConfig) -> (usize, usize, usize, usize) {
+        let span = config.duration_ns + config.warmup_ns + 2 * config.grace_ns();
+        let map_words = num::usize_of(span / GRAIN_NS / 64 + 1);
+        let keys = num::usize_of(config.checked_keys());
+        let clients = num::usize_of(config.clients.into());
+        let words = HEADER + RECORDS * RECORD_WORDS + map_words + keys * CELL_WORDS;
+        (words + clients * SLOT_WORDS, map_words, keys, clients)
+    }
+
+    /// Creates the checker's file.
+    pub(crate) fn create(path: &Path, config: &RunConfig) -> io::Result<Self> {
+        let (words, map_words, keys, clients) = Self::sized(config);
+        Ok(Self { shared: SharedWords::create(path, words)?, map_words, keys, clients })
+    }
+
+    /// Maps the file another process created for the same settings.
+    pub(crate) fn open(path: &Path, config: &RunConfig) -> io::Result<Self> {
+        let (words, map_words, keys, clients) = Self::sized(config);
+        Ok(Self { shared: SharedWords::open(path, words)?, map_words, keys, clients })
+    }
+
+    fn word(&self, at: usize) -> &AtomicU64 {
+        static NOWHERE: AtomicU64 = AtomicU64::new(0);
+        self.shared.words().get(at).unwrap_or(&NOWHERE)
+    }
+
+    fn cell(&self, key: u64, field: usize) -> &AtomicU64 {
+        let key = num::usize_of(key).min(self.keys.saturating_sub(1));
+        self.word(HEADER + RECORDS * RECORD_WORDS + self.map_words + key * CELL_WORDS + field)
+    }
+
+    fn section(&self, client: u32, generation: u64, field: usize) -> &AtomicU64 {
+        let client = num::usize_of(client.into()).min(self.clients.saturating_sub(1));
+        let recent = num::usize_of(generation % RECENT) * SECTION_WORDS;
+        let slots = HEADER + RECORDS * RECORD_WORDS + self.map_words + self.keys * CELL_WORDS;
+        self.word(slots + client * SLOT_WORDS + recent + field)
+    }
+
+    /// Sets the instant from which grants are mapped.
+    pub(crate) fn start_at(&self, base_ns: u64) {
+        self.word(MAP_BASE_NS).store(base_ns, Ordering::Release);
+    }
+
+    fn mark_grant(&self, at_ns: u64) {
+        let base = self.word(MAP_BASE_NS).load(Ordering::Relaxed);
+        let Some(since) = at_ns.checked_sub(base) else { return };
+        let bucket = since / GRAIN_NS;
+        let (word, bit) = (num::usize_of(bucket / 64), 1 << (bucket % 64));
+        if word < self.map_words {
+            let word = self.word(HEADER + RECORDS * RECORD_WORDS + word);
+            if word.load(Ordering::Relaxed) & bit == 0 {
+                word.fetch_or(bit, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn granted_in(&self, bucket: u64) -> bool {
+        let word = num::usize_of(bucket / 64);
+        word < self.map_words
+            && self.word(HEADER + RECORDS * RECORD_WORDS + word).load(Ordering::Relaxed)
+                & (1 << (bucket % 64))
+                != 0
+    }
+
+    /// The longest time without a grant that overlaps `[from_ns, to_ns)`, within a run that lasted
+    /// until `end_ns`; exact to [`GRAIN_NS`].
+    pub(crate) fn longest_gap_ns(&self, from_ns: u64, to_ns: u64, end_ns: u64) -> u64 {
+        let base = self.word(MAP_BASE_NS).load(Ordering::Relaxed);
+        let bucket = |at_ns: u64| at_ns.saturating_sub(base) / GRAIN_NS;
+        let (from, to, end) = (bucket(from_ns), bucket(to_ns), bucket(end_ns));
+        let mut last = (0..=from).rev().find(|&at| self.granted_in(at)).unwrap_or(0);
+        let mut longest = 0;
+        for at in last + 1..=end {
+            let granted = self.granted_in(at);
+            if granted || at == end {
+                longest = longest.max(at - last);
+                last = at;
+                if at >= to {
+                    break;
+                }
+            }
+        }
+        longest * GRAIN_NS
+    }
+
+    /// A grant: `begin_ns` is when the guard was returned, `end_ns` when its validity ends as known
+    /// by then, `called_ns` when it was asked for. `generation` counts this client's grants from 1.
+    pub(crate) fn enter(
+        &self,
+        key: u64,
+        client: u32,
+        generation: u64,
+        called_ns: u64,
+        (begin_ns, end_ns): (u64, u64),
+    ) -> Entered<'_> {
+        let field = |at| self.section(client, generation, at);
+        field(0).store(0, Ordering::Release);
+        field(1).store(begin_ns, Ordering::Release);
+        field(2).store(end_ns, Ordering::Release);
+        field(3).store(0, Ordering::Release);
+        field(4).store(0, Ordering::Release);
+        field(0).store(generation, Ordering::Release);
+
+        let word = holder_word(client, generation);
+        let previous = self.cell(key, 0).swap(word, Ordering::AcqRel);
+        let released_ns = self.cell(key, 1).load(Ordering::Acquire);
+        let mut handoff_ns = None;
+        if previous & RELEASED != 0 {
+            let waited = called_ns < released_ns && released_ns <= begin_ns;
+            handoff_ns = waited.then(|| begin_ns - released_ns);
+        } else if previous != 0 {
+            let mine = Span { client, begin_ns, end_ns };
+            self.judge_replaced(key, previous, mine);
+        }
+        self.mark_grant(begin_ns);
+        self.word(GRANTS).fetch_add(1, Ordering::Relaxed);
+        let seen = self.cell(key, 2).load(Ordering::Acquire);
+        Entered { oracle: self, key, word, seen, begin_ns, left: false, handoff_ns }
+    }
+
+    /// The interval of a section, if its record has not been overwritten since.
+    fn span(&self, word: u64) -> Option<Span> {
+        let (client, generation) = holder_of(word);
+        let field = |at| self.section(client, generation, at).load(Ordering::Acquire);
+        let before = field(0);
+        let (begin_ns, end_ns, released_ns) = (field(1), field(2), field(3));
+        if before != generation || field(0) != generation {
+            return None;
+        }
+        let end_ns = if released_ns == 0 { end_ns } else { end_ns.min(released_ns) };
+        Some(Span { client, begin_ns, end_ns })
+    }
+
+    /// True for the first to judge this section.
+    fn claim(&self, word: u64) -> bool {
+        let (client, generation) = holder_of(word);
+        let flag = self.section(client, generation, 4);
+        flag.compare_exchange(0, 1, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    /// `mine` replaced a holder that had not released.
+    fn judge_replaced(&self, key: u64, previous: u64, mine: Span) {
+        if let Some(held) = self.span(previous)
+            && overlap(held, mine)
+            && self.claim(previous)
+        {
+            self.report(Violation { key, held, granted: mine });
+        }
+    }
+
+    fn report(&self, violation: Violation) {
+        let n = self.word(VIOLATIONS).fetch_add(1, Ordering::AcqRel);
+        let at = num::usize_of(n);
+        if at < RECORDS {
+            let Violation { key, held, granted } = violation;
+            let words = [
+                key,
+                held.client.into(),
+                held.begin_ns,
+                held.end_ns,
+                granted.client.into(),
+                granted.begin_ns,
+                granted.end_ns,
+                1,
+            ];
+            for (offset, value) in words.into_iter().enumerate() {
+                self.word(HEADER + at * RECORD_WORDS + offset).store(value, Ordering::Release);
+            }
+        }
+    }
+
+    /// Violations so far.
+    pub(crate) fn violations(&self) -> u64 {
+        self.word(VIOLATIONS).load(Ordering::Acquire)
+    }
+
+    /// A grant that came back with no validity left.
+    pub(crate) fn note_overrun(&self) {
+        self.word(OVERRUNS).fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What was found; call when every process is done.
+    pub(crate) fn findings(&self) -> Findings {
+        let header = |at| self.word(at).load(Ordering::Acquire);
+        let mut findings = Findings {
+            sections: header(GRANTS),
+            violations: header(VIOLATIONS),
+            unresolved: header(UNRESOLVED),
+            overruns: header(OVERRUNS),
+            ..Findings::default()
+        };
+        for key in 0..self.keys as u64 {
+            let field = |at| self.cell(key, at).load(Ordering::Acquire);
+            if field(4) != 0 {
+                findings.unjudged_keys += 1;
+            } else {
+                findings.lost_updates += field(3).abs_diff(field(2));
+            }
+        }
+        for at in 0..RECORDS {
+            let field = |offset| header(HEADER + at * RECORD_WORDS + offset);
+            if field(7) == 1 {
+                let span = |from| Span {
+                    client: num::u32_of(field(from)),
+                    begin_ns: field(from + 1),
+                    end_ns: field(from + 2),
+                };
+                let violation = Violation { key: field(0), held: span(1), granted: span(4) };
+                findings.examples.push(violation);
+            }
+        }
+        findings
+    }
+}
+
+fn overlap(a: Span, b: Span) -> bool {
+    a.begin_ns.max(b.begin_ns) < a.end_ns.min(b.end_ns)
+}
+
+impl Entered<'_> {
+    /// The section ends: its release is about to be called, `asked_ns` being now. `valid` asks the
+    /// guard; it is asked around the counter's update. Returns whether the section was wholly
+    /// inside its validity.
+    pub(crate) fn leave(mut self, asked_ns: u64, valid: impl Fn() -> bool) -> bool {
+        let oracle = self.oracle;
+        let in_time = valid();
+        if in_time {
+            oracle.cell(self.key, 2).store(self.seen + 1, Ordering::Release);
+            if valid() {
+                oracle.cell(self.key, 3).fetch_add(1, Ordering::AcqRel);
+            } else {
+                oracle.cell(self.key, 4).store(1, Ordering::Release);
+            }
+        } else {
+            oracle.note_overrun();
+        }
+        self.mark_released(asked_ns, in_time);
+        in_time
+    }
+
+    fn mark_released(&mut self, asked_ns: u64, in_time: bool) {
+        self.left = true;
+        let (client, generation) = holder_of(self.word);
+        let oracle = self.oracle;
+        let holder = oracle.cell(self.key, 0);
+        if holder.load(Ordering::Acquire) == self.word {
+            oracle.cell(self.key, 1).store(asked_ns, Ordering::Release);
+        }
+        oracle.section(client, generation, 3).store(asked_ns, Ordering::Release);
+        let marked = holder.compare_exchange(
+            self.word,
+            self.word | RELEASED,
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        );
+        if let Err(other) = marked
+            && in_time
+            && oracle.claim(self.word)
+        {
+            let held = Span { client, begin_ns: self.begin_ns, end_ns: asked_ns };
+            match oracle.span(other & !RELEASED) {
+                None => {
+                    oracle.word(UNRESOLVED).fetch_add(1, Ordering::Relaxed);
+                }
+                Some(granted) if overlap(held, granted) => {
+                    oracle.report(Violation { key: self.key, held, granted });
+                }
+                Some(_) => {}
+            }
+        }
+    }
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        if !self.left {
+            self.mark_released(crate::clock::now_ns(), false);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

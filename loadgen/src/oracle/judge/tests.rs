@@ -1,0 +1,127 @@
+//! The judge on histories whose verdict is known.
+
+use super::*;
+use crate::scratch::Scratch;
+
+struct Court {
+    oracle: Oracle,
+    _dir: Scratch,
+}
+
+fn court() -> Court {
+    let dir = Scratch::new("judge").unwrap();
+    let oracle = Oracle::create(&dir.path().join("cells"), &RunConfig::for_tests()).unwrap();
+    Court { oracle, _dir: dir }
+}
+
+#[test]
+fn lawful_histories_are_clean() {
+    let court = court();
+    let oracle = &court.oracle;
+    let a = oracle.enter(0, 0, 1, 5, (10, 100));
+    assert!(a.leave(20, || true));
+    let b = oracle.enter(0, 1, 1, 15, (25, 100));
+    assert_eq!(b.handoff_ns, Some(5), "it was waiting when the release was called");
+    assert!(b.leave(30, || true));
+    let c = oracle.enter(0, 2, 1, 40, (50, 100));
+    assert_eq!(c.handoff_ns, None, "nobody waited");
+    // c never releases; its validity ends at 100 and the name is taken over lawfully.
+    let d = oracle.enter(0, 3, 1, 60, (100, 200));
+    assert!(!c.leave(150, || false), "too late is an overrun, not a violation");
+    assert!(d.leave(160, || true));
+    let found = oracle.findings();
+    assert_eq!((found.sections, found.violations, found.overruns), (4, 0, 1));
+    assert_eq!((found.lost_updates, found.unresolved), (0, 0));
+}
+
+#[test]
+fn a_grant_inside_a_valid_section_is_a_violation_with_both_holders_counted_once() {
+    let court = court();
+    let a = court.oracle.enter(3, 0, 1, 5, (10, 100));
+    let b = court.oracle.enter(3, 1, 1, 15, (20, 110));
+    assert!(a.leave(30, || true));
+    assert!(b.leave(40, || true));
+    let found = court.oracle.findings();
+    assert_eq!(found.violations, 1);
+    assert_eq!(
+        found.examples,
+        [Violation {
+            key: 3,
+            held: Span { client: 0, begin_ns: 10, end_ns: 100 },
+            granted: Span { client: 1, begin_ns: 20, end_ns: 110 },
+        }]
+    );
+    assert_eq!(found.lost_updates, 1, "the counter noticed by itself");
+}
+
+#[test]
+fn a_renewed_section_that_was_replaced_is_found_when_it_ends() {
+    let court = court();
+    let a = court.oracle.enter(0, 0, 1, 5, (10, 100));
+    // Renewed meanwhile, which the cell does not know: valid until 300.
+    let b = court.oracle.enter(0, 1, 1, 15, (150, 250));
+    assert_eq!(court.oracle.findings().violations, 0);
+    assert!(a.leave(200, || true));
+    assert_eq!(court.oracle.findings().violations, 1);
+    drop(b);
+}
+
+#[test]
+fn a_client_that_was_stopped_between_grant_and_entry_raises_no_false_alarm() {
+    let court = court();
+    // Granted at 10, stopped, and entered only after its validity and another's lawful grant.
+    let lawful = court.oracle.enter(0, 1, 1, 5, (120, 220));
+    let stale = court.oracle.enter(0, 0, 1, 5, (10, 100));
+    assert!(lawful.leave(130, || true), "still inside its own validity");
+    assert!(!stale.leave(140, || false));
+    let found = court.oracle.findings();
+    assert_eq!((found.violations, found.unresolved), (0, 0));
+}
+
+#[test]
+fn a_replaced_section_whose_intruder_is_forgotten_is_unresolved() {
+    let court = court();
+    let a = court.oracle.enter(0, 0, 1, 5, (10, 100));
+    court.oracle.enter(0, 1, 1, 15, (100, 101)).leave(100, || true);
+    for generation in 2..=9 {
+        court.oracle.enter(1, 1, generation, 15, (200, 300)).leave(210, || true);
+    }
+    assert!(a.leave(400, || true));
+    assert_eq!(court.oracle.findings().unresolved, 1);
+}
+
+#[test]
+fn an_abandoned_section_counts_as_released() {
+    let court = court();
+    drop(court.oracle.enter(0, 0, 1, 5, (10, u64::MAX)));
+    court.oracle.enter(0, 1, 1, 5, (crate::clock::now_ns(), u64::MAX)).leave(u64::MAX, || true);
+    assert_eq!(court.oracle.findings().violations, 0);
+}
+
+#[test]
+fn a_counter_written_as_validity_ended_is_not_judged() {
+    let court = court();
+    let asked = std::cell::Cell::new(0);
+    let once = || asked.replace(asked.get() + 1) == 0;
+    assert!(court.oracle.enter(0, 0, 1, 5, (10, 100)).leave(20, once));
+    let found = court.oracle.findings();
+    assert_eq!((found.unjudged_keys, found.lost_updates), (1, 0));
+}
+
+#[test]
+fn gaps_are_found_around_a_fault() {
+    let court = court();
+    let base = 1_000_000_000;
+    court.oracle.start_at(base);
+    let ms = 1_000_000;
+    for (n, at_ms) in [1, 2, 3, 40, 41, 42, 100].into_iter().enumerate() {
+        let begin = base + at_ms * ms;
+        let entered = court.oracle.enter(0, 0, n as u64 + 1, begin, (begin, begin + 10));
+        entered.leave(begin + 1, || true);
+    }
+    let gap =
+        |from, to| court.oracle.longest_gap_ns(base + from * ms, base + to * ms, base + 200 * ms);
+    assert_eq!(gap(10, 20), 37 * ms, "the gap that surrounds the window counts whole");
+    assert_eq!(gap(41, 42), ms);
+    assert_eq!(gap(150, 160), 100 * ms, "no grant until the end of the run");
+}

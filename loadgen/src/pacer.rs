@@ -1,0 +1,115 @@
+//! The open loop's clock: a thread that sleeps to the next planned instant and hands over every
+//! arrival that is due, each stamped with its own planned instant.
+//!
+//! Invariants:
+//! 1. An arrival is never dropped and never re-timed: if the generator or the cap on outstanding
+//!    arrivals holds it back, it keeps its planned instant and the delay shows as response time and
+//!    as schedule lag.
+//! 2. The plan is drawn as it is needed, so a hopeless rate costs no memory.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::clock::{self, NS_PER_MS};
+use crate::num;
+use crate::plan::Schedule;
+use crate::recorder::Metric;
+use crate::worker::{Shared, Times};
+
+/// Arrivals handed over at once at most.
+const MOST_AT_ONCE: usize = 1_024;
+/// Arrivals of a missed schedule counted one by one; beyond that the rate says how many there were.
+const MOST_COUNTED: u64 = 2_000_000;
+
+/// What the schedule asked for within the measured time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Paced {
+    /// Arrivals planned, handed over or not.
+    pub(crate) offered: u64,
+    /// Arrivals that never reached a client's queue.
+    pub(crate) not_started: u64,
+    /// Wake-ups that handed over something; `started / wakes` is the mean burst.
+    pub(crate) wakes: u64,
+    pub(crate) started: u64,
+}
+
+/// Runs the schedule of `clients` until the end of the run.
+pub(crate) fn run(shared: &Arc<Shared>, mut schedule: Schedule, times: Times) -> Paced {
+    clock::sharpen_timers();
+    let share = num::usize_of(u64::from(
+        shared.config.max_in_flight.div_ceil(shared.config.processes.max(1)).max(1),
+    ));
+    let mut paced = Paced::default();
+    let mut due = Vec::with_capacity(MOST_AT_ONCE);
+    while let Some(next_ns) = schedule.peek_ns().map(|offset| times.start_ns + offset) {
+        if next_ns >= times.end_ns || shared.stop.load(Ordering::Relaxed) {
+            break;
+        }
+        // Wakes at least every 50 ms, so that a stop is seen at any rate.
+        clock::sleep_until(next_ns.min(clock::now_ns() + 50 * NS_PER_MS));
+        let now = clock::now_ns();
+        if now >= times.end_ns {
+            break;
+        }
+        let room = share.saturating_sub(num::usize_of(shared.in_flight())).min(MOST_AT_ONCE);
+        while due.len() < room
+            && schedule.peek_ns().is_some_and(|offset| times.start_ns + offset <= now)
+        {
+            due.extend(schedule.next());
+        }
+        if due.is_empty() {
+            if room == 0 {
+                clock::sleep_until(now + NS_PER_MS);
+            }
+            continue;
+        }
+        paced.hand_over(shared, &mut due, times);
+    }
+    shared.queue.finish();
+    if !shared.stop.load(Ordering::Relaxed) {
+        paced.count_missed(shared, schedule, times);
+    }
+    paced
+}
+
+impl Paced {
+    fn hand_over(&mut self, shared: &Shared, due: &mut Vec<crate::plan::Section>, times: Times) {
+        let now = clock::now_ns();
+        let measured = |section: &crate::plan::Section| {
+            Some(times.start_ns + section.intended_ns).filter(|&at| at >= times.measured_ns)
+        };
+        shared.recorder.with(|shard| {
+            for at in due.iter().filter_map(measured) {
+                shard.record(Metric::SchedLag, now.saturating_sub(at));
+                self.offered += 1;
+                self.started += 1;
+            }
+        });
+        self.wakes += u64::from(due.iter().any(|section| measured(section).is_some()));
+        shared.queue.give(due);
+    }
+
+    fn count_missed(&mut self, shared: &Shared, schedule: Schedule, times: Times) {
+        let mut last_ns = times.measured_ns;
+        for section in schedule {
+            let at = times.start_ns + section.intended_ns;
+            if at >= times.end_ns {
+                break;
+            }
+            if at >= times.measured_ns {
+                last_ns = at;
+                self.offered += 1;
+                self.not_started += 1;
+            }
+            if self.not_started >= MOST_COUNTED {
+                let rate = shared.config.rate_per_s().unwrap_or(0.0);
+                let share = 1.0 / f64::from(shared.config.processes.max(1));
+                let rest_s = (times.end_ns - last_ns) as f64 / clock::NS_PER_S as f64;
+                let rest = num::floor_u64(rest_s * rate * share);
+                self.offered += rest;
+                self.not_started += rest;
+                break;
+            }
+        }
+    }
+}

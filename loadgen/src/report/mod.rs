@@ -1,0 +1,187 @@
+//! What a run leaves behind: one [`RunResult`], and the writers that put it into text, JSON and
+//! histogram files.
+
+pub(crate) mod faults;
+pub(crate) mod format;
+pub(crate) mod hgrm;
+pub(crate) mod hlog;
+pub(crate) mod json;
+pub(crate) mod text;
+
+use serde::Serialize;
+
+use crate::collect::{Collector, Hists, Row};
+use crate::config::RunConfig;
+use crate::driver::ClientReport;
+use crate::num;
+use crate::oracle::judge::Findings;
+use crate::recorder::{Counts, Metric};
+use crate::verdict::Verdict;
+use faults::FaultReport;
+
+/// Where the load went.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct TargetAbout {
+    /// For people: `redis 7.0.15`, `test node`, `given nodes`.
+    pub(crate) server: String,
+    /// The nodes are the library's own test nodes, not a real server.
+    pub(crate) test_node: bool,
+    /// Spawned by this run.
+    pub(crate) spawned: bool,
+    pub(crate) transport: String,
+}
+
+/// What was seen of one node, over all processes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub(crate) struct NodeReport {
+    /// From 1, as people count.
+    pub(crate) id: usize,
+    pub(crate) url: String,
+    pub(crate) state: String,
+    pub(crate) up: bool,
+    pub(crate) commands: u64,
+    pub(crate) writes: u64,
+    pub(crate) reconnects: u64,
+    pub(crate) timeouts: u64,
+    pub(crate) rtt_p50_ns: Option<u64>,
+    pub(crate) rtt_p99_ns: Option<u64>,
+}
+
+/// How evenly the clients were served.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub(crate) struct Fairness {
+    pub(crate) clients: usize,
+    /// Jain's index over granted sections, clients that asked alone; 1 is even. `None`: nobody
+    /// asked.
+    pub(crate) jain: Option<f64>,
+    pub(crate) longest_wait_ns: u64,
+    /// Clients that asked and never got a lock.
+    pub(crate) starved: usize,
+}
+
+/// What the generator did itself.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub(crate) struct Quality {
+    pub(crate) cpu_pct: f64,
+    /// Of one thread each, over all processes: 100 % is `threads * processes` cores.
+    pub(crate) cpu_share: f64,
+    pub(crate) mean_burst: Option<f64>,
+    pub(crate) agents_lost: Vec<String>,
+}
+
+/// A finished run.
+#[derive(Debug)]
+pub(crate) struct RunResult {
+    pub(crate) config: RunConfig,
+    pub(crate) argv: Vec<String>,
+    pub(crate) started_wall_ns: u64,
+    pub(crate) measured_ns: u64,
+    /// How long the measured time lasted in the end; shorter than planned after an interrupt.
+    pub(crate) lasted_ns: u64,
+    pub(crate) plan_hash: String,
+    pub(crate) interrupted: bool,
+    pub(crate) about: TargetAbout,
+    pub(crate) totals: Hists,
+    /// Of the measured time.
+    pub(crate) counts: Counts,
+    /// With what finished after it.
+    pub(crate) all_counts: Counts,
+    pub(crate) offered: u64,
+    pub(crate) unfinished: u64,
+    pub(crate) not_started: u64,
+    pub(crate) oldest_unfinished_ns: u64,
+    pub(crate) rows: Vec<Row>,
+    pub(crate) nodes: Vec<NodeReport>,
+    pub(crate) faults: Vec<FaultReport>,
+    pub(crate) fairness: Fairness,
+    pub(crate) findings: Findings,
+    pub(crate) quality: Quality,
+    pub(crate) failure_texts: Vec<String>,
+    pub(crate) verdict: Verdict,
+    pub(crate) dir: std::path::PathBuf,
+}
+
+impl RunResult {
+    pub(crate) fn lasted_s(&self) -> f64 {
+        self.lasted_ns as f64 / crate::clock::NS_PER_S as f64
+    }
+
+    /// Arrivals planned per second; in a closed loop, those that were made.
+    pub(crate) fn offered_rate(&self) -> f64 {
+        if self.lasted_ns == 0 { 0.0 } else { self.offered as f64 / self.lasted_s() }
+    }
+
+    /// Answers per second within the measured time.
+    pub(crate) fn achieved_rate(&self) -> f64 {
+        if self.lasted_ns == 0 { 0.0 } else { self.counts.finished() as f64 / self.lasted_s() }
+    }
+
+    /// Locks granted per second within the measured time.
+    pub(crate) fn ok_rate(&self) -> f64 {
+        if self.lasted_ns == 0 { 0.0 } else { self.counts.ok as f64 / self.lasted_s() }
+    }
+
+    /// The mean number of attempts of a contended acquisition.
+    pub(crate) fn mean_attempts(&self) -> Option<f64> {
+        self.totals.get(Metric::Attempts).map(|hist| hist.mean())
+    }
+}
+
+/// Jain's index and the rest, over the clients of all processes.
+pub(crate) fn fairness(clients: &[ClientReport]) -> Fairness {
+    let asking: Vec<&ClientReport> = clients.iter().filter(|client| client.asked > 0).collect();
+    let sum: f64 = asking.iter().map(|client| client.granted as f64).sum();
+    let squares: f64 = asking.iter().map(|client| (client.granted as f64).powi(2)).sum();
+    let jain = (squares > 0.0).then(|| sum * sum / (asking.len() as f64 * squares));
+    Fairness {
+        clients: clients.len(),
+        jain: jain.and_then(num::finite),
+        longest_wait_ns: clients.iter().map(|client| client.longest_ns).max().unwrap_or(0),
+        starved: asking.iter().filter(|client| client.granted == 0).count(),
+    }
+}
+
+/// Nodes as all processes saw them: counts add up, round trips are the slowest process's.
+pub(crate) fn nodes(collector: &Collector, urls: &[String]) -> Vec<NodeReport> {
+    let mut nodes: Vec<NodeReport> = Vec::new();
+    for (_, last) in &collector.finals {
+        for (at, sample) in last.nodes.iter().enumerate() {
+            if nodes.len() <= at {
+                let url = urls.get(at).unwrap_or(&sample.endpoint).clone();
+                nodes.push(NodeReport { id: at + 1, url, up: true, ..NodeReport::default() });
+            }
+            let Some(node) = nodes.get_mut(at) else { continue };
+            node.up &= sample.up;
+            if node.state.is_empty() || !sample.up {
+                node.state.clone_from(&sample.state);
+            }
+            node.commands += sample.commands;
+            node.writes += sample.writes;
+            node.reconnects += sample.reconnects;
+            node.timeouts += sample.timeouts;
+            node.rtt_p50_ns = node.rtt_p50_ns.max(sample.rtt_p50_ns);
+            node.rtt_p99_ns = node.rtt_p99_ns.max(sample.rtt_p99_ns);
+        }
+    }
+    nodes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jain_is_one_when_even_and_one_over_n_when_one_client_gets_all() {
+        let client =
+            |id, asked, granted| ClientReport { id, asked, granted, longest_ns: id.into() };
+        let even = fairness(&[client(0, 5, 5), client(1, 5, 5)]);
+        assert!((even.jain.unwrap() - 1.0).abs() < 1e-12);
+        let one = fairness(&[client(0, 9, 8), client(1, 9, 0), client(2, 0, 0)]);
+        assert!(
+            (one.jain.unwrap() - 0.5).abs() < 1e-12,
+            "a client that never asked does not count"
+        );
+        assert_eq!((one.starved, one.longest_wait_ns, one.clients), (1, 2, 3));
+        assert_eq!(fairness(&[]).jain, None);
+    }
+}

@@ -1,0 +1,387 @@
+//! The report people read: at most 100 columns, the sample count beside every row of percentiles,
+//! `~` where fewer than 10 samples lie above one, and something to do after every warning.
+
+use std::fmt::Write as _;
+
+use super::faults::{FaultReport, Sign};
+use super::format::{self, COLUMNS, Paint, count, maybe_ns, ns, setting};
+use super::json::{is_weak, key_name};
+use super::{NodeReport, RunResult};
+use crate::clock::NS_PER_S;
+use crate::num;
+use crate::recorder::{Hist, Metric};
+use crate::values::{Hold, KeyDist};
+use crate::verdict::{Outcome, Safety};
+
+const LABEL: usize = 18;
+
+/// The whole report.
+pub(crate) fn render(run: &RunResult, paint: Paint) -> String {
+    let mut out = String::new();
+    banner(&mut out, run, paint);
+    load(&mut out, run, paint);
+    latencies(&mut out, run);
+    nodes(&mut out, &run.nodes);
+    faults(&mut out, &run.faults);
+    safety(&mut out, run, paint);
+    quality(&mut out, run, paint);
+    files(&mut out, run);
+    out
+}
+
+/// Writing to a string cannot fail.
+macro_rules! line {
+    ($out:expr, $($arg:tt)*) => { let _ = writeln!($out, $($arg)*); };
+}
+
+fn banner(out: &mut String, run: &RunResult, paint: Paint) {
+    let word = match run.verdict.outcome {
+        Outcome::Pass => "PASS",
+        Outcome::Unsafe => "UNSAFE",
+        Outcome::Invalid => "INVALID",
+        Outcome::Interrupted => "INTERRUPTED",
+    };
+    let right = format!("{word} ═ exit {}", run.verdict.exit_code);
+    let name: String = run.config.name.chars().take(40).collect();
+    let used = 6 + name.chars().count() + 1 + right.chars().count() + 4;
+    let rule = "═".repeat(COLUMNS.saturating_sub(used));
+    let painted = match run.verdict.outcome {
+        Outcome::Pass => paint.good(&right),
+        _ => paint.bad(&right),
+    };
+    line!(out, "════ {name} {rule} {painted} ══");
+    for reason in &run.verdict.reasons {
+        out.push_str(&paint.bad(&format::wrapped(" why       ", reason)));
+    }
+    line!(out, "");
+}
+
+fn load(out: &mut String, run: &RunResult, paint: Paint) {
+    let config = &run.config;
+    let driven = match config.rate_per_s() {
+        None => format!("closed loop, {}", many(config.clients, "client", "clients")),
+        Some(rate) => {
+            let kind = format!("{:?}", config.arrival).to_lowercase();
+            let clients = many(config.clients, "client", "clients");
+            format!("open loop, {kind} {}/s, {clients}", format::rate(rate))
+        }
+    };
+    let hold = match config.hold {
+        Hold::Fixed(at) => setting(at),
+        Hold::Exp(mean) => format!("exp {}", setting(mean)),
+        Hold::Uniform(low, high) => format!("{}..{}", setting(low), setting(high)),
+    };
+    let wait = if config.try_only {
+        "no wait".into()
+    } else {
+        format!("wait {}", setting(config.wait_ns))
+    };
+    let keys = match config.key_dist {
+        KeyDist::Uniform => format!("{} keys", count(config.keys.into())),
+        KeyDist::Seq => format!("{} keys in turn", count(config.keys.into())),
+        KeyDist::Zipf(s) => format!("zipf {s} over {} keys", count(config.keys.into())),
+        KeyDist::Hot { keys, load } => format!(
+            "{} keys, {} % of the load on {}",
+            count(config.keys.into()),
+            load * 100.0,
+            count(num::floor_u64((keys * f64::from(config.keys)).round()).max(1))
+        ),
+    };
+    let text = format!(
+        "{driven} for {} ({} warm-up), {keys}, hold {hold}, ttl {}, {wait}",
+        setting(config.duration_ns),
+        setting(config.warmup_ns),
+        setting(config.ttl_ns)
+    );
+    out.push_str(&format::wrapped(" load      ", &text));
+    out.push_str(&format::wrapped(" on        ", &target(run)));
+    if run.about.test_node {
+        let text = "NO REAL SERVER: these are redlatch's own test nodes, one process each. Install \
+                    valkey-server or redis-server to measure a server.";
+        out.push_str(&paint.warn(&format::wrapped(" test node ", text)));
+    }
+    out.push_str(&format::wrapped(" achieved  ", &achieved(run)));
+    line!(out, "");
+}
+
+fn many(n: u32, one: &str, more: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { more })
+}
+
+fn target(run: &RunResult) -> String {
+    let config = &run.config;
+    let load = format!(
+        "{} × {}",
+        many(config.processes, "process", "processes"),
+        many(config.threads, "thread", "threads")
+    );
+    if run.nodes.is_empty() {
+        let kind = format!("{:?}", config.backend).to_lowercase();
+        return format!("no nodes (backend {kind}); {load}");
+    }
+    let place = if run.about.spawned { "local, " } else { "" };
+    let server = &run.about.server;
+    format!("{} nodes, {server} ({place}{}); {load}", run.nodes.len(), run.about.transport)
+}
+
+fn achieved(run: &RunResult) -> String {
+    let all = &run.all_counts;
+    let share = if run.config.is_open_loop() && run.offered > 0 {
+        format!(" ({:.1} %)", 100.0 * num::share(run.counts.finished(), run.offered))
+    } else {
+        String::new()
+    };
+    let mut text = format!("{}/s{share}, {} ok", format::rate(run.achieved_rate()), count(all.ok));
+    for (n, what) in [
+        (all.timeout, "timeouts"),
+        (all.no_quorum, "no quorum"),
+        (all.busy, "busy"),
+        (all.lost, "lost"),
+        (all.other, "other errors"),
+        (all.release_unconfirmed, "releases unconfirmed"),
+    ] {
+        if n > 0 {
+            let _ = write!(text, ", {} {what}", count(n));
+        }
+    }
+    let _ = write!(text, ", {} unfinished", count(run.unfinished));
+    if run.unfinished > 0 && run.oldest_unfinished_ns > 0 {
+        let _ = write!(text, " (oldest {})", ns(run.oldest_unfinished_ns));
+    }
+    let _ = write!(text, "; plan {}, seed {}", run.plan_hash, run.config.seed);
+    text
+}
+
+fn latencies(out: &mut String, run: &RunResult) {
+    let shown: Vec<f64> = run.config.percentiles.iter().copied().take(6).collect();
+    let _ = write!(out, " {:<LABEL$}", "latency");
+    for p in &shown {
+        let _ = write!(out, "{:>9}", format::percentile(*p));
+    }
+    line!(out, "{:>9}{:>11}", "max", "n");
+    let attempts = run.mean_attempts().map(|mean| format!("  {mean:.2} attempts"));
+    let open = run.config.is_open_loop();
+    for (metric, label, note) in [
+        (Metric::Response, "acquire response", open.then_some("  from plan")),
+        (Metric::Service, "acquire service", open.then_some("  from call")),
+        (Metric::Uncontended, "  uncontended", None),
+        (Metric::Contended, "  contended", attempts.as_deref()),
+        (Metric::Handoff, "handoff", None),
+        (Metric::Release, "release", None),
+        (Metric::Failed, "failed", None),
+        (Metric::Hold, "hold, really", None),
+    ] {
+        if let Some(hist) = run.totals.get(metric) {
+            row(out, run, metric, label, hist, &shown, note.unwrap_or_default());
+        }
+    }
+    if let Some(hist) = run.totals.get(Metric::ValidityLeft) {
+        line!(
+            out,
+            " {:<LABEL$}min {}, half of all at most {}",
+            "validity left",
+            ns(hist.min()),
+            ns(hist.value_at_percentile(50.0))
+        );
+    }
+    line!(out, "");
+}
+
+fn row(
+    out: &mut String,
+    run: &RunResult,
+    metric: Metric,
+    label: &str,
+    hist: &Hist,
+    shown: &[f64],
+    note: &str,
+) {
+    let n = hist.len();
+    // Arrivals without an answer were longer than any that has one: beyond their share a percentile
+    // of the answered ones is only a lower bound.
+    let censored = matches!(metric, Metric::Response | Metric::Service)
+        .then(|| num::share(run.unfinished, n + run.unfinished))
+        .unwrap_or(0.0);
+    let _ = write!(out, " {label:<LABEL$}");
+    for &p in shown {
+        let mark = match () {
+            () if 1.0 - p / 100.0 < censored => "≥",
+            () if is_weak(p, n) => "~",
+            () => "",
+        };
+        let _ = write!(out, "{:>9}", format!("{mark}{}", ns(hist.value_at_percentile(p))));
+    }
+    let text = format!("{:>9}{:>11}{note}", ns(hist.max()), count(n));
+    let fits = LABEL + 1 + shown.len() * 9 + text.chars().count() <= COLUMNS;
+    let short = format!("{:>9}{:>11}", ns(hist.max()), count(n));
+    line!(out, "{}", if fits { text } else { short });
+}
+
+fn nodes(out: &mut String, nodes: &[NodeReport]) {
+    if nodes.is_empty() {
+        return;
+    }
+    line!(
+        out,
+        " {:<6}{:<26}{:>16}{:>12}{:>8}{:>10}{:>12}",
+        "node",
+        "address",
+        "rtt p50/p99",
+        "commands",
+        "batch",
+        "timeouts",
+        "reconnects"
+    );
+    for node in nodes {
+        let address: String = node.url.chars().take(25).collect();
+        let rtt = format!("{}/{}", maybe_ns(node.rtt_p50_ns), maybe_ns(node.rtt_p99_ns));
+        let batch = if node.writes == 0 {
+            "–".to_owned()
+        } else {
+            format!("{:.1}", num::share(node.commands, node.writes))
+        };
+        let state: String = if node.up { String::new() } else { format!("  {}", node.state) };
+        let text = format!(
+            " {:<6}{address:<26}{rtt:>16}{:>12}{batch:>8}{:>10}{:>12}{state}",
+            format!("n{}", node.id),
+            count(node.commands),
+            node.timeouts,
+            node.reconnects
+        );
+        line!(out, "{}", text.chars().take(COLUMNS).collect::<String>());
+    }
+    line!(out, "");
+}
+
+fn faults(out: &mut String, faults: &[FaultReport]) {
+    if faults.is_empty() {
+        return;
+    }
+    line!(
+        out,
+        " {:<6}{:>7}  {:<14}{:>13}{:>10}{:>9}{:>9}{:>8}{:>10}{:>10}",
+        "fault",
+        "at",
+        "what",
+        "detect",
+        "no grant",
+        "(usual)",
+        "worst",
+        "failed",
+        "recovered",
+        "node back"
+    );
+    for fault in faults {
+        let at = fault.begin_ns as f64 / NS_PER_S as f64;
+        let targets: Vec<String> = fault.targets.iter().map(|n| format!("n{n}")).collect();
+        let what: String =
+            format!("{} {}", fault.kind, targets.join(",")).chars().take(14).collect();
+        let sign = match fault.detect_by {
+            Some(Sign::Node) => " node",
+            Some(Sign::Error) => " error",
+            Some(Sign::Latency) => " slow",
+            None => "",
+        };
+        let after = |value: Option<u64>| match value {
+            None => "never".to_owned(),
+            Some(0) => "at once".to_owned(),
+            Some(value) => format!("+{}", ns(value)),
+        };
+        line!(
+            out,
+            " {:<6}{at:>6.1}s  {what:<14}{:>13}{:>10}{:>9}{:>9}{:>8}{:>10}{:>10}",
+            "",
+            format!("{}{sign}", maybe_ns(fault.detect_ns)),
+            ns(fault.gap_ns),
+            format!("({})", ns(fault.usual_gap_ns)),
+            maybe_ns(fault.worst_ns),
+            fault.failed,
+            after(fault.recovered_ns),
+            after(fault.node_back_ns)
+        );
+    }
+    line!(out, "");
+}
+
+fn safety(out: &mut String, run: &RunResult, paint: Paint) {
+    let findings = &run.findings;
+    let word = match run.verdict.safety {
+        Safety::Holds => paint.good("mutual exclusion HOLDS"),
+        Safety::Violated => paint.bad("mutual exclusion VIOLATED"),
+        Safety::Unknown => paint.warn("mutual exclusion UNKNOWN"),
+    };
+    let counters = match findings.lost_updates {
+        0 => "counters exact".to_owned(),
+        n => format!("{n} counter updates lost"),
+    };
+    line!(
+        out,
+        " safety    {word}   {} sections on {} keys",
+        count(findings.sections),
+        count(run.config.keys.into())
+    );
+    line!(
+        out,
+        "           {} violations, {} overruns, {} unresolved, {counters}",
+        findings.violations,
+        findings.overruns,
+        findings.unresolved
+    );
+    // Before the measured start, in the warm-up, instants are negative.
+    let second = |at: u64| (at as f64 - run.measured_ns as f64) / NS_PER_S as f64;
+    let processes = run.config.processes.max(1);
+    for violation in findings.examples.iter().take(5) {
+        let (held, granted) = (violation.held, violation.granted);
+        let text = format!(
+            "`{}` held by client {} of process {} from {:.6}s, and granted to client {} of process \
+             {} at {:.6}s",
+            key_name(run, violation.key),
+            held.client,
+            held.client % processes,
+            second(held.begin_ns),
+            granted.client,
+            granted.client % processes,
+            second(granted.begin_ns)
+        );
+        out.push_str(&format::wrapped("           ", &text));
+    }
+}
+
+fn quality(out: &mut String, run: &RunResult, paint: Paint) {
+    let lag = run.totals.at(Metric::SchedLag, 99.0);
+    let lag = lag.map(|lag| format!("lag p99 {}, ", ns(lag))).unwrap_or_default();
+    let burst = run.quality.mean_burst;
+    let burst = burst.map(|burst| format!("{burst:.1} arrivals per wake, ")).unwrap_or_default();
+    let late = run.totals.at(Metric::HoldLate, 50.0);
+    let late = late.map(|late| format!("holds {} too long at p50, ", ns(late))).unwrap_or_default();
+    let hiccup = maybe_ns(run.totals.get(Metric::Hiccup).map(Hist::max));
+    let text = format!(
+        "{lag}{burst}{late}cpu {:.0} %, longest stall of the machine {hiccup}",
+        run.quality.cpu_pct
+    );
+    out.push_str(&format::wrapped(" quality   ", &text));
+    if let Some(jain) = run.fairness.jain {
+        let text = format!(
+            "Jain index {jain:.3} over {} clients, longest wait {}, {} starved",
+            run.fairness.clients,
+            ns(run.fairness.longest_wait_ns),
+            run.fairness.starved
+        );
+        out.push_str(&format::wrapped(" fairness  ", &text));
+    }
+    for warning in &run.verdict.warnings {
+        out.push_str(&paint.warn(&format::wrapped(" warning   ", warning)));
+    }
+    for text in run.failure_texts.iter().take(3) {
+        out.push_str(&paint.dim(&format::wrapped(" error     ", text)));
+    }
+}
+
+fn files(out: &mut String, run: &RunResult) {
+    // Not wrapped: a path must stay in one piece to be copied.
+    line!(out, " files     {}/", run.dir.display());
+    line!(out, "           result.json  report.txt  acquire.hgrm  latency.hlog");
+}
+
+#[cfg(test)]
+mod tests;

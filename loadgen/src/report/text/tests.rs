@@ -1,0 +1,131 @@
+//! The text report on a made-up run.
+
+use super::*;
+use crate::collect::Hists;
+use crate::config::RunConfig;
+use crate::oracle::judge::{Findings, Span, Violation};
+use crate::recorder::{Counts, histogram};
+use crate::report::{Fairness, Quality, TargetAbout};
+use crate::values::Rate;
+use crate::verdict::Verdict;
+
+fn sample() -> RunResult {
+    let mut totals = Hists::default();
+    for metric in Metric::ALL {
+        let mut hist = histogram();
+        (1..=5_000_u64).for_each(|n| hist.saturating_record(n * 10_000_000));
+        totals.add(metric, &hist);
+    }
+    let config = RunConfig {
+        rate: Rate::PerSecond(123_456.0),
+        key_dist: KeyDist::Hot { keys: 0.001, load: 0.1 },
+        percentiles: vec![50.0, 90.0, 99.0, 99.9, 99.99],
+        keys: 1_000_000,
+        ..RunConfig::for_tests()
+    };
+    let node = NodeReport {
+        id: 1,
+        url: "redis://a-host-with-a-very-long-name.example:6379".to_owned(),
+        state: "down: connection refused by the peer at 127.0.0.1".to_owned(),
+        commands: 123_456_789,
+        writes: 1_000_000,
+        rtt_p50_ns: Some(203_000),
+        rtt_p99_ns: Some(690_000),
+        ..NodeReport::default()
+    };
+    let fault = FaultReport {
+        kind: "kill".to_owned(),
+        targets: vec![1, 2, 3, 4, 5],
+        begin_ns: 15_000_000_000,
+        end_ns: None,
+        detect_ns: Some(123_000_000),
+        detect_by: Some(Sign::Latency),
+        gap_ns: 51_200_000,
+        usual_gap_ns: 12_500_000,
+        worst_ns: None,
+        failed: 1_234_567,
+        recovered_ns: None,
+        node_back_ns: Some(10_100_000_000),
+    };
+    let span = |client| Span { client, begin_ns: 1_500_000_000, end_ns: 1_600_000_000 };
+    let violation = Violation { key: 3, held: span(1), granted: span(2) };
+    RunResult {
+        argv: Vec::new(),
+        started_wall_ns: 0,
+        measured_ns: 1_000_000_000,
+        lasted_ns: 300_000_000,
+        plan_hash: "7f3a91c2".to_owned(),
+        interrupted: false,
+        about: TargetAbout {
+            test_node: true,
+            spawned: true,
+            server: "test node".into(),
+            transport: "tcp".into(),
+        },
+        totals,
+        counts: Counts { ok: 5_000, ..Counts::default() },
+        all_counts: Counts {
+            ok: 5_000,
+            timeout: 4,
+            busy: 3,
+            lost: 2,
+            other: 1,
+            ..Counts::default()
+        },
+        offered: 5_200,
+        unfinished: 60,
+        not_started: 0,
+        oldest_unfinished_ns: 900_000_000,
+        rows: Vec::new(),
+        nodes: vec![node],
+        faults: vec![fault],
+        fairness: Fairness { clients: 4, jain: Some(0.99), longest_wait_ns: 5, starved: 0 },
+        findings: Findings { violations: 1, examples: vec![violation], ..Findings::default() },
+        quality: Quality { mean_burst: Some(1.9), ..Quality::default() },
+        failure_texts: vec!["no quorum of nodes answered ".repeat(9)],
+        verdict: Verdict {
+            reasons: vec!["because ".repeat(30)],
+            warnings: vec!["do this ".repeat(30)],
+            ..Verdict::default()
+        },
+        dir: std::path::PathBuf::from("loadgen-runs/x"),
+        config,
+    }
+}
+
+#[test]
+fn the_report_fits_the_page_and_says_what_matters() {
+    let text = render(&sample(), Paint(false));
+    for line in text.lines() {
+        assert!(line.chars().count() <= COLUMNS, "{} columns: {line}", line.chars().count());
+    }
+    for words in [
+        "NO REAL SERVER",
+        "acquire response",
+        "from plan",
+        "never",
+        "`lg:3` held by client 1 of process 0 from 0.500000s",
+        "60 unfinished (oldest 900ms)",
+        "loadgen-runs/x/",
+    ] {
+        let flowing = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(flowing.contains(words), "{words} is missing:\n{text}");
+    }
+}
+
+#[test]
+fn percentiles_without_enough_samples_are_marked_and_censored_ones_are_bounds() {
+    let text = render(&sample(), Paint(false));
+    let of = |label: &str| text.lines().find(|line| line.contains(label)).unwrap().to_owned();
+    // 60 of 5060 arrivals have no answer: everything above p98.8 is a lower bound.
+    let response = of("acquire response");
+    assert!(response.contains("≥49.5s") && !response.contains("≥25"), "{response}");
+    let release = of("release  ");
+    assert!(release.contains("~50.0s") && !release.contains("~49.5s"), "{release}");
+}
+
+#[test]
+fn colours_are_only_painted_when_asked_for() {
+    assert!(!render(&sample(), Paint(false)).contains('\x1b'));
+    assert!(render(&sample(), Paint(true)).contains('\x1b'));
+}

@@ -1,0 +1,308 @@
+//! What a run's outcome is, and why: the exit code follows from it alone.
+//!
+//! Precedence: unsafe before invalid before pass. An interrupt keeps the first two words but ends
+//! with 130 unless exclusion was violated.
+
+use serde::Serialize;
+
+use crate::clock::{NS_PER_MS, NS_PER_S};
+use crate::config::{BackendKind, RunConfig};
+use crate::num;
+use crate::oracle::judge::Findings;
+
+/// Acquisitions below which nothing is measured.
+const FEWEST_SAMPLES: u64 = 10;
+
+/// The word for the outcome.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Outcome {
+    #[default]
+    Pass,
+    Unsafe,
+    Invalid,
+    Interrupted,
+}
+
+/// What the checker says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Safety {
+    #[default]
+    Holds,
+    Violated,
+    Unknown,
+}
+
+/// The outcome, with every reason.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Verdict {
+    pub(crate) outcome: Outcome,
+    pub(crate) exit_code: u8,
+    pub(crate) safety: Safety,
+    /// Why it is not a pass; each says what to do.
+    pub(crate) reasons: Vec<String>,
+    /// What to know about a run that counts.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// What the verdict is made from.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Facts {
+    pub(crate) interrupted: bool,
+    pub(crate) offered: u64,
+    /// Answers within the measured time.
+    pub(crate) finished: u64,
+    pub(crate) ok: u64,
+    pub(crate) timeouts: u64,
+    pub(crate) lasted_ns: u64,
+    pub(crate) lag_p50_ns: Option<u64>,
+    pub(crate) lag_p99_ns: Option<u64>,
+    pub(crate) response_p50_ns: Option<u64>,
+    pub(crate) service_p50_ns: Option<u64>,
+    /// CPU time of all processes over what their worker threads could use.
+    pub(crate) cpu_share: f64,
+    pub(crate) agents_lost: Vec<String>,
+    /// Faults that could not be carried out or healed.
+    pub(crate) fault_problems: Vec<String>,
+    pub(crate) hiccup_max_ns: Option<u64>,
+    pub(crate) saturated: u64,
+}
+
+/// Judges a run.
+pub(crate) fn judge(config: &RunConfig, facts: &Facts, findings: &Findings) -> Verdict {
+    let mut verdict = Verdict { safety: safety(facts, findings), ..Verdict::default() };
+    let mut reasons = Vec::new();
+    match verdict.safety {
+        Safety::Violated => reasons.push(violated(findings)),
+        Safety::Unknown => reasons.push(format!(
+            "the checker cannot decide: {} overlapping grants could not be read back; run again \
+             with fewer faults on clients",
+            findings.unresolved
+        )),
+        Safety::Holds => {}
+    }
+    invalid(config, facts, findings, &mut reasons);
+    verdict.outcome = match verdict.safety {
+        Safety::Violated => Outcome::Unsafe,
+        _ if facts.interrupted => Outcome::Interrupted,
+        _ if reasons.is_empty() => Outcome::Pass,
+        _ => Outcome::Invalid,
+    };
+    verdict.exit_code = match verdict.outcome {
+        Outcome::Pass => 0,
+        Outcome::Unsafe => 4,
+        Outcome::Invalid => 5,
+        Outcome::Interrupted => 130,
+    };
+    verdict.reasons = reasons;
+    verdict.warnings = warnings(config, facts, findings);
+    verdict
+}
+
+fn safety(facts: &Facts, findings: &Findings) -> Safety {
+    // A process killed between its last two words leaves a counter off by one: not evidence.
+    let counters_off = findings.lost_updates > 0 && facts.agents_lost.is_empty();
+    if findings.violations > 0 || counters_off {
+        Safety::Violated
+    } else if findings.unresolved > 0 {
+        Safety::Unknown
+    } else {
+        Safety::Holds
+    }
+}
+
+fn violated(findings: &Findings) -> String {
+    match findings.violations {
+        0 => format!(
+            "mutual exclusion violated: {} updates of plain counters were lost",
+            findings.lost_updates
+        ),
+        n => format!("mutual exclusion violated: {n} sections overlapped another of their name"),
+    }
+}
+
+fn invalid(config: &RunConfig, facts: &Facts, findings: &Findings, reasons: &mut Vec<String>) {
+    for lost in &facts.agents_lost {
+        reasons.push(format!("{lost}; its load is missing from this run; run again"));
+    }
+    for problem in &facts.fault_problems {
+        reasons
+            .push(format!("{problem}; the faults of this run are not those asked for; run again"));
+    }
+    if facts.interrupted {
+        return;
+    }
+    if config.is_open_loop() {
+        undriven(config, facts, findings, reasons);
+    }
+    if facts.ok < FEWEST_SAMPLES && reasons.is_empty() {
+        reasons.push(format!(
+            "too few samples: {} locks were granted; run longer, or look at the errors",
+            facts.ok
+        ));
+    }
+}
+
+/// Whether the planned arrivals were really made.
+fn undriven(config: &RunConfig, facts: &Facts, findings: &Findings, reasons: &mut Vec<String>) {
+    let busy = facts.cpu_share > 0.9;
+    if config.requests.is_none() && (facts.finished as f64) < facts.offered as f64 * 0.99 {
+        let share = 100.0 * num::share(facts.finished, facts.offered);
+        // Over warm-up and measured time: a backlog from the first can fill all of the second.
+        let whole_ns = config.warmup_ns + facts.lasted_ns.max(1);
+        let rate = findings.sections as f64 * NS_PER_S as f64 / whole_ns as f64;
+        let what_to_do = if config.backend != BackendKind::Engine {
+            "that is this generator's own ceiling on this machine: lower --rate, or add --threads \
+             or --processes"
+                .to_owned()
+        } else if busy {
+            format!(
+                "this generator's threads were {:.0} % busy: add --threads or --processes, or \
+                 lower --rate",
+                100.0 * facts.cpu_share
+            )
+        } else {
+            "the locks did not keep up: lower --rate below that, or add --clients if service time \
+             is short"
+                .to_owned()
+        };
+        reasons.push(format!(
+            "rate missed: {share:.1} % of the offered arrivals were answered in time, about \
+             {rate:.0} locks/s were had; {what_to_do}"
+        ));
+    }
+    if let (Some(lag), Some(response)) = (facts.lag_p50_ns, facts.response_p50_ns)
+        && lag > NS_PER_MS.max(response / 2)
+    {
+        reasons.push(format!(
+            "generator-bound: half of all arrivals left {:.1} ms or more after their planned \
+             instant; lower --rate, add --processes, or free the machine",
+            lag as f64 / NS_PER_MS as f64
+        ));
+    }
+}
+
+fn warnings(config: &RunConfig, facts: &Facts, findings: &Findings) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if let (Some(lag), Some(response)) = (facts.lag_p99_ns, facts.response_p50_ns)
+        && lag > NS_PER_MS.max(response / 10)
+    {
+        warnings.push(format!(
+            "1 % of arrivals left {:.1} ms or more late: read p99 response with that in mind, or \
+             lower the load on this machine",
+            lag as f64 / NS_PER_MS as f64
+        ));
+    }
+    if let (Some(response), Some(service)) = (facts.response_p50_ns, facts.service_p50_ns)
+        && config.is_open_loop()
+        && response > 2 * service + NS_PER_MS
+    {
+        warnings.push(
+            "arrivals waited for a free client: response is mostly queueing; add --clients"
+                .to_owned(),
+        );
+    }
+    if facts.timeouts * 100 > facts.finished {
+        warnings.push(format!(
+            "{:.1} % of the acquisitions timed out: the asked-for names are overloaded; lower \
+             --rate or --hold, or raise --keys or --wait",
+            100.0 * num::share(facts.timeouts, facts.finished)
+        ));
+    }
+    if let Some(stall) = facts.hiccup_max_ns.filter(|&stall| stall > 20 * NS_PER_MS) {
+        warnings.push(format!(
+            "the machine itself stalled for {} ms: outliers of that size are not the engine's; run \
+             on a quieter machine",
+            stall / NS_PER_MS
+        ));
+    }
+    if findings.unjudged_keys > 0 {
+        warnings.push(format!(
+            "{} counters were written as a lock's validity ended and are not judged; raise --ttl \
+             or shorten --hold",
+            findings.unjudged_keys
+        ));
+    }
+    if facts.saturated > 0 {
+        warnings.push(format!(
+            "{} samples were longer than 60 s and count as 60 s; lower --wait",
+            facts.saturated
+        ));
+    }
+    warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::values::Rate;
+
+    fn open() -> RunConfig {
+        let rate = Rate::PerSecond(1_000.0);
+        RunConfig { rate, backend: BackendKind::Engine, ..RunConfig::for_tests() }
+    }
+
+    fn good() -> Facts {
+        Facts {
+            offered: 1_000,
+            finished: 995,
+            ok: 995,
+            lasted_ns: NS_PER_S,
+            lag_p50_ns: Some(60_000),
+            lag_p99_ns: Some(200_000),
+            response_p50_ns: Some(400_000),
+            service_p50_ns: Some(350_000),
+            ..Facts::default()
+        }
+    }
+
+    fn code(facts: &Facts, findings: &Findings) -> u8 {
+        judge(&open(), facts, findings).exit_code
+    }
+
+    #[test]
+    fn outcomes_and_their_precedence() {
+        let clean = Findings::default();
+        let broken = Findings { violations: 1, ..clean.clone() };
+        let missed = Facts { finished: 900, ..good() };
+        assert_eq!(code(&good(), &clean), 0);
+        assert_eq!(code(&missed, &clean), 5);
+        assert_eq!(code(&missed, &broken), 4, "unsafe beats invalid");
+        assert_eq!(code(&Facts { interrupted: true, ..missed.clone() }, &clean), 130);
+        assert_eq!(code(&Facts { interrupted: true, ..missed }, &broken), 4);
+        assert_eq!(code(&good(), &Findings { unresolved: 1, ..clean.clone() }), 5);
+        assert_eq!(code(&good(), &Findings { lost_updates: 1, ..clean.clone() }), 4);
+        assert_eq!(code(&Facts { ok: 9, ..good() }, &clean), 5);
+        let unhealed = Facts { fault_problems: vec!["kill n1 failed".to_owned()], ..good() };
+        assert_eq!(code(&unhealed, &clean), 5);
+        let lost = Facts { agents_lost: vec!["process 1 is gone".to_owned()], ..good() };
+        assert_eq!(code(&lost, &Findings { lost_updates: 1, ..clean }), 5);
+    }
+
+    #[test]
+    fn a_pacer_that_sleeps_5_ms_too_long_flags_the_run() {
+        let late = Facts {
+            lag_p50_ns: Some(5_000_000),
+            lag_p99_ns: Some(5_500_000),
+            response_p50_ns: Some(5_400_000),
+            ..good()
+        };
+        let verdict = judge(&open(), &late, &Findings::default());
+        assert_eq!(verdict.exit_code, 5);
+        assert!(verdict.reasons[0].contains("generator-bound"), "{:?}", verdict.reasons);
+    }
+
+    #[test]
+    fn a_missed_rate_says_whose_fault_it_is_and_what_to_do() {
+        let missed = Facts { finished: 500, ..good() };
+        let verdict = judge(&open(), &missed, &Findings::default());
+        assert!(verdict.reasons[0].contains("50.0 %"), "{:?}", verdict.reasons);
+        assert!(verdict.reasons[0].contains("lower --rate"));
+        let busy = Facts { cpu_share: 0.97, ..missed.clone() };
+        let verdict = judge(&open(), &busy, &Findings::default());
+        assert!(verdict.reasons[0].contains("--processes"), "{:?}", verdict.reasons);
+        let closed = judge(&RunConfig::for_tests(), &missed, &Findings::default());
+        assert_eq!(closed.exit_code, 0, "a closed loop offers what it does");
+    }
+}

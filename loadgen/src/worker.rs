@@ -1,0 +1,242 @@
+//! One client: asks for a lock, holds it, gives it back, and records what it saw.
+//!
+//! Response counts from the planned arrival, service from the call. In a closed loop the two are
+//! the same, because a client that waits plans nothing meanwhile.
+//!
+//! Invariants:
+//! 1. Only sections planned inside the measured time are recorded; the checker sees all of them.
+//! 2. The acquisition is recorded at the grant, so a slow release delays no sample.
+//! 3. Every section that began is either finished or counted as unfinished.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::backend::{Backend, Failure, Grant, Released};
+use crate::clock::now_ns;
+use crate::config::RunConfig;
+use crate::oracle::judge::{Entered, Oracle};
+use crate::plan::{Section, Stream};
+use crate::queue::Queue;
+use crate::recorder::{FailureKind, Metric, Recorder};
+use crate::timer::Timer;
+
+/// Kept texts of failures, per process.
+const MAX_TEXTS: usize = 8;
+
+/// What one client did; read by the tick loop while it runs.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    /// The planned instant of the section under way, 0 when idle.
+    pub(crate) busy_since_ns: AtomicU64,
+    pub(crate) asked: AtomicU64,
+    pub(crate) granted: AtomicU64,
+    pub(crate) longest_ns: AtomicU64,
+}
+
+/// What the clients of a process share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: RunConfig,
+    pub(crate) process: u32,
+    pub(crate) backend: Backend,
+    pub(crate) oracle: Oracle,
+    pub(crate) recorder: Recorder,
+    pub(crate) timer: Arc<Timer>,
+    pub(crate) queue: Queue,
+    /// Tallies of this process's clients, in the order of their numbers.
+    pub(crate) tallies: Vec<Tally>,
+    /// Sections under way.
+    pub(crate) busy: AtomicU64,
+    pub(crate) stop: AtomicBool,
+    /// Texts of the first failures.
+    pub(crate) texts: Mutex<Vec<String>>,
+}
+
+/// The instants of a run on the common clock.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    pub(crate) start_ns: u64,
+    pub(crate) measured_ns: u64,
+    pub(crate) end_ns: u64,
+}
+
+impl Times {
+    pub(crate) fn new(config: &RunConfig, start_ns: u64) -> Self {
+        let measured_ns = start_ns.saturating_add(config.warmup_ns);
+        Self { start_ns, measured_ns, end_ns: measured_ns.saturating_add(config.duration_ns) }
+    }
+}
+
+/// One client of a process: its number in the run and its place among the tallies.
+#[derive(Debug)]
+struct Client<'a> {
+    shared: &'a Shared,
+    tally: &'a Tally,
+    id: u32,
+    generation: u64,
+    measured_ns: u64,
+}
+
+/// Runs client `id` until its plan or the run ends.
+pub(crate) async fn run(shared: Arc<Shared>, place: usize, id: u32, times: Times) {
+    let Some(tally) = shared.tallies.get(place) else { return };
+    let measured_ns = times.measured_ns;
+    let mut client = Client { shared: &shared, tally, id, generation: 0, measured_ns };
+    if shared.config.is_open_loop() {
+        while let Some(section) = shared.queue.take().await {
+            client.section(section, times.start_ns + section.intended_ns).await;
+        }
+        return;
+    }
+    for section in Stream::new(&shared.config, id) {
+        let now = now_ns();
+        if now >= times.end_ns || shared.stop.load(Ordering::Relaxed) {
+            return;
+        }
+        client.section(section, now).await;
+        if shared.config.think_ns > 0 {
+            shared.timer.until(now_ns() + shared.config.think_ns).await;
+        } else {
+            // A lock that never waits would keep this worker thread to one client.
+            tokio::task::coop::consume_budget().await;
+        }
+    }
+}
+
+impl Client<'_> {
+    async fn section(&mut self, plan: Section, intended_ns: u64) {
+        self.tally.busy_since_ns.store(intended_ns, Ordering::Relaxed);
+        self.shared.busy.fetch_add(1, Ordering::Relaxed);
+        self.tally.asked.fetch_add(1, Ordering::Relaxed);
+        let called_ns = now_ns();
+        let outcome = self.shared.backend.acquire(plan.key).await;
+        let granted_ns = now_ns();
+        let waited_ns = granted_ns.saturating_sub(intended_ns);
+        self.tally.longest_ns.fetch_max(waited_ns, Ordering::Relaxed);
+        let recorded = intended_ns >= self.measured_ns;
+        match outcome {
+            Ok(grant) => {
+                self.tally.granted.fetch_add(1, Ordering::Relaxed);
+                let at = Instants { intended_ns, called_ns, granted_ns };
+                self.hold(plan, grant, at, recorded).await;
+            }
+            Err(failure) => self.failed(&failure, waited_ns, recorded),
+        }
+        self.tally.busy_since_ns.store(0, Ordering::Relaxed);
+        self.shared.busy.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    async fn hold(&mut self, plan: Section, grant: Grant, at: Instants, recorded: bool) {
+        let shared = self.shared;
+        let Grant { held, attempts, contended, remaining_ns } = grant;
+        self.generation += 1;
+        // The remaining validity was read after the guard was returned: this end is not too late.
+        let valid_until_ns = at.granted_ns.saturating_add(remaining_ns);
+        let entered = (remaining_ns > 0).then(|| {
+            let key = u64::from(plan.key) + self.key_space();
+            let span = (at.granted_ns, valid_until_ns);
+            shared.oracle.enter(key, self.id, self.generation, at.called_ns, span)
+        });
+        if recorded {
+            let handoff_ns = entered.as_ref().and_then(|entered| entered.handoff_ns);
+            self.record_grant(at, attempts, contended, remaining_ns, handoff_ns);
+        }
+        if plan.hold_ns > 0 {
+            shared.timer.until(at.granted_ns.saturating_add(plan.hold_ns)).await;
+        }
+        let asked_ns = now_ns();
+        let in_time = match entered {
+            Some(entered) => Entered::leave(entered, asked_ns, || held.is_valid()),
+            None => {
+                shared.oracle.note_overrun();
+                false
+            }
+        };
+        let released = held.release().await;
+        if recorded {
+            let held_ns = asked_ns.saturating_sub(at.granted_ns);
+            shared.recorder.with(|shard| {
+                shard.record(Metric::Release, now_ns().saturating_sub(asked_ns));
+                if plan.hold_ns > 0 {
+                    shard.record(Metric::Hold, held_ns);
+                    shard.record(Metric::HoldLate, held_ns.saturating_sub(plan.hold_ns));
+                }
+                if !in_time || released == Released::NotHeld {
+                    shard.counts.fail(FailureKind::Lost);
+                }
+                shard.counts.release_unconfirmed += u64::from(released == Released::Unconfirmed);
+            });
+        }
+    }
+
+    /// Where this process's names begin among the checker's cells.
+    fn key_space(&self) -> u64 {
+        let config = &self.shared.config;
+        if config.private_keys() {
+            u64::from(self.shared.process) * u64::from(config.keys)
+        } else {
+            0
+        }
+    }
+
+    fn record_grant(
+        &self,
+        at: Instants,
+        attempts: u32,
+        contended: bool,
+        remaining_ns: u64,
+        handoff_ns: Option<u64>,
+    ) {
+        let service_ns = at.granted_ns.saturating_sub(at.called_ns);
+        let kind = if contended { Metric::Contended } else { Metric::Uncontended };
+        self.shared.recorder.with(|shard| {
+            shard.counts.ok += 1;
+            shard.record(Metric::Response, at.granted_ns.saturating_sub(at.intended_ns));
+            shard.record(Metric::Service, service_ns);
+            shard.record(kind, service_ns);
+            shard.record(Metric::ValidityLeft, remaining_ns);
+            if contended {
+                shard.record(Metric::Attempts, attempts.into());
+            }
+            if let Some(handoff_ns) = handoff_ns {
+                shard.record(Metric::Handoff, handoff_ns);
+            }
+        });
+    }
+
+    fn failed(&self, failure: &Failure, waited_ns: u64, recorded: bool) {
+        if recorded {
+            self.shared.recorder.with(|shard| {
+                shard.counts.fail(failure.kind);
+                shard.record(Metric::Failed, waited_ns);
+            });
+        }
+        if !failure.text.is_empty() {
+            let mut texts = self.shared.texts.lock().unwrap_or_else(PoisonError::into_inner);
+            if texts.len() < MAX_TEXTS && !texts.contains(&failure.text) {
+                texts.push(failure.text.clone());
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Instants {
+    intended_ns: u64,
+    called_ns: u64,
+    granted_ns: u64,
+}
+
+impl Shared {
+    /// Sections under way or waiting for a client.
+    pub(crate) fn in_flight(&self) -> u64 {
+        self.busy.load(Ordering::Relaxed) + self.queue.len() as u64
+    }
+}
+
+impl Tally {
+    /// The planned instant of the section under way.
+    pub(crate) fn busy_ns(&self) -> Option<u64> {
+        Some(self.busy_since_ns.load(Ordering::Relaxed)).filter(|&since| since != 0)
+    }
+}

@@ -1,0 +1,280 @@
+//! The built program on locks whose answers are known.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "helpers of tests are tests; they wait on the test's own clock"
+)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// A directory of this test, removed at its end.
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("loadgen-test-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn command(dir: &Path, line: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
+    command.current_dir(dir).args(line.split_whitespace()).arg("-o").arg("out").arg("-q");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn run(dir: &Dir, line: &str) -> (i32, String) {
+    let Output { status, stdout, stderr } = command(&dir.0, line).output().unwrap();
+    let text = String::from_utf8_lossy(&stdout).into_owned() + &String::from_utf8_lossy(&stderr);
+    (status.code().unwrap_or(-1), text)
+}
+
+fn result(dir: &Dir) -> Value {
+    serde_json::from_slice(&std::fs::read(dir.0.join("out/result.json")).unwrap()).unwrap()
+}
+
+fn percentile(result: &Value, metric: &str, p: f64) -> u64 {
+    let all = result["latency_ns"][metric]["percentiles"].as_array().unwrap();
+    all.iter().find(|entry| entry["p"] == p).unwrap()["ns"].as_u64().unwrap()
+}
+
+#[test]
+fn a_stall_counts_for_every_arrival_planned_inside_it_in_an_open_loop() {
+    let dir = Dir::new("stall-open");
+    let line =
+        "run --backend stall -c 1 -r 1k --arrival constant -d 3s -w 0 --percentiles 50,95,99";
+    let (code, text) = run(&dir, line);
+    assert!(code == 0 || code == 5, "{text}");
+    let result = result(&dir);
+    // One call of 300 ms, a tenth of the run: a tenth of the arrivals is planned inside it.
+    assert!(percentile(&result, "acquire.response", 99.0) > 200_000_000, "{text}");
+    assert!(percentile(&result, "acquire.service", 95.0) < 50_000_000, "one slow call: {text}");
+    assert!(percentile(&result, "acquire.response", 95.0) > 50_000_000, "{text}");
+    assert!(result["latency_ns"]["acquire.service"]["max"].as_u64().unwrap() >= 300_000_000);
+}
+
+#[test]
+fn the_same_stall_is_a_single_sample_of_a_closed_loop() {
+    let dir = Dir::new("stall-closed");
+    let (code, text) = run(&dir, "run --backend stall -c 1 -r max -d 2s -w 0 --percentiles 50,95");
+    assert_eq!(code, 0, "{text}");
+    let result = result(&dir);
+    assert!(percentile(&result, "acquire.response", 95.0) < 50_000_000, "{text}");
+    assert!(result["latency_ns"]["acquire.response"]["max"].as_u64().unwrap() >= 200_000_000);
+}
+
+#[test]
+fn a_lock_that_grants_wrongly_ends_in_4_and_is_named() {
+    let dir = Dir::new("broken");
+    let (code, text) = run(&dir, "run --backend broken -d 500ms -w 0");
+    assert_eq!(code, 4, "{text}");
+    assert!(text.contains("mutual exclusion violated") && text.contains("UNSAFE"), "{text}");
+    assert!(text.contains("`lg:") && text.contains("held by client"), "{text}");
+    let result = result(&dir);
+    assert_eq!(result["verdict"]["outcome"], "unsafe");
+    assert_eq!(result["safety"]["verdict"], "violated");
+    let first = &result["safety"]["violations"][0];
+    assert!(first["key"].as_str().unwrap().starts_with("lg:"), "{first}");
+    assert_ne!(first["held"]["client"], first["granted"]["client"], "{first}");
+}
+
+#[test]
+fn a_lock_that_grants_wrongly_is_found_between_processes() {
+    // Every process excludes only within itself, but they share names: the checker must see it.
+    let dir = Dir::new("broken-processes");
+    let line = "run --backend broken --processes 2 -c 4 -k 1 --hold 1ms -d 500ms -w 0 --seed 1";
+    let (code, text) = run(&dir, line);
+    assert_eq!(code, 4, "{text}");
+    let result = result(&dir);
+    let violations = result["safety"]["violations"].as_array().unwrap();
+    assert!(violations.iter().any(|v| v["held"]["process"] != v["granted"]["process"]), "{text}");
+}
+
+#[test]
+fn an_impossible_rate_is_invalid_and_says_what_to_do() {
+    let dir = Dir::new("impossible");
+    let (code, text) = run(&dir, "run --backend noop -r 50M -d 500ms -w 0 -c 8");
+    assert_eq!(code, 5, "{text}");
+    assert!(text.contains("rate missed") && text.contains("lower --rate"), "{text}");
+    let result = result(&dir);
+    assert_eq!(result["verdict"]["outcome"], "invalid");
+    let totals = &result["totals"];
+    let number = |name: &str| totals[name].as_u64().unwrap();
+    assert!(number("unfinished") > 0, "arrivals nobody answered are counted: {totals}");
+    // The arrivals of a hopeless schedule are counted by its rate, which is within 1 %.
+    assert!((24_500_000..25_500_000).contains(&number("offered")), "{totals}");
+}
+
+#[test]
+fn what_the_files_say_adds_up() {
+    let dir = Dir::new("adds-up");
+    let line = "run --backend noop -n 5000 -c 10 -k 3 --hold 50us --processes 2 --seed 5";
+    let (code, text) = run(&dir, line);
+    assert_eq!(code, 0, "{text}");
+    let json = result(&dir);
+    let totals = &json["totals"];
+    assert_eq!((&totals["ok"], &totals["unfinished"]), (&Value::from(5_000), &Value::from(0)));
+    assert_eq!(json["safety"]["sections"], 5_000);
+    let latency = |metric: &str| json["latency_ns"][metric].clone();
+    let count = |metric: &str| latency(metric)["count"].as_u64().unwrap();
+    assert_eq!(count("acquire.response"), 5_000);
+    assert_eq!(count("acquire.uncontended") + count("acquire.contended"), 5_000);
+    assert_eq!(count("release"), 5_000);
+    for metric in ["acquire.response", "acquire.service", "release", "hold"] {
+        let of = latency(metric);
+        let number = |key: &str| of[key].as_f64().unwrap();
+        assert!((number("sum") / number("count") - number("mean")).abs() < 1.0, "{metric}: {of}");
+        assert!(number("min") <= number("mean") && number("mean") <= number("max"), "{metric}");
+    }
+    let sum = |column: &Value| column.as_array().unwrap().iter().filter_map(Value::as_u64).sum();
+    let in_series: u64 = sum(&json["series"]["ok"]);
+    assert_eq!(in_series, totals["ok_in_time"].as_u64().unwrap());
+    assert!(!std::fs::read_to_string(dir.0.join("out/result.json")).unwrap().contains("NaN"));
+
+    let table = std::fs::read_to_string(dir.0.join("out/acquire.hgrm")).unwrap();
+    assert!(table.contains("Total count    =         5000"), "{table}");
+    let log = std::fs::read_to_string(dir.0.join("out/latency.hlog")).unwrap();
+    assert!(log.contains("#[StartTime: ") && log.contains("\nTag=acquire.response,0.000,"));
+    assert!(std::fs::read_to_string(dir.0.join("out/report.txt")).unwrap().contains("5 000 ok"));
+}
+
+#[test]
+fn same_seed_same_plan() {
+    let hash = |name: &str, rest: &str| {
+        let dir = Dir::new(name);
+        let line = format!("run --backend noop -n 100 -c 4 --hold exp:10us {rest}");
+        let (code, text) = run(&dir, &line);
+        assert_eq!(code, 0, "{text}");
+        let hash = result(&dir)["run"]["plan_hash"].as_str().unwrap().to_owned();
+        assert!(text.contains(&format!("plan {hash}")), "{text}");
+        hash
+    };
+    let first = hash("plan-a", "--seed 7");
+    assert_eq!(first, hash("plan-b", "--seed 7 --processes 2"), "however many execute it");
+    assert_ne!(first, hash("plan-c", "--seed 8"));
+}
+
+#[test]
+fn json_to_standard_output_leaves_the_report_to_standard_error() {
+    let dir = Dir::new("json");
+    let output = command(&dir.0, "run --backend noop -n 100 -c 2 --json -").output().unwrap();
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(document["schema"], "loadgen.result/1");
+    assert_eq!(document, result(&dir));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("PASS"));
+}
+
+#[test]
+fn wrong_usage_ends_in_2_and_names_the_value() {
+    let dir = Dir::new("usage");
+    for (line, words) in [
+        ("run --rate fast", "`fast` is not a rate"),
+        ("run -d 10", "`10` has no unit"),
+        ("run --backend noop --key-dist zipf:x", "`zipf:x`"),
+        ("run --backend noop -c 2 --processes 3", "--processes 3"),
+        ("run --no-such-flag", "--no-such-flag"),
+    ] {
+        let (code, text) = run(&dir, line);
+        assert_eq!(code, 2, "{line}: {text}");
+        assert!(text.contains(words), "{line}: {text}");
+    }
+}
+
+#[test]
+fn an_unwritable_directory_ends_in_1() {
+    let dir = Dir::new("unwritable");
+    std::fs::write(dir.0.join("out"), "a file is in the way").unwrap();
+    let (code, text) = run(&dir, "run --backend noop -n 100");
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("`out`"), "{text}");
+}
+
+/// Processes whose parent is `parent`, with the name of their command.
+fn children(parent: u32) -> Vec<u32> {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(|pid| stat(*pid).is_some_and(|(_, of)| of == parent)).collect()
+}
+
+/// State and parent of a process.
+fn stat(pid: u32) -> Option<(String, u32)> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = text.rsplit_once(')')?.1.split_whitespace();
+    Some((fields.next()?.to_owned(), fields.next()?.parse().ok()?))
+}
+
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn signal(pid: u32, name: &str) {
+    let status = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status();
+    assert!(status.unwrap().success());
+}
+
+/// The log exists from the start of the load on.
+fn wait_for_the_load(dir: &Dir) {
+    until("the load starts", || dir.0.join("out/latency.hlog").exists());
+}
+
+#[test]
+fn an_interrupt_still_writes_the_report_and_ends_in_130() {
+    for processes in [1, 2] {
+        let dir = Dir::new(&format!("interrupt-{processes}"));
+        let line =
+            format!("run --backend noop -d 60s -w 0 -c 4 --hold 1ms --processes {processes}");
+        let child = command(&dir.0, &line).spawn().unwrap();
+        wait_for_the_load(&dir);
+        signal(child.id(), "INT");
+        let output = child.wait_with_output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(130), "{text}");
+        assert!(text.contains("INTERRUPTED"), "{text}");
+        assert_eq!(result(&dir)["run"]["interrupted"], true);
+    }
+}
+
+#[test]
+fn a_worker_process_that_dies_is_reported_and_makes_the_run_invalid() {
+    let dir = Dir::new("agent-dies");
+    let line = "run --backend noop --processes 2 -c 4 -d 2s -w 0 --hold 1ms";
+    let child = command(&dir.0, line).spawn().unwrap();
+    wait_for_the_load(&dir);
+    signal(*children(child.id()).first().unwrap(), "KILL");
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(5), "{text}");
+    assert!(text.contains("is gone") && text.contains("run again"), "{text}");
+}
+
+#[test]
+fn no_worker_process_outlives_a_killed_parent() {
+    let dir = Dir::new("orphans");
+    let line = "run --backend noop --processes 3 -c 6 -d 60s -w 0 --hold 1ms";
+    let mut child = command(&dir.0, line).spawn().unwrap();
+    wait_for_the_load(&dir);
+    let workers = children(child.id());
+    assert_eq!(workers.len(), 3);
+    signal(child.id(), "KILL");
+    child.wait().unwrap();
+    until("the worker processes end", || {
+        workers.iter().all(|pid| stat(*pid).is_none_or(|(state, _)| state == "Z"))
+    });
+}

@@ -1,0 +1,198 @@
+//! The built program on local nodes, while it breaks them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "helpers of tests are tests; they wait on the test's own clock"
+)]
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// A directory of this test, removed at its end.
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new(name: &str) -> Self {
+        let path =
+            std::env::temp_dir().join(format!("loadgen-nodes-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn spawn(&self, line: &str) -> Child {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
+        command.current_dir(&self.0).args(line.split_whitespace()).args(["-o", "out", "-q"]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    }
+
+    fn run(&self, line: &str) -> (i32, String) {
+        end(self.spawn(line))
+    }
+
+    fn result(&self) -> Value {
+        serde_json::from_slice(&std::fs::read(self.0.join("out/result.json")).unwrap()).unwrap()
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn end(child: Child) -> (i32, String) {
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    (output.status.code().unwrap_or(-1), text + &String::from_utf8_lossy(&output.stderr))
+}
+
+/// State and parent of a process.
+fn stat(pid: u32) -> Option<(String, u32)> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = text.rsplit_once(')')?.1.split_whitespace();
+    Some((fields.next()?.to_owned(), fields.next()?.parse().ok()?))
+}
+
+fn children(parent: u32) -> Vec<u32> {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(|pid| stat(*pid).is_some_and(|(_, of)| of == parent)).collect()
+}
+
+fn is_gone(pid: u32) -> bool {
+    stat(pid).is_none_or(|(state, _)| state == "Z")
+}
+
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn signal(pid: u32, name: &str) {
+    let status = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status();
+    assert!(status.unwrap().success());
+}
+
+#[test]
+fn a_kill_and_a_pause_are_carried_out_measured_and_survived() {
+    let dir = Dir::new("faults");
+    let line = "run -r 300 -c 32 -d 5s -w 500ms -k 50 --hold 1ms --seed 3 \
+                --fault kill@1s/1s --fault pause@3s/1s";
+    let (code, text) = dir.run(line);
+    // A machine under load may miss the rate; exclusion it may not miss.
+    assert!(code == 0 || code == 5, "{code}: {text}");
+    let result = dir.result();
+    assert_eq!(result["safety"]["verdict"], "holds", "{text}");
+    assert!(result["safety"]["sections"].as_u64().unwrap() > 100, "{text}");
+    assert_eq!(result["nodes"].as_array().unwrap().len(), 5, "{text}");
+    let faults = result["faults"].as_array().unwrap();
+    for (fault, kind) in faults.iter().zip(["kill", "pause"]) {
+        assert_eq!(fault["kind"], kind, "{fault}");
+        assert_eq!(fault["targets"].as_array().unwrap().len(), 1, "{fault}");
+        assert_eq!(fault["detect_by"], "node", "{fault}");
+        let number = |name: &str| fault[name].as_u64().unwrap();
+        assert!(number("end_ns") >= number("begin_ns") + 900_000_000, "{fault}");
+        assert!(number("gap_ns") > 0, "{fault}");
+        assert!(text.contains(&format!("{kind} n{}", fault["targets"][0])), "{text}");
+    }
+    assert_eq!(faults.len(), 2, "{text}");
+    let killed = faults[0]["targets"][0].as_u64().unwrap();
+    let node = &result["nodes"][usize::try_from(killed).unwrap() - 1];
+    assert!(node["reconnects"].as_u64().unwrap() >= 1, "{node}");
+}
+
+#[test]
+fn processes_exclude_each_other_and_every_client_is_served() {
+    let dir = Dir::new("processes");
+    let line = "run --spawn 3 --processes 2 -t 1 -c 8 -k 1 --hold 1ms -d 3s -w 500ms";
+    let (code, text) = dir.run(line);
+    assert_eq!(code, 0, "{text}");
+    let result = dir.result();
+    assert_eq!(result["safety"]["verdict"], "holds", "{text}");
+    assert_eq!(result["fairness"]["starved"], 0, "{text}");
+    assert_eq!(result["safety"]["counter_exact"], true);
+    assert!(result["latency_ns"]["handoff"]["count"].as_u64().unwrap() > 0, "{text}");
+}
+
+#[test]
+fn an_interrupt_in_the_middle_of_a_fault_heals_reports_and_leaves_nothing() {
+    let dir = Dir::new("interrupt");
+    let child = dir.spawn("run --spawn 3 -c 4 -d 60s -w 0 --hold 1ms --fault pause@100ms/50s");
+    let pid = child.id();
+    until("a node is paused", || {
+        children(pid).iter().any(|node| stat(*node).is_some_and(|(state, _)| state == "T"))
+    });
+    let started = children(pid);
+    assert!(started.len() >= 3);
+    signal(pid, "INT");
+    let (code, text) = end(child);
+    assert_eq!(code, 130, "{text}");
+    assert!(text.contains("INTERRUPTED") && text.contains("pause n"), "{text}");
+    assert!(started.iter().all(|pid| is_gone(*pid)), "{text}");
+}
+
+#[test]
+fn a_killed_run_leaves_no_server_and_no_worker_behind() {
+    let dir = Dir::new("killed");
+    let mut child =
+        dir.spawn("run --spawn 3 --processes 2 -c 4 -d 60s -w 0 --fault pause@100ms/50s");
+    until("a node is paused", || {
+        children(child.id()).iter().any(|node| stat(*node).is_some_and(|(state, _)| state == "T"))
+    });
+    let started = children(child.id());
+    assert!(started.len() >= 5, "three nodes and two workers");
+    signal(child.id(), "KILL");
+    child.wait().unwrap();
+    until("everything ends", || started.iter().all(|pid| is_gone(*pid)));
+}
+
+#[test]
+fn too_few_nodes_up_is_a_clear_error_of_every_acquisition() {
+    let dir = Dir::new("majority");
+    let line = "run --spawn 3 -r 50 -c 8 -d 3s -w 0 --wait 300ms --fault pause@500ms/1s:majority";
+    let (code, text) = dir.run(line);
+    assert!(code == 0 || code == 5, "{code}: {text}");
+    let result = dir.result();
+    let errors = &result["totals"]["errors"];
+    let failed = errors["no_quorum"].as_u64().unwrap() + errors["timeout"].as_u64().unwrap();
+    assert!(failed > 0, "{errors}");
+    assert!(result["faults"][0]["failed"].as_u64().unwrap() > 0, "{text}");
+    assert!(result["faults"][0]["gap_ns"].as_u64().unwrap() > 500_000_000, "{text}");
+    let texts = result["totals"]["failure_texts"].as_array().unwrap();
+    assert!(texts.iter().any(|text| text.as_str().unwrap().contains("redis://127.0.0.1")));
+}
+
+#[test]
+fn a_mistake_in_a_fault_or_an_address_ends_in_2_and_starts_nothing() {
+    let dir = Dir::new("usage");
+    for (line, words) in [
+        ("run --fault melt@1s/1s", "melt@1s/1s"),
+        ("run -d 2s --fault kill@3s/1s", "after the end of the run"),
+        ("run --spawn 1 --fault pause@1s/1s:minority", "minority"),
+        ("run --nodes redis://127.0.0.1:1 --fault kill@1s/1s", "--nodes"),
+        ("run --nodes http://127.0.0.1:1", "http://127.0.0.1:1"),
+        ("run --nodes redis://127.0.0.1:1 --spawn 3", "--spawn"),
+    ] {
+        let (code, text) = dir.run(line);
+        assert_eq!(code, 2, "{line}: {text}");
+        assert!(text.contains(words), "{line}: {text}");
+        assert!(!dir.0.join("out").exists(), "{line}");
+    }
+}
+
+#[test]
+fn nodes_that_do_not_answer_end_in_1_by_name() {
+    let dir = Dir::new("unreachable");
+    let (code, text) = dir.run("run --nodes redis://127.0.0.1:1");
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("127.0.0.1:1"), "{text}");
+    assert!(!dir.0.join("out").exists(), "no empty directory is left behind");
+}

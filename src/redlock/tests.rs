@@ -1,0 +1,248 @@
+//! The whole client over in-memory streams and paused time, under every order of events that a
+//! generator comes up with: callers that leave, guards that go, nodes that stall, links that break.
+
+use std::collections::HashSet;
+use std::future::{Future, IntoFuture};
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use proptest::prelude::*;
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+
+use super::*;
+use crate::algorithm::script;
+use crate::engine::clock::Clock;
+use crate::net::{Dialing, Transport};
+use crate::request::AcquireFuture;
+use crate::stats::NodeState;
+use crate::testing::{NodeCore, Options, Session};
+
+/// One node: its data, its links, and every command in the order in which it was executed.
+struct Peer {
+    core: NodeCore,
+    links: Vec<Link>,
+    executed: Vec<Vec<Vec<u8>>>,
+}
+
+struct Link {
+    stream: DuplexStream,
+    session: Session,
+    input: Vec<u8>,
+    output: Vec<u8>,
+}
+
+#[derive(Clone)]
+struct Memory(Arc<Vec<Mutex<Peer>>>);
+
+impl Transport for Memory {
+    type Stream = DuplexStream;
+
+    fn dial(&self, endpoint: &Endpoint) -> Dialing<DuplexStream> {
+        let node: usize = endpoint.to_string()["redis://node".len()..][..1].parse().unwrap();
+        // Small, so that writes are cut anywhere, and a node that is not pumped blocks soon.
+        let (ours, theirs) = tokio::io::duplex(150);
+        let mut peer = self.0[node].lock().unwrap();
+        let session = peer.core.connect("memory:0");
+        let link = Link { stream: theirs, session, input: Vec::new(), output: Vec::new() };
+        peer.links.push(link);
+        Box::pin(async move { io::Result::Ok(ours) })
+    }
+}
+
+impl Peer {
+    /// Reads what is there, executes it, answers.
+    fn pump(&mut self) {
+        let mut cx = Context::from_waker(Waker::noop());
+        for link in &mut self.links {
+            let mut chunk = [0; 512];
+            let mut buffer = ReadBuf::new(&mut chunk);
+            if let Poll::Ready(Ok(())) = Pin::new(&mut link.stream).poll_read(&mut cx, &mut buffer)
+            {
+                link.input.extend_from_slice(buffer.filled());
+                link.session.receive(buffer.filled());
+            }
+            while let Some((command, len)) = parse(&link.input) {
+                link.input.drain(..len);
+                self.executed.push(command);
+            }
+            self.core.run(&mut link.session, &mut link.output);
+            while !link.output.is_empty() {
+                match Pin::new(&mut link.stream).poll_write(&mut cx, &link.output) {
+                    Poll::Ready(Ok(bytes)) => drop(link.output.drain(..bytes)),
+                    _ => break,
+                }
+            }
+        }
+    }
+}
+
+/// The first command of `bytes`, and its length.
+fn parse(bytes: &[u8]) -> Option<(Vec<Vec<u8>>, usize)> {
+    let mut at = 0;
+    let number = |at: &mut usize| -> Option<usize> {
+        let rest = bytes.get(*at..)?;
+        let end = rest.windows(2).position(|pair| pair == b"\r\n")?;
+        let value = std::str::from_utf8(&rest[1..end]).unwrap().parse().unwrap();
+        *at += end + 2;
+        Some(value)
+    };
+    let count = number(&mut at)?;
+    let mut parts = Vec::new();
+    for _ in 0..count {
+        let len = number(&mut at)?;
+        parts.push(bytes.get(at..at + len)?.to_vec());
+        at += len + 2;
+    }
+    (at <= bytes.len()).then_some((parts, at))
+}
+
+fn client(memory: &Memory) -> Redlock {
+    let nodes = (0..memory.0.len()).map(|node| format!("redis://node{node}"));
+    let builder = Redlock::builder().nodes(nodes).max_inflight(64);
+    let (endpoints, settings, node_settings) = builder.check().unwrap();
+    let engine = start::start(
+        &tokio::runtime::Handle::current(),
+        memory.clone(),
+        Clock::runtime(),
+        endpoints,
+        settings,
+        &node_settings,
+    );
+    Redlock { core: Arc::new(Core { engine: engine.unwrap() }) }
+}
+
+fn memory(nodes: usize) -> Memory {
+    let peer = || {
+        let core = NodeCore::new(Options::new());
+        Mutex::new(Peer { core, links: Vec::new(), executed: Vec::new() })
+    };
+    Memory(Arc::new((0..nodes).map(|_| peer()).collect()))
+}
+
+async fn settle() {
+    for _ in 0..16 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// A token's key may be set once, and never after a release that names the token.
+fn check_order(executed: &[Vec<Vec<u8>>]) {
+    let (mut set, mut released) = (HashSet::new(), HashSet::new());
+    for command in executed {
+        match command[0].as_slice() {
+            b"SET" => {
+                let token = &command[2];
+                assert!(set.insert(token.clone()), "set twice");
+                assert!(!released.contains(token), "a release overtook its own SET");
+            }
+            b"EVALSHA" if command[1] == script::RELEASE.sha.as_bytes() => {
+                let keys: usize = std::str::from_utf8(&command[2]).unwrap().parse().unwrap();
+                // Its SET may be missing: lost with a connection, and so owed a release.
+                released.extend(command[3 + keys..].iter().cloned());
+            }
+            _ => {}
+        }
+    }
+}
+
+async fn play(actions: &[(u8, u8)]) {
+    let memory = memory(3);
+    let locks = client(&memory);
+    for _ in 0..100 {
+        settle().await;
+        memory.0.iter().for_each(|peer| peer.lock().unwrap().pump());
+    }
+    let up = locks.nodes().iter().filter(|node| node.state == NodeState::Up).count();
+    assert_eq!(up, 3);
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut futures: Vec<Pin<Box<AcquireFuture<'_>>>> = Vec::new();
+    let mut guards: Vec<Guard> = Vec::new();
+    for (action, argument) in actions.iter().copied() {
+        let node = usize::from(argument) % 3;
+        match action % 12 {
+            0 | 1 => {
+                let key = format!("key{}", argument % 4);
+                let mut future = Box::pin(locks.acquire(key).into_future());
+                if let Poll::Ready(outcome) = future.as_mut().poll(&mut cx) {
+                    guards.extend(outcome);
+                } else {
+                    futures.push(future);
+                }
+            }
+            2 | 3 => {
+                let mut open = Vec::new();
+                for mut future in futures.drain(..) {
+                    match future.as_mut().poll(&mut cx) {
+                        Poll::Ready(outcome) => guards.extend(outcome),
+                        Poll::Pending => open.push(future),
+                    }
+                }
+                futures = open;
+            }
+            4 if !futures.is_empty() => {
+                drop(futures.swap_remove(usize::from(argument) % futures.len()));
+            }
+            5 if !guards.is_empty() => {
+                drop(guards.swap_remove(usize::from(argument) % guards.len()));
+            }
+            6 | 7 => memory.0[node].lock().unwrap().pump(),
+            8 | 9 => settle().await,
+            10 => tokio::time::advance(Duration::from_millis(u64::from(argument % 64))).await,
+            11 if argument % 4 == 0 => memory.0[node].lock().unwrap().links.clear(),
+            _ => {}
+        }
+    }
+    drop(futures);
+    drop(guards);
+    for _ in 0..400 {
+        settle().await;
+        memory.0.iter().for_each(|peer| peer.lock().unwrap().pump());
+        tokio::time::advance(Duration::from_millis(5)).await;
+    }
+    for (node, peer) in memory.0.iter().enumerate() {
+        let mut peer = peer.lock().unwrap();
+        let left = peer.core.snapshot();
+        assert!(left.is_empty(), "node {node} still holds {} keys", left.len());
+        check_order(&peer.executed);
+    }
+    let stats = locks.stats();
+    assert_eq!((stats.held, stats.waiting), (0, 0));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// DESIGN rules R7 and R8, and the invariant of §3.1: no key is left, whatever happened.
+    #[test]
+    fn a_release_never_overtakes_its_set_and_no_key_is_left(
+        actions in proptest::collection::vec((any::<u8>(), any::<u8>()), 1..120),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        runtime.block_on(play(&actions));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lock_is_granted_over_memory() {
+    let memory = memory(3);
+    let locks = client(&memory);
+    let mut request = Box::pin(locks.acquire("r").into_future());
+    let mut cx = Context::from_waker(Waker::noop());
+    for _ in 0..100 {
+        if let Poll::Ready(outcome) = request.as_mut().poll(&mut cx) {
+            assert!(outcome.unwrap().is_valid());
+            return;
+        }
+        settle().await;
+        memory.0.iter().for_each(|peer| peer.lock().unwrap().pump());
+        tokio::time::advance(Duration::from_millis(1)).await;
+    }
+    panic!("not granted: {:?}", locks.nodes());
+}
