@@ -139,7 +139,12 @@ impl Future for AcquireFuture<'_> {
             return Poll::Ready(Err(*error));
         }
         let engine = this.locks.engine();
-        match this.acquisition.poll(engine, cx) {
+        let mut polled = this.acquisition.poll(engine, cx);
+        if polled.is_pending() && engine.is_closed() {
+            // Closing wakes whoever waits by then; who began to wait in that moment looks again.
+            polled = this.acquisition.poll(engine, cx);
+        }
+        match polled {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Ok(op)) => {
                 let course = *this.acquisition.course();

@@ -231,6 +231,9 @@ impl Drop for KeeperTask {
         let waiters: Vec<_> = state.wheel.iter().filter_map(sleeping).collect();
         drop(state);
         waiters.iter().for_each(|waiter| waiter.waker.wake());
+        for op in self.engine.keeper.held() {
+            self.engine.lose(&op, Lost::Closed);
+        }
     }
 }
 
