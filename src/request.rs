@@ -53,10 +53,7 @@ impl<'a> Acquire<'a> {
 
     fn check(&self) -> Result<(), AcquireError> {
         let settings = self.locks.settings();
-        if let Err(len) = settings.key_len(&self.resource) {
-            let (resource, max) = (self.resource.clone(), Resource::LEN_MAX);
-            return Err(AcquireError::InvalidResource { resource, len, max });
-        }
+        self.locks.check_name(&self.resource)?;
         if !settings.is_usable_ttl(self.ttl) {
             let (ttl, min, max) = (self.ttl, settings.ttl_min(), TTL_MAX);
             return Err(AcquireError::InvalidTtl { ttl, min, max });
