@@ -1,5 +1,6 @@
 //! What a caller asks for, and the future that gets it.
 
+use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -119,7 +120,6 @@ impl<'a> IntoFuture for TryAcquire<'a> {
 /// Dropping it before completion withdraws the request: the place in this process's queue is
 /// lost, and every node that was asked and may hold the key is sent a release, so a grant that is
 /// already on its way is undone without waiting for its ttl.
-#[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
 pub struct AcquireFuture<'a> {
     locks: &'a Redlock,
@@ -166,6 +166,19 @@ impl AcquireFuture<'_> {
                 AcquireError::TooSlow { resource, validity, report: report() }
             }
         }
+    }
+}
+
+/// What is asked for and how far it is; nothing that a token could be read from.
+impl fmt::Debug for AcquireFuture<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let course = self.acquisition.course();
+        f.debug_struct("AcquireFuture")
+            .field("locks", self.locks)
+            .field("resource", self.acquisition.resource())
+            .field("attempts", &course.attempts)
+            .field("contended", &course.contended)
+            .finish_non_exhaustive()
     }
 }
 
