@@ -16,6 +16,8 @@ use crate::support::{
 async fn held(locks: &Redlock, cluster: &Cluster, renewal: Renewal, ttl: Duration) -> Guard {
     let guard = within(locks.acquire("r").ttl(ttl).renewal(renewal)).await.unwrap();
     held_everywhere(cluster, "r", &guard.token().to_hex()).await;
+    // Every grant is counted: from here on the validity moves by renewals only.
+    until("all answers", || locks.stats().in_flight == 0).await;
     guard
 }
 

@@ -8,7 +8,9 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::disallowed_methods,
-    reason = "tests: a panic is a failure, and they spawn and read time as they please"
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "tests: a panic is a failure, and they spawn, print and read time as they please"
 )]
 
 mod allocator;
