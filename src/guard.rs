@@ -78,7 +78,17 @@ impl Guard {
         self.lease.lost()
     }
 
-    /// How the lock was got: attempts, times, votes.
+    /// Rounds that it took to get the lock; [`Guard::report`] tells more.
+    pub const fn attempts(&self) -> u32 {
+        self.course.attempts
+    }
+
+    /// Whether anybody else was in the way: another round was needed, or a place in the queue.
+    pub const fn was_contended(&self) -> bool {
+        self.course.contended
+    }
+
+    /// How the lock was got: attempts, times, votes. Builds the votes anew at each call.
     pub fn report(&self) -> Report {
         self.core().report(&self.course)
     }

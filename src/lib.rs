@@ -41,6 +41,9 @@
 #![forbid(unsafe_code)]
 
 mod algorithm;
+#[doc(hidden)]
+#[cfg(feature = "bench-internals")]
+pub mod bench_internals;
 mod builder;
 mod config;
 mod credentials;

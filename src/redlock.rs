@@ -23,7 +23,7 @@ use crate::report::Report;
 use crate::request::{Acquire, TryAcquire};
 use crate::resource::Resource;
 use crate::snapshot;
-use crate::stats::{NodeStatus, Percentiles, Stats};
+use crate::stats::{NodeState, NodeStatus, Percentiles, Stats};
 use crate::token::Token;
 
 /// A client of a fleet of lock nodes: cheap to clone, one connection per node for all clones.
@@ -328,6 +328,12 @@ impl Redlock {
             lost: load(&counters.lost),
             acquire: Percentiles::new(engine.keeper.acquire_latency()),
         }
+    }
+
+    /// Whether each node is up, in the order in which they were configured: cheap enough to ask
+    /// a hundred times a second.
+    pub fn node_states(&self) -> Vec<NodeState> {
+        self.engine().nodes.iter().map(|node| snapshot::state(node)).collect()
     }
 
     /// How the nodes are doing, in the order in which they were configured.

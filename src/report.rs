@@ -80,6 +80,9 @@ impl Report {
 /// `1 of 3 granted, 2 needed; redis://b:6379: no answer; ... ; 4 attempts, waited 1.2s`.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.attempts == 0 && self.contended {
+            return write!(f, "another caller of this process has it; waited {:.1?}", self.waited);
+        }
         let (granted, nodes) = (self.count(Verdict::Granted), self.votes.len());
         write!(f, "{granted} of {nodes} granted, {} needed", self.quorum)?;
         for vote in &self.votes {
@@ -92,5 +95,41 @@ impl fmt::Display for Report {
         }
         let s = if self.attempts == 1 { "" } else { "s" };
         write!(f, "; {} attempt{s}, waited {:.1?}", self.attempts, self.waited)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vote(endpoint: &str, verdict: Verdict, reason: Option<&str>) -> NodeVote {
+        NodeVote { endpoint: endpoint.into(), verdict, reason: reason.map(Into::into) }
+    }
+
+    #[test]
+    fn a_report_names_every_node_that_did_not_grant_and_why() {
+        let report = Report {
+            attempts: 4,
+            waited: Duration::from_millis(1_240),
+            quorum: 2,
+            votes: vec![
+                vote("redis://a", Verdict::Granted, None),
+                vote("redis://b", Verdict::Denied, None),
+                vote("redis://c", Verdict::NotSent, Some("connection refused")),
+            ],
+            ..Report::default()
+        };
+        assert_eq!(
+            report.to_string(),
+            "1 of 3 granted, 2 needed; redis://b: held by another owner; \
+             redis://c: not sent (connection refused); 4 attempts, waited 1.2s"
+        );
+    }
+
+    #[test]
+    fn a_caller_that_never_left_its_process_is_told_so() {
+        let report = Report { contended: true, ..Report::default() };
+        let text = report.to_string();
+        assert!(text.starts_with("another caller of this process has it"), "{text}");
     }
 }

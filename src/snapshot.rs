@@ -66,13 +66,7 @@ pub(crate) fn status(node: &Node) -> NodeStatus {
     let gather_gain = load(&counters.gather_gain_x1000) as f64 / 1_000.0;
     NodeStatus {
         endpoint: node.endpoint.to_string(),
-        state: match node.health() {
-            Health::Closed => NodeState::Closed,
-            Health::Connecting => NodeState::Connecting,
-            Health::Down => NodeState::Down,
-            Health::Suspect => NodeState::Suspect,
-            Health::Up => NodeState::Up,
-        },
+        state: state(node),
         reason,
         server,
         commands: load(&counters.commands),
@@ -91,5 +85,15 @@ pub(crate) fn status(node: &Node) -> NodeStatus {
         gather_gain,
         gather_delay: Duration::from_nanos(load(&counters.gather_delay_ns)),
         round_trip,
+    }
+}
+
+pub(crate) fn state(node: &Node) -> NodeState {
+    match node.health() {
+        Health::Closed => NodeState::Closed,
+        Health::Connecting => NodeState::Connecting,
+        Health::Down => NodeState::Down,
+        Health::Suspect => NodeState::Suspect,
+        Health::Up => NodeState::Up,
     }
 }

@@ -53,7 +53,7 @@ enum Layer {
 fn layer(module: &str) -> Option<Layer> {
     Some(match module {
         "lib" | "redlock" | "builder" | "request" | "guard" | "lease" | "snapshot" | "blocking"
-        | "manual" => Layer::Face,
+        | "manual" | "bench_internals" => Layer::Face,
         "testing" => Layer::Testing,
         "engine" => Layer::Engine,
         "net" => Layer::Net,

@@ -247,7 +247,9 @@ fn an_interrupt_still_writes_the_report_and_ends_in_130() {
         let text = String::from_utf8_lossy(&output.stdout);
         assert_eq!(output.status.code(), Some(130), "{text}");
         assert!(text.contains("INTERRUPTED"), "{text}");
-        assert_eq!(result(&dir)["run"]["interrupted"], true);
+        let run = result(&dir)["run"].clone();
+        assert_eq!(run["interrupted"], true);
+        assert!(run["duration_ns"].as_u64().unwrap() < 50_000_000_000, "it stopped early: {run}");
     }
 }
 

@@ -105,6 +105,11 @@ impl Timer {
         }
     }
 
+    /// When it goes off; [`Timestamp::MAX`] when it is not set.
+    pub(crate) const fn armed(&self) -> Timestamp {
+        self.armed
+    }
+
     /// Has the alarm gone off? Disarms it. Registers the task otherwise.
     pub(crate) fn poll_fired(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let (Some(sleep), true) = (&mut self.sleep, self.armed < Timestamp::MAX) else {

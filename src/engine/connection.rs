@@ -7,18 +7,21 @@
 //!   is queued only for nodes whose SET has left.
 //! - I3 whatever ends the connection, every command in flight becomes *unknown*, none is replayed.
 
+mod flush;
 mod forming;
 
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::algorithm::tally::Vote;
 use crate::engine::clock::{Clock, Timer};
+use crate::engine::connection::flush::WakeDriver;
 use crate::engine::dispatch::{Dispatch, Item, RELOADS_MAX};
 use crate::engine::node::{Health, Lanes, Node, Owed, count};
 use crate::resp::command;
@@ -27,6 +30,8 @@ use crate::session::batch::Gate;
 use crate::session::handshake::{Capabilities, NativeRelease};
 use crate::session::pipeline::{Kind, Pipeline};
 use crate::time::Timestamp;
+
+pub(crate) use flush::Flush;
 
 /// Turns of the loop before the task lets others run.
 const TURNS_MAX: usize = 32;
@@ -66,6 +71,11 @@ pub(crate) struct Connection<S> {
     last_activity: Timestamp,
     has_leftover: bool,
     retry_at: Timestamp,
+    /// By when the driver looks again by itself.
+    armed: Timestamp,
+    is_dead: bool,
+    /// Wakes the driver, whoever polls the stream.
+    driver: Waker,
     pub(crate) since: Timestamp,
 }
 
@@ -76,7 +86,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         decoder: Decoder,
         leftover: &[u8],
         capabilities: &Capabilities,
-        node: &Node,
+        node: &Arc<Node>,
         now: Timestamp,
     ) -> Self {
         let mut read = vec![0; READ_BYTES.max(leftover.len())];
@@ -103,6 +113,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             last_activity: now,
             has_leftover: !leftover.is_empty(),
             retry_at: now,
+            armed: Timestamp::MAX,
+            is_dead: false,
+            driver: Waker::from(Arc::new(WakeDriver(Arc::clone(node)))),
             since: now,
         }
     }
@@ -176,6 +189,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if !may_defer && self.gate.is_deferred() {
             return false;
         }
+        self.take_lanes(node, now);
+        true
+    }
+
+    fn take_lanes(&mut self, node: &Node, now: Timestamp) {
         self.handed_out = 0;
         let mut outbox = node.outbox();
         std::mem::swap(&mut self.staged, &mut outbox.lanes);
@@ -184,7 +202,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         node.queued.store(0, Ordering::Relaxed);
         drop(outbox);
         self.gate.wrote(now, self.staged.len());
-        true
     }
 
     fn poll_read(
@@ -310,7 +327,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.last_activity = now;
             self.poll_write(cx, node)?;
         }
-        let mut alarm = self.last_activity.plus(settings.ping_interval);
+        // While there is traffic the alarm stands within a timeout, which lets submitters write
+        // without waking the driver; see `flush`.
+        let quick = self.last_activity.plus(settings.node_timeout);
+        let mut alarm = if quick > now {
+            now.plus(settings.node_timeout)
+        } else {
+            self.last_activity.plus(settings.ping_interval)
+        };
         if let Some(at) = self.pipeline.next_expiry(settings.node_timeout) {
             alarm = alarm.min(at);
         }
@@ -321,6 +345,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             alarm = alarm.min(at.plus(settings.node_timeout));
         }
         timer.alarm(alarm.max(now), cx);
+        self.armed = timer.armed();
         let (gain, delay_ns) = self.gate.averages();
         node.counters.gather_gain_x1000.store(gain, Ordering::Relaxed);
         node.counters.gather_delay_ns.store(delay_ns, Ordering::Relaxed);
@@ -333,7 +358,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// The connection is gone: hands back what it owed (I3).
-    pub(crate) fn bury(mut self, node: &Node, now: Timestamp) -> VecDeque<Owed> {
+    pub(crate) fn bury(&mut self, node: &Node, now: Timestamp) -> VecDeque<Owed> {
+        self.is_dead = true;
         let mut owed = Dispatch::bury(&mut self.pipeline, node, now);
         Dispatch::withdraw(&mut self.staged, node, now);
         for release in self.staged.releases.drain(..).chain(self.refused.drain(..)) {

@@ -165,7 +165,7 @@ impl Engine {
     pub(crate) fn wake(&self, wakes: Wakes) {
         for node in &self.nodes {
             if wakes.0 & (1 << node.index) != 0 {
-                node.waker.wake();
+                node.flush_or_wake(self.clock);
             }
         }
     }
@@ -217,11 +217,16 @@ impl Engine {
     /// ends the holder may still be winding down.
     pub(crate) fn lose(&self, op: &Arc<Op>, reason: Lost) {
         if op.lose(reason) {
-            self.counters.lost.fetch_add(1, Ordering::Relaxed);
-            let mut wakes = Wakes::default();
-            self.give_slot_up(op, &mut wakes);
-            self.wake(wakes);
+            self.after_loss(op);
         }
+    }
+
+    /// What follows from a loss, whoever noticed it: others of this process may try again.
+    pub(crate) fn after_loss(&self, op: &Op) {
+        self.counters.lost.fetch_add(1, Ordering::Relaxed);
+        let mut wakes = Wakes::default();
+        self.give_slot_up(op, &mut wakes);
+        self.wake(wakes);
     }
 
     /// The op's resource is free for the next caller of this process (I2).

@@ -13,6 +13,7 @@ use crate::engine::connection::Fault;
 use crate::engine::node::{Extension, Lanes, Node, Owed, count};
 use crate::engine::op::Op;
 use crate::engine::query::Query;
+use crate::error::Lost;
 use crate::resp::reply::{ErrorClass, ErrorReply, Reply};
 use crate::session::pipeline::{Answer, Head, Kind, Pipeline, answer};
 use crate::time::Timestamp;
@@ -121,6 +122,11 @@ impl Dispatch<'_> {
             _ => Vote::Missing,
         };
         if let Item::Extend(Extension { op, ttl_ms, .. }) = &item {
+            // DESIGN R6: an answer that comes when validity is over makes the loss final.
+            let until = op.valid_until();
+            if until > Timestamp::ZERO && until <= self.now {
+                op.lose(Lost::Expired);
+            }
             if vote == Vote::Granted {
                 let ttl = Duration::from_millis(*ttl_ms);
                 op.raise_bound(self.node.index, sent_at, ttl);

@@ -11,8 +11,8 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use crate::algorithm::script;
 use crate::algorithm::tally::Vote;
 use crate::endpoint;
 use crate::engine::clock::{Clock, Timer};
-use crate::engine::connection::{Connection, Fault, READ_BYTES};
+use crate::engine::connection::{Connection, Fault, Flush, READ_BYTES};
 use crate::engine::dispatch::Dispatch;
 use crate::engine::node::{Health, Lanes, Node, count};
 use crate::engine::rng::Rng;
@@ -52,7 +52,7 @@ enum Link<S> {
     Waiting { until: Timestamp },
     Dialing { dialing: Dialing<S>, deadline: Timestamp },
     Greeting { greeting: Box<Greeting<S>>, deadline: Timestamp },
-    Up(Box<Connection<S>>),
+    Up(Arc<Mutex<Connection<S>>>),
 }
 
 struct Greeting<S> {
@@ -137,6 +137,7 @@ impl<T: Transport> Driver<T> {
                 wait_until(*deadline, now, &mut self.timer, cx, "no answer to the handshake")
             }
             Link::Up(connection) => {
+                let mut connection = lock(connection);
                 match connection.poll(cx, &self.node, self.clock, &mut self.timer) {
                     Poll::Pending => Poll::Pending,
                     Poll::Ready(fault) => Poll::Ready(Err(fault.into())),
@@ -153,7 +154,10 @@ impl<T: Transport> Driver<T> {
         let Greeting { stream, decoder, read, filled, .. } = *greeting;
         let leftover = read.get(..filled).unwrap_or_default();
         let connection = Connection::new(stream, decoder, leftover, capabilities, &self.node, now);
-        self.link = Link::Up(Box::new(connection));
+        let connection = Arc::new(Mutex::new(connection));
+        let shortcut: Arc<dyn Flush> = Arc::<Mutex<_>>::clone(&connection);
+        self.link = Link::Up(connection);
+        self.node.outbox().shortcut = Some(shortcut);
         let mut about = self.node.about();
         about.reason = None;
         about.server = Some(capabilities.describe());
@@ -172,13 +176,15 @@ impl<T: Transport> Driver<T> {
         let now = self.clock.now();
         {
             // Under the outbox lock, so that no acquisition slips in behind the withdrawal.
-            let _outbox = self.node.outbox();
+            let mut outbox = self.node.outbox();
+            outbox.shortcut = None;
             self.node.set_health(Health::Down);
         }
         self.node.about().reason = Some(setback.reason);
         let link = std::mem::replace(&mut self.link, Link::Waiting { until: now });
         let mut owed = std::collections::VecDeque::new();
         if let Link::Up(connection) = link {
+            let mut connection = lock(&connection);
             count(&self.node.counters.disconnects, 1);
             if now.since(connection.since) >= HEALTHY_AFTER {
                 self.failures = 0;
@@ -209,7 +215,7 @@ impl<T: Transport> Driver<T> {
         let now = self.clock.now();
         let close_by = *self.close_by.get_or_insert_with(|| now.plus(CLOSE_PATIENCE));
         let drained = match &self.link {
-            Link::Up(connection) => connection.is_drained(),
+            Link::Up(connection) => lock(connection).is_drained(),
             _ => self.node.outbox().lanes.releases.is_empty(),
         };
         if now >= close_by || (drained && self.node.queued.load(Ordering::Relaxed) == 0) {
@@ -222,12 +228,13 @@ impl<T: Transport> Driver<T> {
     fn end(&mut self) {
         let now = self.clock.now();
         {
-            let _outbox = self.node.outbox();
+            let mut outbox = self.node.outbox();
+            outbox.shortcut = None;
             self.node.set_health(Health::Closed);
         }
         let link = std::mem::replace(&mut self.link, Link::Waiting { until: now });
         let owed = match link {
-            Link::Up(connection) => connection.bury(&self.node, now).len(),
+            Link::Up(connection) => lock(&connection).bury(&self.node, now).len(),
             _ => 0,
         };
         Dispatch::withdraw(&mut Lanes::default(), &self.node, now);
@@ -238,6 +245,10 @@ impl<T: Transport> Driver<T> {
         }
         self.node.fleet_changed();
     }
+}
+
+fn lock<S>(connection: &Mutex<Connection<S>>) -> MutexGuard<'_, Connection<S>> {
+    connection.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn wait_until(

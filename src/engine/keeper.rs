@@ -247,7 +247,11 @@ impl Keeper {
 /// A lease is due: renews it, announces its loss, or looks again later. `None`: not kept any more.
 fn look_after(engine: &Engine, mut lease: Lease, now: Timestamp) -> Option<(Lease, Timestamp)> {
     let op = &lease.op;
-    if op.acquire_tally().phase() != Phase::Won || op.lost().is_some() {
+    if op.acquire_tally().phase() != Phase::Won {
+        return None;
+    }
+    if op.lost().is_some() {
+        engine.after_loss(op);
         return None;
     }
     let ttl = Duration::from_millis(op.renew_ttl_ms.load(Ordering::Acquire));

@@ -15,6 +15,8 @@ use tokio::sync::Notify;
 
 use crate::algorithm::tally::Vote;
 use crate::endpoint::Endpoint;
+use crate::engine::clock::Clock;
+use crate::engine::connection::Flush;
 use crate::engine::op::Op;
 use crate::engine::query::Query;
 use crate::session::batch::Batching;
@@ -103,6 +105,8 @@ pub(crate) struct Outbox {
     pub(crate) bytes: usize,
     /// The driver has been woken and has not looked yet.
     pub(crate) notified: bool,
+    /// The live connection, for submitters that find it idle.
+    pub(crate) shortcut: Option<Arc<dyn Flush>>,
 }
 
 /// One node, shared by its driver and all callers.
@@ -275,6 +279,15 @@ impl Node {
         }
         outbox.lanes.queries.push_back(Arc::clone(query));
         self.queue_grew(&mut outbox)
+    }
+
+    /// Commands were queued: writes them here and now if the connection is idle, or wakes the
+    /// driver.
+    pub(crate) fn flush_or_wake(&self, clock: Clock) {
+        let shortcut = self.outbox().shortcut.clone();
+        if !shortcut.is_some_and(|connection| connection.flush(self, clock)) {
+            self.waker.wake();
+        }
     }
 
     /// Tells whoever waits for the fleet that this node's health changed.

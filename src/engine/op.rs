@@ -50,7 +50,7 @@ pub(crate) struct Op {
     pub(crate) keeper_key: AtomicU64,
     /// The ttl that renewals ask for, in milliseconds.
     pub(crate) renew_ttl_ms: AtomicU64,
-    /// Drops of guards and of `into_lease`: the lease is nobody's to release any more.
+    /// Extension rounds begun: the next one's number.
     pub(crate) rounds: AtomicU32,
 }
 

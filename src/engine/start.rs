@@ -1,4 +1,4 @@
-//! Starts an engine's tasks: one driver per node, and the keeper.
+//! Starts an engine's tasks: the drivers' host, and the keeper.
 
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use crate::endpoint::Endpoint;
 use crate::engine::clock::Clock;
 use crate::engine::core::Engine;
 use crate::engine::driver::Driver;
+use crate::engine::host::Host;
 use crate::engine::keeper::KeeperTask;
 use crate::engine::node::{Node, NodeSettings};
 use crate::engine::rng::Rng;
@@ -46,10 +47,12 @@ pub(crate) fn start<T: Transport + Clone>(
     let (process, seed) = (random()?, random()?);
     let engine = Engine::new(nodes, settings, clock, Arc::clone(&changed), process, seed);
     let engine = Arc::new(engine);
+    let mut drivers = Vec::new();
     for node in &engine.nodes {
         let rng = Rng::new(random()?);
-        runtime.spawn(Driver::new(Arc::clone(node), transport.clone(), clock, rng));
+        drivers.push(Driver::new(Arc::clone(node), transport.clone(), clock, rng));
     }
+    runtime.spawn(Host::new(drivers));
     runtime.spawn(KeeperTask::new(Arc::clone(&engine)));
     Ok(engine)
 }

@@ -17,7 +17,6 @@ use crate::algorithm::script;
 use crate::engine::clock::Clock;
 use crate::net::{Dialing, Transport};
 use crate::request::AcquireFuture;
-use crate::stats::NodeState;
 use crate::testing::{NodeCore, Options, Session};
 
 /// One node: its data, its links, and every command in the order in which it was executed.

@@ -89,8 +89,9 @@ async fn releases_of_one_batch_share_a_script_call() {
     settled(&locks, &cluster).await;
     for (server, before) in cluster.iter().zip(before) {
         let calls = server.calls("evalsha") - before;
-        assert!((1..=2).contains(&calls), "{calls} script calls for 64 releases");
-        assert!(server.calls("del") <= 2, "one DEL for all");
+        // The first four leave one by one, because hardly anything is in flight; the rest shares.
+        assert!((1..=6).contains(&calls), "{calls} script calls for 64 releases");
+        assert!(server.calls("del") <= 6, "one DEL per call");
     }
     assert_eq!(locks.stats().released, 64);
 }
