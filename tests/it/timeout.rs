@@ -49,7 +49,9 @@ async fn a_wait_ends_when_it_was_told_to() {
         );
         if wait >= ms(50) {
             assert!(matches!(&error, AcquireError::TimedOut { .. }), "{error}");
-            assert!(error.report().unwrap().count(Verdict::Denied) >= 2, "{error}");
+            // The round that the deadline cut off may have no answer yet; there were others.
+            let report = error.report().unwrap();
+            assert!(report.contended && report.attempts > 1, "{error}");
         }
     }
     // Too long to count is as good as for ever.
