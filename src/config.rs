@@ -123,12 +123,15 @@ pub(crate) struct Settings {
 
 /// The longest ttl: 2^53 ms, beyond which a server's Lua would round it.
 pub(crate) const TTL_MAX: Duration = Duration::from_millis(1 << 53);
+/// 146 years, a quarter of what a timestamp can count.
+const VALIDITY_MIN_MAX: Duration = Duration::from_nanos(1 << 62);
 
 impl Settings {
     /// The validity that a grant must have left.
     pub(crate) fn min_validity(&self, ttl: Duration) -> Duration {
-        // The fraction was checked to lie in 0..=1.
-        ttl.mul_f64(self.min_validity).max(Duration::from_nanos(1))
+        // The fraction was checked to lie in 0..=1. Validity counts in 64 bits of nanoseconds: of
+        // a ttl beyond these, no share that they cannot hold may be asked for.
+        ttl.mul_f64(self.min_validity).clamp(Duration::from_nanos(1), VALIDITY_MIN_MAX)
     }
 
     pub(crate) fn keep(&self, renewal: Renewal) -> Keep {

@@ -233,6 +233,9 @@ pub enum InspectError {
     /// The lock client is closed.
     #[error("the lock client is closed")]
     Closed,
+    /// As [`AcquireError::InvalidResource`].
+    #[error(transparent)]
+    Invalid(AcquireError),
     /// Fewer than a quorum of nodes answered.
     #[error("only {answered} of {nodes} nodes answered, {quorum} are needed")]
     NoQuorum {

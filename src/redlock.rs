@@ -219,11 +219,7 @@ impl Redlock {
         if engine.is_closed() {
             return Err(ResumeError::Closed);
         }
-        if let Err(len) = engine.settings.key_len(&resource) {
-            let max = Resource::LEN_MAX;
-            let error = AcquireError::InvalidResource { resource, len, max };
-            return Err(ResumeError::Invalid(error));
-        }
+        self.check_name(&resource).map_err(ResumeError::Invalid)?;
         let ttl = whole_millis(engine.settings.ttl.min(TTL_MAX));
         let began = engine.clock.now();
         let op = Arc::new(Op::new(&engine.spec(&resource, ttl, token)));
@@ -259,8 +255,10 @@ impl Redlock {
         if engine.is_closed() {
             return Err(InspectError::Closed);
         }
+        let resource = resource.into();
+        self.check_name(&resource).map_err(InspectError::Invalid)?;
         let mut key = engine.settings.key_prefix.clone().into_bytes();
-        key.extend_from_slice(resource.into().as_bytes());
+        key.extend_from_slice(resource.as_bytes());
         let query = Arc::new(Query::new(&key, engine.nodes.len()));
         for node in &engine.nodes {
             if node.submit_query(&query) {
@@ -341,6 +339,14 @@ impl Redlock {
     /// How the nodes are doing, in the order in which they were configured.
     pub fn nodes(&self) -> Vec<NodeStatus> {
         self.engine().nodes.iter().map(|node| snapshot::status(node)).collect()
+    }
+
+    /// May this be locked? Asked before anything is sent.
+    pub(crate) fn check_name(&self, resource: &Resource) -> Result<(), AcquireError> {
+        self.settings().key_len(resource).map_err(|len| {
+            let (resource, max) = (resource.clone(), Resource::LEN_MAX);
+            AcquireError::InvalidResource { resource, len, max }
+        })
     }
 
     pub(crate) fn report(&self, course: &Course) -> Report {

@@ -1,5 +1,6 @@
 //! What a caller asks for, and the future that gets it.
 
+use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -53,10 +54,7 @@ impl<'a> Acquire<'a> {
 
     fn check(&self) -> Result<(), AcquireError> {
         let settings = self.locks.settings();
-        if let Err(len) = settings.key_len(&self.resource) {
-            let (resource, max) = (self.resource.clone(), Resource::LEN_MAX);
-            return Err(AcquireError::InvalidResource { resource, len, max });
-        }
+        self.locks.check_name(&self.resource)?;
         if !settings.is_usable_ttl(self.ttl) {
             let (ttl, min, max) = (self.ttl, settings.ttl_min(), TTL_MAX);
             return Err(AcquireError::InvalidTtl { ttl, min, max });
@@ -122,7 +120,6 @@ impl<'a> IntoFuture for TryAcquire<'a> {
 /// Dropping it before completion withdraws the request: the place in this process's queue is
 /// lost, and every node that was asked and may hold the key is sent a release, so a grant that is
 /// already on its way is undone without waiting for its ttl.
-#[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
 pub struct AcquireFuture<'a> {
     locks: &'a Redlock,
@@ -139,7 +136,12 @@ impl Future for AcquireFuture<'_> {
             return Poll::Ready(Err(*error));
         }
         let engine = this.locks.engine();
-        match this.acquisition.poll(engine, cx) {
+        let mut polled = this.acquisition.poll(engine, cx);
+        if polled.is_pending() && engine.is_closed() {
+            // Closing wakes whoever waits by then; who began to wait in that moment looks again.
+            polled = this.acquisition.poll(engine, cx);
+        }
+        match polled {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Ok(op)) => {
                 let course = *this.acquisition.course();
@@ -164,6 +166,19 @@ impl AcquireFuture<'_> {
                 AcquireError::TooSlow { resource, validity, report: report() }
             }
         }
+    }
+}
+
+/// What is asked for and how far it is; nothing that a token could be read from.
+impl fmt::Debug for AcquireFuture<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let course = self.acquisition.course();
+        f.debug_struct("AcquireFuture")
+            .field("locks", self.locks)
+            .field("resource", self.acquisition.resource())
+            .field("attempts", &course.attempts)
+            .field("contended", &course.contended)
+            .finish_non_exhaustive()
     }
 }
 

@@ -388,9 +388,7 @@ impl Acquisition {
     fn drop_attempt(engine: &Engine, op: &Arc<Op>, wakes: &mut Wakes) {
         match op.abandon() {
             Some(tally) => engine.undo(op, tally, wakes),
-            None if op.acquire_tally().phase() == Phase::Won => {
-                engine.let_go(op, wakes);
-            }
+            None if op.acquire_tally().phase() == Phase::Won => drop(engine.let_go(op, wakes)),
             None => engine.undo(op, op.acquire_tally(), wakes),
         }
         engine.pool.put(Arc::clone(op));

@@ -154,9 +154,9 @@ impl Keeper {
         let op = Arc::clone(&lease.op);
         let mut state = self.state();
         let key = state.wheel.insert(due, Timed::Lease(lease));
-        op.keeper_key.store(key.to_word(), Ordering::Release);
-        // Released meanwhile, before the key was there to be found: out again (I3).
-        if op.acquire_tally().phase() != Phase::Won {
+        // Dropped meanwhile, when there was no key to be found: out again (I3).
+        if op.keeper_key.swap(key.to_word(), Ordering::AcqRel) == 0 {
+            op.keeper_key.store(0, Ordering::Release);
             state.wheel.remove(key);
             state.leases = state.leases.saturating_sub(1);
         }
@@ -195,6 +195,10 @@ impl KeeperTask {
                 },
             }
         }
+        if engine.is_closed() {
+            // Closing releases what it finds here; it cannot have found what was in our hands.
+            engine.release_all();
+        }
         let mut state = engine.keeper.state();
         let next = state.wheel.next_due();
         state.alarm = next.unwrap_or(Timestamp::MAX);
@@ -231,6 +235,9 @@ impl Drop for KeeperTask {
         let waiters: Vec<_> = state.wheel.iter().filter_map(sleeping).collect();
         drop(state);
         waiters.iter().for_each(|waiter| waiter.waker.wake());
+        for op in self.engine.keeper.held() {
+            self.engine.lose(&op, Lost::Closed);
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Starts an engine's tasks: one driver per node, and the keeper.
+//! Starts an engine's tasks: the drivers' host, and the keeper.
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! `loadgen nodes ...` and the two hidden commands, `__guard` and `__node`.
 //!
-//! `main` hands a parsed [`Command`] to [`run`] and exits with what it returns. Standard output gets
-//! what a script reads; words for people go to standard error.
+//! `main` hands a parsed [`Command`] to [`run`] and exits with what it returns. Standard output
+//! gets what a script reads; words for people go to standard error.
 
 use std::fmt;
 use std::io::{self, Write};

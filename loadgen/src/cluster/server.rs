@@ -42,7 +42,8 @@ pub(crate) enum ServerError {
     )]
     CannotRun(PathBuf, String),
     #[error(
-        "'{0} --version' says '{1}', which is neither Redis nor Valkey; give --server-bin another program"
+        "'{0} --version' says '{1}', which is neither Redis nor Valkey; give --server-bin another \
+         program"
     )]
     Unknown(PathBuf, String),
     #[error("the test node {0}; install valkey-server or redis-server, or give --server-bin")]
@@ -86,8 +87,8 @@ impl Server {
     }
 
     fn at(path: PathBuf) -> Result<Self, ServerError> {
-        // The node starts in a directory of its own: a relative path would not be found there. Links
-        // stay: packages install one program that acts by the name it is called by.
+        // The node starts in a directory of its own: a relative path would not be found there.
+        // Links stay: packages install one program that acts by the name it is called by.
         let path = std::path::absolute(&path).unwrap_or(path);
         let text = version_text(&path)?;
         match parse_version(&text) {

@@ -1,0 +1,28 @@
+//! The engine end to end: on real servers, and on test nodes where a fault needs one.
+//!
+//! Nothing here asserts how fast something is: counts and outcomes are asserted, and what takes
+//! time is polled for with a generous deadline.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "tests: a panic is a failure, and they spawn, print and read time as they please"
+)]
+
+mod allocator;
+mod basic;
+mod cancel;
+mod concurrency;
+mod failure;
+mod faulty_peers;
+mod leases;
+mod performance;
+#[path = "../support/server.rs"]
+mod server;
+mod setup;
+mod support;
+mod timeout;

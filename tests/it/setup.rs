@@ -1,0 +1,201 @@
+//! Ways to connect, and the runtimes and threads that handles and guards may meet.
+
+use redlatch::{AcquireError, ConfigError, ConnectError, Guard, Lost, Redlock, ReleaseError};
+
+use crate::server::{Client, Cluster, Reply, Server};
+use crate::support::{all_up, builder, connect, drained, held_everywhere, until, within};
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
+}
+
+async fn cycle(locks: &Redlock) {
+    let guard = within(locks.acquire("r")).await.unwrap();
+    within(guard.extend(std::time::Duration::from_secs(30))).await.unwrap();
+    within(guard.release()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_password_in_the_address_opens_the_server() {
+    let cluster = Cluster::start_with(3, &["requirepass s3cr@t"]);
+    let urls = cluster.iter().map(|server| format!("redis://:s3cr%40t@{}", server.addr()));
+    let locks = all_up(builder(urls).connect().await.unwrap()).await;
+    cycle(&locks).await;
+    drained(&cluster).await;
+    let shown = format!("{locks:?} {:?}", locks.nodes());
+    assert!(!shown.contains("s3cr"), "{shown}");
+}
+
+#[tokio::test]
+async fn an_acl_user_needs_no_more_than_the_locks_commands() {
+    let cluster = Cluster::start(3);
+    for server in &*cluster {
+        let rules = ["~lock:*", "+hello", "+auth", "+set", "+get", "+mget", "+del", "+pttl"];
+        let more = ["+pexpire", "+evalsha", "+script|load", "+info", "+client", "+ping"];
+        let mut command = vec!["ACL", "SETUSER", "locks", "on", ">pw"];
+        command.extend(rules);
+        command.extend(more);
+        assert_eq!(server.command(&command), Reply::Simple("OK".into()));
+    }
+    for resp2 in [false, true] {
+        let urls = cluster.iter().map(|server| format!("redis://locks:pw@{}", server.addr()));
+        let mut builder = builder(urls).key_prefix("lock:");
+        if resp2 {
+            builder = builder.resp2_only();
+        }
+        let locks = all_up(builder.connect().await.unwrap()).await;
+        cycle(&locks).await;
+        assert!(within(locks.inspect("r")).await.unwrap().holder().is_none());
+        drained(&cluster).await;
+    }
+}
+
+#[tokio::test]
+async fn an_acl_user_without_the_key_gets_a_clear_error() {
+    let cluster = Cluster::start(3);
+    for server in &*cluster {
+        server.command(&["ACL", "SETUSER", "locks", "on", ">pw", "~lock:*", "+@all"]);
+    }
+    let urls = cluster.iter().map(|server| format!("redis://locks:pw@{}", server.addr()));
+    let locks = all_up(builder(urls).connect().await.unwrap()).await;
+    let error = within(locks.try_acquire("elsewhere")).await.unwrap_err();
+    assert!(matches!(&error, AcquireError::NoQuorum { .. }), "{error}");
+    assert!(error.to_string().contains("NOPERM"), "{error}");
+    assert!(cluster.iter().all(|server| server.dbsize() == 0));
+}
+
+#[tokio::test]
+async fn a_database_in_the_address_is_selected() {
+    let cluster = Cluster::start(3);
+    let urls = cluster.iter().map(|server| format!("{}/3", server.url()));
+    let locks = all_up(builder(urls).connect().await.unwrap()).await;
+    let guard = within(locks.acquire("r")).await.unwrap();
+    let token = guard.token().to_hex();
+    let in_third = |server: &Server| {
+        let mut client = Client::connect(server.addr()).unwrap();
+        client.command(&["SELECT", "3"]).unwrap();
+        client.command(&["GET", "r"]).unwrap().text()
+    };
+    until("the key in database 3", || {
+        cluster.iter().all(|server| in_third(server).as_ref() == Some(&token))
+    })
+    .await;
+    assert!(cluster.iter().all(|server| server.dbsize() == 0), "database 0 has it");
+    within(guard.release()).await.unwrap();
+    until("the release", || cluster.iter().all(|server| in_third(server).is_none())).await;
+
+    let beyond = cluster.iter().map(|server| format!("{}/99", server.url()));
+    let patience = std::time::Duration::from_millis(300);
+    let error = builder(beyond).connect_timeout(patience).connect().await.unwrap_err();
+    let text = error.to_string();
+    assert!(matches!(error, ConnectError::NoQuorum { up: 0, .. }), "{text}");
+    assert!(text.contains("refused database 99"), "{text}");
+}
+
+#[tokio::test]
+async fn resp2_does_all_that_resp3_does() {
+    let cluster = Cluster::start(3);
+    let locks = builder(cluster.urls()).resp2_only().connect().await.unwrap();
+    let locks = all_up(locks).await;
+    let by_address = cluster.iter().map(|server| format!("{}?protocol=2", server.url()));
+    let by_address = all_up(builder(by_address).connect().await.unwrap()).await;
+    for locks in [locks, by_address] {
+        let described = locks.nodes()[0].server.clone().unwrap();
+        assert!(described.contains("RESP2"), "{described}");
+        cycle(&locks).await;
+        let guard = within(locks.acquire("r")).await.unwrap();
+        held_everywhere(&cluster, "r", &guard.token().to_hex()).await;
+        let error = within(connect(&cluster).await.try_acquire("r")).await.unwrap_err();
+        assert!(matches!(error, AcquireError::Busy { .. }), "{error}");
+        let inspection = within(locks.inspect("r")).await.unwrap();
+        assert_eq!(inspection.holder(), Some(guard.token().as_bytes().as_slice()));
+        drop(guard);
+        drained(&cluster).await;
+    }
+    assert_eq!(cluster[0].calls("hello"), 2, "only the comparing clients say HELLO");
+}
+
+#[tokio::test]
+async fn the_servers_see_our_name() {
+    let cluster = Cluster::start(1);
+    let _locks = builder(cluster.urls()).client_name("billing").connect().await.unwrap();
+    let list = cluster[0].command(&["CLIENT", "LIST"]).text().unwrap();
+    assert!(list.contains("name=billing"), "{list}");
+}
+
+#[test]
+fn without_a_runtime_there_is_an_error() {
+    let error = Redlock::builder().node("redis://127.0.0.1:1").connect_lazy().unwrap_err();
+    assert!(matches!(error, ConfigError::NoRuntime), "{error}");
+    assert!(error.to_string().contains("tokio runtime"), "{error}");
+}
+
+#[test]
+fn a_guard_may_end_on_another_thread_and_runtime() {
+    let cluster = Cluster::start(3);
+    let home = runtime();
+    let locks = home.block_on(connect(&cluster));
+    let take = || home.block_on(async { within(locks.acquire("r")).await.unwrap() });
+
+    let guard = take();
+    std::thread::spawn(move || drop(guard)).join().unwrap();
+    home.block_on(drained(&cluster));
+
+    let guard = take();
+    let elsewhere = runtime();
+    elsewhere.block_on(async {
+        assert!(guard.is_valid());
+        within(guard.extend(std::time::Duration::from_secs(30))).await.unwrap();
+        within(guard.release()).await.unwrap();
+        // The handle works there as well.
+        within(within(locks.acquire("r")).await.unwrap().release()).await.unwrap();
+        drop(within(locks.acquire("other")).await.unwrap());
+        drained(&cluster).await;
+    });
+    drop(elsewhere);
+    home.block_on(cycle(&locks));
+}
+
+#[test]
+fn when_the_runtime_is_gone_everything_ends_and_nothing_hangs() {
+    let cluster = Cluster::start(3);
+    let home = runtime();
+    let locks = home.block_on(connect(&cluster));
+    let take = |name: &str| home.block_on(async { within(locks.acquire(name)).await.unwrap() });
+    let (dropped, released, extended) = (take("dropped"), take("released"), take("extended"));
+    let lost = extended.lost();
+    let elsewhere = runtime();
+    for server in &*cluster {
+        server.command(&["SET", "foreign", "x", "PX", "60000"]);
+    }
+    let waiter = elsewhere.spawn({
+        let locks = locks.clone();
+        async move { locks.acquire("extended").await.map(drop) }
+    });
+    let pausing = elsewhere.spawn({
+        let locks = locks.clone();
+        // Another owner's key: attempts and pauses in turn.
+        async move { locks.acquire("foreign").await.map(drop) }
+    });
+    elsewhere.block_on(until("a queued caller", || locks.stats().waiting == 1));
+    drop(home);
+    drop(dropped);
+    elsewhere.block_on(async {
+        let error = within(released.release()).await.unwrap_err();
+        assert!(matches!(&error, ReleaseError::Unconfirmed { .. }), "{error}");
+        let error = within(extended.extend(std::time::Duration::from_secs(60))).await;
+        assert!(error.is_err());
+        assert_eq!(within(lost).await, Lost::Closed);
+        for task in [waiter, pausing] {
+            let outcome = within(task).await.unwrap();
+            assert!(matches!(outcome, Err(AcquireError::Closed)), "{outcome:?}");
+        }
+        let error = within(locks.acquire("later")).await.map(Guard::into_lease).unwrap_err();
+        assert!(matches!(&error, AcquireError::Closed), "{error}");
+        assert!(within(locks.inspect("r")).await.is_err());
+        within(locks.close()).await;
+    });
+    drop(extended);
+    let left = cluster[0].pttl("released");
+    assert!(left > 0, "a key that nobody can release ends by its ttl, {left} ms left");
+}
