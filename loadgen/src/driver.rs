@@ -23,7 +23,7 @@ use crate::recorder::{Metric, Recorder, Snapshot, Snapshots, TICK_NS};
 use crate::timer::Timer;
 use crate::worker::{self, Shared, Tally, Times};
 
-/// Nodes are looked at this often when faults are to be seen; a look copies their histograms.
+/// Nodes are looked at this often when faults are to be seen.
 const NODE_POLL_NS: u64 = 10 * NS_PER_MS;
 
 /// One tick of measurements.
@@ -43,8 +43,6 @@ pub(crate) struct NodeNews {
     /// From 0, in the order the nodes were given.
     pub(crate) node: usize,
     pub(crate) up: bool,
-    /// Whether this is trouble: the node went down, timed out or lost its connection.
-    pub(crate) trouble: bool,
 }
 
 /// What one client did.
@@ -70,6 +68,8 @@ pub(crate) struct Final {
     pub(crate) nodes: Vec<NodeSample>,
     pub(crate) texts: Vec<String>,
     pub(crate) cpu_ns: u64,
+    /// CPU time from the start of the load on, warm-up and end included.
+    pub(crate) cpu_whole_ns: u64,
     pub(crate) cpu_wall_ns: u64,
 }
 
@@ -129,6 +129,7 @@ impl Load {
         let times = Times::new(&shared.config, start_ns);
         shared.backend.start_at(times.measured_ns);
         clock::sleep_until(start_ns);
+        let cpu_before_ns = clock::cpu_ns();
         let mut clients = tokio::task::JoinSet::new();
         for (place, id) in shared.config.clients_of(shared.process).enumerate() {
             let client = worker::run(Arc::clone(&shared), place, id, times);
@@ -156,6 +157,7 @@ impl Load {
             ticker.drain(stop, &mut clients, &mut emit);
             over.store(true, Ordering::Relaxed);
         });
+        last.cpu_whole_ns = clock::cpu_ns().saturating_sub(cpu_before_ns);
         conclude(&shared, times, paced, &mut last);
         // What is still under way is dropped here, which gives its locks back.
         runtime.block_on(async {
@@ -218,14 +220,15 @@ struct Ticker<'a> {
     shared: &'a Shared,
     times: Times,
     snapshots: Snapshots,
-    seen: Vec<NodeSample>,
+    /// Whether each node was up at the last look.
+    seen: Vec<bool>,
     cpu_at_start_ns: u64,
     poll_ns: u64,
 }
 
 impl<'a> Ticker<'a> {
     fn new(shared: &'a Shared, times: Times) -> Self {
-        let seen = shared.backend.nodes();
+        let seen = shared.backend.nodes_up();
         let poll_ns = if shared.config.faults.is_empty() { TICK_NS } else { NODE_POLL_NS };
         Self { shared, times, snapshots: Snapshots::new(), seen, cpu_at_start_ns: 0, poll_ns }
     }
@@ -257,16 +260,10 @@ impl<'a> Ticker<'a> {
 
     fn node_news(&mut self) -> Vec<NodeNews> {
         let at_ns = clock::now_ns();
-        let current = self.shared.backend.nodes();
-        let mut news = Vec::new();
-        for (node, (before, now)) in self.seen.iter().zip(&current).enumerate() {
-            let trouble = now.timeouts > before.timeouts
-                || now.reconnects > before.reconnects
-                || (before.up && !now.up);
-            if trouble || before.up != now.up {
-                news.push(NodeNews { at_ns, node, up: now.up, trouble });
-            }
-        }
+        let current = self.shared.backend.nodes_up();
+        let changed = |&(_, (before, now)): &(usize, (&bool, &bool))| before != now;
+        let both = self.seen.iter().zip(&current).enumerate().filter(changed);
+        let news = both.map(|(node, (_, &up))| NodeNews { at_ns, node, up }).collect();
         self.seen = current;
         news
     }

@@ -23,6 +23,7 @@ use crate::num;
 use crate::oracle::judge::Oracle;
 use crate::plan;
 use crate::recorder::Metric;
+use crate::report::cost::{self, Cost, ServerShare};
 use crate::report::faults::{self as fault_report, Evidence};
 use crate::report::format::Paint;
 use crate::report::{self, Quality, RunResult, hgrm, hlog, json, text};
@@ -132,6 +133,7 @@ fn measure(
     // Everybody has mapped it: from here on no end of this process can leave it behind.
     drop(scratch);
 
+    let before = session.target.counters();
     let start_ns = clock::now_ns() + HEAD_START_NS;
     let measured_ns = start_ns + config.warmup_ns;
     let started_wall_ns = clock::wall_ns() + HEAD_START_NS + config.warmup_ns;
@@ -143,11 +145,15 @@ fn measure(
     session.live.stage("warming up");
     session.gather(&mut log, measured_ns)?;
     let done = session.target.end_faults();
+    let after = session.target.counters();
     for interval in session.collector.finish() {
         log.append(&interval)?;
     }
     log.0.flush().map_err(RunError::tool("cannot write latency.hlog"))?;
-    Ok(session.conclude(measured_ns, started_wall_ns, done, dir))
+    let share =
+        |(before, after): (&Option<_>, &Option<_>)| cost::share(before.as_ref(), after.as_ref());
+    let servers: Vec<_> = before.iter().zip(&after).map(share).collect();
+    Ok(session.conclude(measured_ns, started_wall_ns, done, &servers, dir))
 }
 
 impl Session<'_> {
@@ -218,6 +224,7 @@ impl Session<'_> {
         measured_ns: u64,
         started_wall_ns: u64,
         done: Faults,
+        servers: &[Option<ServerShare>],
         dir: PathBuf,
     ) -> RunResult {
         let Self { config, target, oracle, crew, collector, interrupted, .. } = self;
@@ -258,7 +265,8 @@ impl Session<'_> {
             unfinished: sums.unfinished,
             not_started: sums.not_started,
             oldest_unfinished_ns: sums.oldest_unfinished_ns,
-            nodes: report::nodes(&collector, &shown),
+            nodes: report::nodes(&collector, &shown, servers),
+            cost: Cost::of(findings.sections, sums.cpu_whole_ns, servers),
             faults,
             fairness: report::fairness(&clients),
             findings,
@@ -286,6 +294,7 @@ struct Sums {
     unfinished: u64,
     not_started: u64,
     oldest_unfinished_ns: u64,
+    cpu_whole_ns: u64,
 }
 
 impl Sums {
@@ -295,6 +304,7 @@ impl Sums {
             sums.offered += last.offered;
             sums.unfinished += last.unfinished;
             sums.not_started += last.not_started;
+            sums.cpu_whole_ns += last.cpu_whole_ns;
             sums.oldest_unfinished_ns = sums.oldest_unfinished_ns.max(last.oldest_unfinished_ns);
         }
         if !config.is_open_loop() {

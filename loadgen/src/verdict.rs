@@ -9,6 +9,7 @@ use crate::clock::{NS_PER_MS, NS_PER_S};
 use crate::config::{BackendKind, RunConfig};
 use crate::num;
 use crate::oracle::judge::Findings;
+use crate::report::format::many;
 
 /// Acquisitions below which nothing is measured.
 const FEWEST_SAMPLES: u64 = 10;
@@ -76,9 +77,9 @@ pub(crate) fn judge(config: &RunConfig, facts: &Facts, findings: &Findings) -> V
     match verdict.safety {
         Safety::Violated => reasons.push(violated(findings)),
         Safety::Unknown => reasons.push(format!(
-            "the checker cannot decide: {} overlapping grants could not be read back; run again \
-             with fewer faults on clients",
-            findings.unresolved
+            "the checker cannot decide: {} could not be read back; run again with fewer faults on \
+             clients",
+            many(findings.unresolved, "overlapping grant", "overlapping grants")
         )),
         Safety::Holds => {}
     }
@@ -115,10 +116,13 @@ fn safety(facts: &Facts, findings: &Findings) -> Safety {
 fn violated(findings: &Findings) -> String {
     match findings.violations {
         0 => format!(
-            "mutual exclusion violated: {} updates of plain counters were lost",
-            findings.lost_updates
+            "mutual exclusion violated: {} lost",
+            many(findings.lost_updates, "update of a plain counter", "updates of plain counters")
         ),
-        n => format!("mutual exclusion violated: {n} sections overlapped another of their name"),
+        n => format!(
+            "mutual exclusion violated: {} overlapped another of the same name",
+            many(n, "section", "sections")
+        ),
     }
 }
 
@@ -138,7 +142,7 @@ fn invalid(config: &RunConfig, facts: &Facts, findings: &Findings, reasons: &mut
     }
     if facts.ok < FEWEST_SAMPLES && reasons.is_empty() {
         reasons.push(format!(
-            "too few samples: {} locks were granted; run longer, or look at the errors",
+            "too few samples: locks granted: {}; run longer, or look at the errors",
             facts.ok
         ));
     }
@@ -219,14 +223,14 @@ fn warnings(config: &RunConfig, facts: &Facts, findings: &Findings) -> Vec<Strin
     }
     if findings.unjudged_keys > 0 {
         warnings.push(format!(
-            "{} counters were written as a lock's validity ended and are not judged; raise --ttl \
-             or shorten --hold",
+            "counters written as a lock's validity ended, and so not judged: {}; raise --ttl or \
+             shorten --hold",
             findings.unjudged_keys
         ));
     }
     if facts.saturated > 0 {
         warnings.push(format!(
-            "{} samples were longer than 60 s and count as 60 s; lower --wait",
+            "samples longer than 60 s, counted as 60 s: {}; lower --wait",
             facts.saturated
         ));
     }

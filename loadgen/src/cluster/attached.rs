@@ -62,8 +62,8 @@ impl Attached {
         process.map_or_else(not_running, node::resume).map_err(failed(index, "resume"))
     }
 
-    /// On its own port and directory. The new process is nobody's child; its cluster's owner ends it
-    /// all the same, because it is in the registry.
+    /// On its own port and directory. The new process is nobody's child; its cluster's owner ends
+    /// it all the same, because it is in the registry.
     pub(crate) fn restart(&self, index: usize) -> Result<(), ClusterError> {
         self.kill(index)?;
         let guardian = Arc::new(Guardian::start().map_err(ClusterError::Guard)?);

@@ -1,7 +1,7 @@
 //! `loadgen nodes ...` and the two hidden commands, `__guard` and `__node`.
 //!
-//! `main` hands a parsed [`Command`] to [`run`] and exits with what it returns. Standard output gets
-//! what a script reads; words for people go to standard error.
+//! `main` hands a parsed [`Command`] to [`run`] and exits with what it returns. Standard output
+//! gets what a script reads; words for people go to standard error.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -176,17 +176,18 @@ fn up(args: &UpArgs) -> Result<(), ClusterError> {
     let cluster = Cluster::start(&options, Arc::new(guardian))?;
     let took_ms = now_ns().saturating_sub(start_ns) / 1_000_000;
     let (count, server, id) = (cluster.len(), cluster.server(), cluster.id());
-    say(format_args!("{count} nodes, {server}, up in {took_ms} ms as cluster {id}"));
+    let nodes = if count == 1 { "node" } else { "nodes" };
+    say(format_args!("{count} {nodes}, {server}, up in {took_ms} ms as cluster {id}"));
     let urls: Vec<_> = cluster.urls().iter().map(ToString::to_string).collect();
     let line = format!("LOADGEN_NODES={}", urls.join(","));
     if args.keep && interrupted.try_recv().is_err() {
         cluster.keep()?;
-        say(format_args!("they run until 'loadgen nodes down'"));
+        say(format_args!("'loadgen nodes down' ends {}", if count == 1 { "it" } else { "them" }));
         tell(format_args!("{line}"));
         return Ok(());
     }
     if !args.keep {
-        say(format_args!("Ctrl-C ends them"));
+        say(format_args!("Ctrl-C ends {}", if count == 1 { "it" } else { "them" }));
         tell(format_args!("{line}"));
         // A closed channel means that nothing listens for signals: end as well.
         let _ = interrupted.recv();

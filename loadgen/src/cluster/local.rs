@@ -148,8 +148,8 @@ impl Cluster {
         self.nodes().map(|node| node.url.clone()).collect()
     }
 
-    /// The state of node `index`; also notices a node that ended by itself. Waits for an operation on
-    /// that node that is under way.
+    /// The state of node `index`; also notices a node that ended by itself. Waits for an operation
+    /// on that node that is under way.
     pub(crate) fn state(&self, index: usize) -> Result<NodeState, ClusterError> {
         let slot = self.slot(index)?;
         Ok(match &slot.running {
@@ -189,7 +189,8 @@ impl Cluster {
         Ok(())
     }
 
-    /// Kills the node if it runs, then starts it on its own port and directory; it answers on return.
+    /// Kills the node if it runs, then starts it on its own port and directory; it answers on
+    /// return.
     pub(crate) fn restart(&self, index: usize) -> Result<(), ClusterError> {
         let mut slot = self.slot(index)?;
         slot.paused = false;

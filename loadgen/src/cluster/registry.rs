@@ -1,4 +1,5 @@
-//! The list of local clusters on disk: one JSON file per cluster, `$XDG_RUNTIME_DIR/loadgen/ID.json`.
+//! The list of local clusters on disk: one JSON file per cluster,
+//! `$XDG_RUNTIME_DIR/loadgen/ID.json`.
 //!
 //! It is how a second terminal finds a cluster, and the last layer against orphans: an entry whose
 //! owner is gone is reaped by the next start or by `nodes down --all`.
@@ -129,8 +130,8 @@ impl Registry {
         self.dir.join(format!("{id}.json"))
     }
 
-    /// Every readable entry of this machine and pid namespace, in the order of their ids. Entries of
-    /// an earlier boot describe nothing that runs; they are left to [`Registry::reap`].
+    /// Every readable entry of this machine and pid namespace, in the order of their ids. Entries
+    /// of an earlier boot describe nothing that runs; they are left to [`Registry::reap`].
     pub(crate) fn list(&self) -> Result<Vec<Entry>, RegistryError> {
         let here = Scope::here();
         let mut entries = self.all()?;

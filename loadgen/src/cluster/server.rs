@@ -22,6 +22,8 @@ use super::{Persist, Transport};
 
 /// Asks for the library's own test node where a path to a server could stand.
 pub(crate) const TEST_NODE: &str = "test-node";
+/// What the library's test node is called in reports.
+pub(crate) const TEST_NODE_NAME: &str = "test node";
 const BIN_VARIABLE: &str = "LOADGEN_SERVER_BIN";
 const VERSION_LIMIT: Duration = Duration::from_secs(5);
 
@@ -42,7 +44,8 @@ pub(crate) enum ServerError {
     )]
     CannotRun(PathBuf, String),
     #[error(
-        "'{0} --version' says '{1}', which is neither Redis nor Valkey; give --server-bin another program"
+        "'{0} --version' says '{1}', which is neither Redis nor Valkey; give --server-bin another \
+         program"
     )]
     Unknown(PathBuf, String),
     #[error("the test node {0}; install valkey-server or redis-server, or give --server-bin")]
@@ -82,12 +85,12 @@ impl Server {
 
     fn test_node() -> Self {
         let version = env!("CARGO_PKG_VERSION").to_owned();
-        Self { path: None, name: "test node".to_owned(), version }
+        Self { path: None, name: TEST_NODE_NAME.to_owned(), version }
     }
 
     fn at(path: PathBuf) -> Result<Self, ServerError> {
-        // The node starts in a directory of its own: a relative path would not be found there. Links
-        // stay: packages install one program that acts by the name it is called by.
+        // The node starts in a directory of its own: a relative path would not be found there.
+        // Links stay: packages install one program that acts by the name it is called by.
         let path = std::path::absolute(&path).unwrap_or(path);
         let text = version_text(&path)?;
         match parse_version(&text) {

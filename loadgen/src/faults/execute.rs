@@ -293,7 +293,8 @@ fn heal<B: Breakable>(nodes: &B, kind: FaultKind, index: usize) -> Result<(), Cl
     }
 }
 
-/// All targets at once, so that a majority goes down together; the first error, after all are tried.
+/// All targets at once, so that a majority goes down together; the first error, after all are
+/// tried.
 fn each(
     targets: &[usize],
     act: impl Fn(usize) -> Result<(), ClusterError> + Sync,

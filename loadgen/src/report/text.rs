@@ -3,10 +3,10 @@
 
 use std::fmt::Write as _;
 
+use super::RunResult;
 use super::faults::{FaultReport, Sign};
-use super::format::{self, COLUMNS, Paint, count, maybe_ns, ns, setting};
+use super::format::{self, COLUMNS, Paint, count, many, maybe_ns, ns, setting};
 use super::json::{is_weak, key_name};
-use super::{NodeReport, RunResult};
 use crate::clock::NS_PER_S;
 use crate::num;
 use crate::recorder::{Hist, Metric};
@@ -21,7 +21,7 @@ pub(crate) fn render(run: &RunResult, paint: Paint) -> String {
     banner(&mut out, run, paint);
     load(&mut out, run, paint);
     latencies(&mut out, run);
-    nodes(&mut out, &run.nodes);
+    nodes(&mut out, run);
     faults(&mut out, &run.faults);
     safety(&mut out, run, paint);
     quality(&mut out, run, paint);
@@ -58,11 +58,11 @@ fn banner(out: &mut String, run: &RunResult, paint: Paint) {
 
 fn load(out: &mut String, run: &RunResult, paint: Paint) {
     let config = &run.config;
+    let clients = many(config.clients.into(), "client", "clients");
     let driven = match config.rate_per_s() {
-        None => format!("closed loop, {}", many(config.clients, "client", "clients")),
+        None => format!("closed loop, {clients}"),
         Some(rate) => {
             let kind = format!("{:?}", config.arrival).to_lowercase();
-            let clients = many(config.clients, "client", "clients");
             format!("open loop, {kind} {}/s, {clients}", format::rate(rate))
         }
     };
@@ -76,13 +76,13 @@ fn load(out: &mut String, run: &RunResult, paint: Paint) {
     } else {
         format!("wait {}", setting(config.wait_ns))
     };
+    let all = many(config.keys.into(), "key", "keys");
     let keys = match config.key_dist {
-        KeyDist::Uniform => format!("{} keys", count(config.keys.into())),
-        KeyDist::Seq => format!("{} keys in turn", count(config.keys.into())),
-        KeyDist::Zipf(s) => format!("zipf {s} over {} keys", count(config.keys.into())),
+        KeyDist::Uniform => all,
+        KeyDist::Seq => format!("{all} in turn"),
+        KeyDist::Zipf(s) => format!("zipf {s} over {all}"),
         KeyDist::Hot { keys, load } => format!(
-            "{} keys, {} % of the load on {}",
-            count(config.keys.into()),
+            "{all}, {} % of the load on {}",
             load * 100.0,
             count(num::floor_u64((keys * f64::from(config.keys)).round()).max(1))
         ),
@@ -104,16 +104,12 @@ fn load(out: &mut String, run: &RunResult, paint: Paint) {
     line!(out, "");
 }
 
-fn many(n: u32, one: &str, more: &str) -> String {
-    format!("{n} {}", if n == 1 { one } else { more })
-}
-
 fn target(run: &RunResult) -> String {
     let config = &run.config;
     let load = format!(
         "{} × {}",
-        many(config.processes, "process", "processes"),
-        many(config.threads, "thread", "threads")
+        many(config.processes.into(), "process", "processes"),
+        many(config.threads.into(), "thread", "threads")
     );
     if run.nodes.is_empty() {
         let kind = format!("{:?}", config.backend).to_lowercase();
@@ -121,7 +117,8 @@ fn target(run: &RunResult) -> String {
     }
     let place = if run.about.spawned { "local, " } else { "" };
     let server = &run.about.server;
-    format!("{} nodes, {server} ({place}{}); {load}", run.nodes.len(), run.about.transport)
+    let nodes = many(run.nodes.len() as u64, "node", "nodes");
+    format!("{nodes}, {server} ({place}{}); {load}", run.about.transport)
 }
 
 fn achieved(run: &RunResult) -> String {
@@ -133,15 +130,16 @@ fn achieved(run: &RunResult) -> String {
     };
     let mut text = format!("{}/s{share}, {} ok", format::rate(run.achieved_rate()), count(all.ok));
     for (n, what) in [
-        (all.timeout, "timeouts"),
-        (all.no_quorum, "no quorum"),
-        (all.busy, "busy"),
-        (all.lost, "lost"),
-        (all.other, "other errors"),
-        (all.release_unconfirmed, "releases unconfirmed"),
+        (all.timeout, ["timeout", "timeouts"]),
+        (all.no_quorum, ["no quorum"; 2]),
+        (all.busy, ["busy"; 2]),
+        (all.lost, ["lost"; 2]),
+        (all.other, ["other error", "other errors"]),
+        (all.release_unconfirmed, ["release unconfirmed", "releases unconfirmed"]),
     ] {
         if n > 0 {
-            let _ = write!(text, ", {} {what}", count(n));
+            let [one, more] = what;
+            let _ = write!(text, ", {}", many(n, one, more));
         }
     }
     let _ = write!(text, ", {} unfinished", count(run.unfinished));
@@ -217,8 +215,8 @@ fn row(
     line!(out, "{}", if fits { text } else { short });
 }
 
-fn nodes(out: &mut String, nodes: &[NodeReport]) {
-    if nodes.is_empty() {
+fn nodes(out: &mut String, run: &RunResult) {
+    if run.nodes.is_empty() {
         return;
     }
     line!(
@@ -232,7 +230,7 @@ fn nodes(out: &mut String, nodes: &[NodeReport]) {
         "timeouts",
         "reconnects"
     );
-    for node in nodes {
+    for node in &run.nodes {
         let address: String = node.url.chars().take(25).collect();
         let rtt = format!("{}/{}", maybe_ns(node.rtt_p50_ns), maybe_ns(node.rtt_p99_ns));
         let batch = if node.writes == 0 {
@@ -249,6 +247,9 @@ fn nodes(out: &mut String, nodes: &[NodeReport]) {
             node.reconnects
         );
         line!(out, "{}", text.chars().take(COLUMNS).collect::<String>());
+    }
+    if let Some(text) = run.cost.words(run.nodes.len()) {
+        out.push_str(&format::wrapped(" cost      ", &text));
     }
     line!(out, "");
 }
@@ -312,19 +313,19 @@ fn safety(out: &mut String, run: &RunResult, paint: Paint) {
     };
     let counters = match findings.lost_updates {
         0 => "counters exact".to_owned(),
-        n => format!("{n} counter updates lost"),
+        n => format!("{} lost", many(n, "counter update", "counter updates")),
     };
     line!(
         out,
-        " safety    {word}   {} sections on {} keys",
-        count(findings.sections),
-        count(run.config.keys.into())
+        " safety    {word}   {} on {}",
+        many(findings.sections, "section", "sections"),
+        many(run.config.keys.into(), "key", "keys")
     );
     line!(
         out,
-        "           {} violations, {} overruns, {} unresolved, {counters}",
-        findings.violations,
-        findings.overruns,
+        "           {}, {}, {} unresolved, {counters}",
+        many(findings.violations, "violation", "violations"),
+        many(findings.overruns, "overrun", "overruns"),
         findings.unresolved
     );
     // Before the measured start, in the warm-up, instants are negative.
@@ -362,8 +363,8 @@ fn quality(out: &mut String, run: &RunResult, paint: Paint) {
     out.push_str(&format::wrapped(" quality   ", &text));
     if let Some(jain) = run.fairness.jain {
         let text = format!(
-            "Jain index {jain:.3} over {} clients, longest wait {}, {} starved",
-            run.fairness.clients,
+            "Jain index {jain:.3} over {}, longest wait {}, {} starved",
+            many(run.fairness.clients as u64, "client", "clients"),
             ns(run.fairness.longest_wait_ns),
             run.fairness.starved
         );

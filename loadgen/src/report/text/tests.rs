@@ -5,7 +5,8 @@ use crate::collect::Hists;
 use crate::config::RunConfig;
 use crate::oracle::judge::{Findings, Span, Violation};
 use crate::recorder::{Counts, histogram};
-use crate::report::{Fairness, Quality, TargetAbout};
+use crate::report::cost::Cost;
+use crate::report::{Fairness, NodeReport, Quality, TargetAbout};
 use crate::values::Rate;
 use crate::verdict::Verdict;
 
@@ -78,6 +79,7 @@ fn sample() -> RunResult {
         oldest_unfinished_ns: 900_000_000,
         rows: Vec::new(),
         nodes: vec![node],
+        cost: Cost::of(1_000, 85_200_000, &[None]),
         faults: vec![fault],
         fairness: Fairness { clients: 4, jain: Some(0.99), longest_wait_ns: 5, starved: 0 },
         findings: Findings { violations: 1, examples: vec![violation], ..Findings::default() },
@@ -107,6 +109,7 @@ fn the_report_fits_the_page_and_says_what_matters() {
         "`lg:3` held by client 1 of process 0 from 0.500000s",
         "60 unfinished (oldest 900ms)",
         "loadgen-runs/x/",
+        "per acquisition: client CPU 85.2µs",
     ] {
         let flowing = text.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(flowing.contains(words), "{words} is missing:\n{text}");
