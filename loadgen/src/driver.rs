@@ -19,7 +19,7 @@ use crate::oracle::judge::Oracle;
 use crate::pacer::{self, Paced};
 use crate::plan::Schedule;
 use crate::queue::Queue;
-use crate::recorder::{Metric, Recorder, Snapshot, Snapshots, TICK_NS};
+use crate::recorder::{Metric, Recorder, Snapshot, Snapshots, TICK_NS, histogram};
 use crate::timer::Timer;
 use crate::worker::{self, Shared, Tally, Times};
 
@@ -70,6 +70,8 @@ pub(crate) struct Final {
     pub(crate) cpu_ns: u64,
     /// CPU time from the start of the load on, warm-up and end included.
     pub(crate) cpu_whole_ns: u64,
+    /// How long that was.
+    pub(crate) wall_whole_ns: u64,
     pub(crate) cpu_wall_ns: u64,
 }
 
@@ -155,10 +157,13 @@ impl Load {
             }
             paced = pacer.and_then(|pacer| pacer.join().ok()).unwrap_or_default();
             ticker.drain(stop, &mut clients, &mut emit);
+            last.cpu_whole_ns = clock::cpu_ns().saturating_sub(cpu_before_ns);
+            last.wall_whole_ns = clock::now_ns().saturating_sub(start_ns);
+            conclude(&shared, times, paced, &mut last);
+            // What came late, and what never came.
+            ticker.tick(None, true, &mut emit);
             over.store(true, Ordering::Relaxed);
         });
-        last.cpu_whole_ns = clock::cpu_ns().saturating_sub(cpu_before_ns);
-        conclude(&shared, times, paced, &mut last);
         // What is still under way is dropped here, which gives its locks back.
         runtime.block_on(async {
             clients.shutdown().await;
@@ -177,10 +182,14 @@ fn conclude(shared: &Shared, times: Times, paced: Paced, last: &mut Final) {
     let now = clock::now_ns();
     let queued = shared.queue.left_over().into_iter().map(|offset| times.start_ns + offset);
     let open = shared.tallies.iter().filter_map(Tally::busy_ns).chain(queued);
+    let mut ages = histogram();
     for since in open.filter(|&since| since >= times.measured_ns) {
+        let age_ns = now.saturating_sub(since);
+        ages.saturating_record(age_ns);
         last.unfinished += 1;
-        last.oldest_unfinished_ns = last.oldest_unfinished_ns.max(now.saturating_sub(since));
+        last.oldest_unfinished_ns = last.oldest_unfinished_ns.max(age_ns);
     }
+    shared.recorder.with(|shard| shard.add(Metric::Unanswered, &ages));
     last.unfinished += paced.not_started;
     last.offered = paced.offered;
     last.not_started = paced.not_started;
@@ -297,7 +306,7 @@ impl<'a> Ticker<'a> {
         emit(Event::Tick(Tick { index, snapshot, in_flight: self.shared.in_flight() }));
     }
 
-    /// After the end: lets sections under way finish for a while; what is late is sent as such.
+    /// After the end: lets sections under way finish for a while.
     fn drain(&mut self, stop: &AtomicBool, clients: &mut Clients, emit: &mut impl FnMut(Event)) {
         let interrupted = stop.load(Ordering::Relaxed);
         let grace_ns = if interrupted { 500 * NS_PER_MS } else { self.shared.config.grace_ns() };
@@ -305,6 +314,5 @@ impl<'a> Ticker<'a> {
         let deadline_ns = clock::now_ns() + grace_ns;
         let stop = if interrupted { &never } else { stop };
         self.watch(deadline_ns, stop, clients, emit);
-        self.tick(None, true, emit);
     }
 }

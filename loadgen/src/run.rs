@@ -240,7 +240,7 @@ impl Session<'_> {
         let findings = oracle.findings();
         let quality = quality(config, &collector);
         let sums = Sums::of(config, &collector);
-        let facts = facts(config, &collector, &sums, &quality, lasted_ns);
+        let facts = facts(config, &collector, &sums, &quality);
         let facts = Facts { interrupted, fault_problems: done.problems, ..facts };
         let verdict = verdict::judge(config, &facts, &findings);
         let mut failure_texts: Vec<String> = Vec::new();
@@ -295,6 +295,7 @@ struct Sums {
     not_started: u64,
     oldest_unfinished_ns: u64,
     cpu_whole_ns: u64,
+    wall_whole_ns: u64,
 }
 
 impl Sums {
@@ -305,6 +306,7 @@ impl Sums {
             sums.unfinished += last.unfinished;
             sums.not_started += last.not_started;
             sums.cpu_whole_ns += last.cpu_whole_ns;
+            sums.wall_whole_ns = sums.wall_whole_ns.max(last.wall_whole_ns);
             sums.oldest_unfinished_ns = sums.oldest_unfinished_ns.max(last.oldest_unfinished_ns);
         }
         if !config.is_open_loop() {
@@ -331,13 +333,7 @@ fn quality(config: &RunConfig, collector: &Collector) -> Quality {
     }
 }
 
-fn facts(
-    config: &RunConfig,
-    collector: &Collector,
-    sums: &Sums,
-    quality: &Quality,
-    lasted_ns: u64,
-) -> Facts {
+fn facts(config: &RunConfig, collector: &Collector, sums: &Sums, quality: &Quality) -> Facts {
     let totals = &collector.totals;
     let all = collector.all_counts();
     Facts {
@@ -345,7 +341,7 @@ fn facts(
         finished: if config.is_open_loop() { collector.counts.finished() } else { all.finished() },
         ok: all.ok,
         timeouts: all.timeout,
-        lasted_ns,
+        whole_ns: sums.wall_whole_ns,
         lag_p50_ns: totals.at(Metric::SchedLag, 50.0),
         lag_p99_ns: totals.at(Metric::SchedLag, 99.0),
         response_p50_ns: totals.at(Metric::Response, 50.0),

@@ -9,7 +9,7 @@ use crate::clock::{NS_PER_MS, NS_PER_S};
 use crate::config::{BackendKind, RunConfig};
 use crate::num;
 use crate::oracle::judge::Findings;
-use crate::report::format::many;
+use crate::report::format::{self, many};
 
 /// Acquisitions below which nothing is measured.
 const FEWEST_SAMPLES: u64 = 10;
@@ -56,7 +56,8 @@ pub(crate) struct Facts {
     pub(crate) finished: u64,
     pub(crate) ok: u64,
     pub(crate) timeouts: u64,
-    pub(crate) lasted_ns: u64,
+    /// From the start of the load to the last answer waited for: what the checker saw.
+    pub(crate) whole_ns: u64,
     pub(crate) lag_p50_ns: Option<u64>,
     pub(crate) lag_p99_ns: Option<u64>,
     pub(crate) response_p50_ns: Option<u64>,
@@ -153,9 +154,9 @@ fn undriven(config: &RunConfig, facts: &Facts, findings: &Findings, reasons: &mu
     let busy = facts.cpu_share > 0.9;
     if config.requests.is_none() && (facts.finished as f64) < facts.offered as f64 * 0.99 {
         let share = 100.0 * num::share(facts.finished, facts.offered);
-        // Over warm-up and measured time: a backlog from the first can fill all of the second.
-        let whole_ns = config.warmup_ns + facts.lasted_ns.max(1);
-        let rate = findings.sections as f64 * NS_PER_S as f64 / whole_ns as f64;
+        // Over the whole run: a backlog from the warm-up can fill all of the measured time.
+        let rate = num::share(findings.sections, facts.whole_ns) * NS_PER_S as f64;
+        let rate = format::rate(rate);
         let what_to_do = if config.backend != BackendKind::Engine {
             "that is this generator's own ceiling on this machine: lower --rate, or add --threads \
              or --processes"
@@ -173,7 +174,7 @@ fn undriven(config: &RunConfig, facts: &Facts, findings: &Findings, reasons: &mu
         };
         reasons.push(format!(
             "rate missed: {share:.1} % of the offered arrivals were answered in time, about \
-             {rate:.0} locks/s were had; {what_to_do}"
+             {rate} locks/s were had; {what_to_do}"
         ));
     }
     if let (Some(lag), Some(response)) = (facts.lag_p50_ns, facts.response_p50_ns)
@@ -252,7 +253,7 @@ mod tests {
             offered: 1_000,
             finished: 995,
             ok: 995,
-            lasted_ns: NS_PER_S,
+            whole_ns: NS_PER_S,
             lag_p50_ns: Some(60_000),
             lag_p99_ns: Some(200_000),
             response_p50_ns: Some(400_000),
@@ -303,6 +304,10 @@ mod tests {
         let verdict = judge(&open(), &missed, &Findings::default());
         assert!(verdict.reasons[0].contains("50.0 %"), "{:?}", verdict.reasons);
         assert!(verdict.reasons[0].contains("lower --rate"));
+        let had = Findings { sections: 3_000, ..Findings::default() };
+        let whole = Facts { whole_ns: 2 * NS_PER_S, ..missed.clone() };
+        let reason = judge(&open(), &whole, &had).reasons.concat();
+        assert!(reason.contains("about 1 500 locks/s"), "{reason}");
         let busy = Facts { cpu_share: 0.97, ..missed.clone() };
         let verdict = judge(&open(), &busy, &Findings::default());
         assert!(verdict.reasons[0].contains("--processes"), "{:?}", verdict.reasons);

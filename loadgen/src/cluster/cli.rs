@@ -72,10 +72,11 @@ pub(crate) struct UpArgs {
     /// valkey-server or redis-server to run, or 'test-node'
     #[arg(long, value_name = "PATH")]
     server_bin: Option<PathBuf>,
-    #[arg(long, value_enum, default_value_t)]
+    /// How the nodes are reached
+    #[arg(long, value_name = "KIND", value_enum, default_value_t)]
     transport: Transport,
     /// What the nodes keep on disk
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_name = "KIND", value_enum, default_value_t)]
     persist: Persist,
     /// For tests of the protection against orphans: leaves layers out
     #[arg(long, hide = true, value_enum)]

@@ -6,21 +6,19 @@ use std::fmt::Write as _;
 use super::RunResult;
 use super::faults::{FaultReport, Sign};
 use super::format::{self, COLUMNS, Paint, count, many, maybe_ns, ns, setting};
-use super::json::{is_weak, key_name};
+use super::json::key_name;
 use crate::clock::NS_PER_S;
 use crate::num;
 use crate::recorder::{Hist, Metric};
 use crate::values::{Hold, KeyDist};
 use crate::verdict::{Outcome, Safety};
 
-const LABEL: usize = 18;
-
 /// The whole report.
 pub(crate) fn render(run: &RunResult, paint: Paint) -> String {
     let mut out = String::new();
     banner(&mut out, run, paint);
     load(&mut out, run, paint);
-    latencies(&mut out, run);
+    latency::table(&mut out, run);
     nodes(&mut out, run);
     faults(&mut out, &run.faults);
     safety(&mut out, run, paint);
@@ -33,6 +31,9 @@ pub(crate) fn render(run: &RunResult, paint: Paint) -> String {
 macro_rules! line {
     ($out:expr, $($arg:tt)*) => { let _ = writeln!($out, $($arg)*); };
 }
+
+// Below the macro, which it uses.
+mod latency;
 
 fn banner(out: &mut String, run: &RunResult, paint: Paint) {
     let word = match run.verdict.outcome {
@@ -148,71 +149,6 @@ fn achieved(run: &RunResult) -> String {
     }
     let _ = write!(text, "; plan {}, seed {}", run.plan_hash, run.config.seed);
     text
-}
-
-fn latencies(out: &mut String, run: &RunResult) {
-    let shown: Vec<f64> = run.config.percentiles.iter().copied().take(6).collect();
-    let _ = write!(out, " {:<LABEL$}", "latency");
-    for p in &shown {
-        let _ = write!(out, "{:>9}", format::percentile(*p));
-    }
-    line!(out, "{:>9}{:>11}", "max", "n");
-    let attempts = run.mean_attempts().map(|mean| format!("  {mean:.2} attempts"));
-    let open = run.config.is_open_loop();
-    for (metric, label, note) in [
-        (Metric::Response, "acquire response", open.then_some("  from plan")),
-        (Metric::Service, "acquire service", open.then_some("  from call")),
-        (Metric::Uncontended, "  uncontended", None),
-        (Metric::Contended, "  contended", attempts.as_deref()),
-        (Metric::Handoff, "handoff", None),
-        (Metric::Release, "release", None),
-        (Metric::Failed, "failed", None),
-        (Metric::Hold, "hold, really", None),
-    ] {
-        if let Some(hist) = run.totals.get(metric) {
-            row(out, run, metric, label, hist, &shown, note.unwrap_or_default());
-        }
-    }
-    if let Some(hist) = run.totals.get(Metric::ValidityLeft) {
-        line!(
-            out,
-            " {:<LABEL$}min {}, half of all at most {}",
-            "validity left",
-            ns(hist.min()),
-            ns(hist.value_at_percentile(50.0))
-        );
-    }
-    line!(out, "");
-}
-
-fn row(
-    out: &mut String,
-    run: &RunResult,
-    metric: Metric,
-    label: &str,
-    hist: &Hist,
-    shown: &[f64],
-    note: &str,
-) {
-    let n = hist.len();
-    // Arrivals without an answer were longer than any that has one: beyond their share a percentile
-    // of the answered ones is only a lower bound.
-    let censored = matches!(metric, Metric::Response | Metric::Service)
-        .then(|| num::share(run.unfinished, n + run.unfinished))
-        .unwrap_or(0.0);
-    let _ = write!(out, " {label:<LABEL$}");
-    for &p in shown {
-        let mark = match () {
-            () if 1.0 - p / 100.0 < censored => "≥",
-            () if is_weak(p, n) => "~",
-            () => "",
-        };
-        let _ = write!(out, "{:>9}", format!("{mark}{}", ns(hist.value_at_percentile(p))));
-    }
-    let text = format!("{:>9}{:>11}{note}", ns(hist.max()), count(n));
-    let fits = LABEL + 1 + shown.len() * 9 + text.chars().count() <= COLUMNS;
-    let short = format!("{:>9}{:>11}", ns(hist.max()), count(n));
-    line!(out, "{}", if fits { text } else { short });
 }
 
 fn nodes(out: &mut String, run: &RunResult) {
