@@ -17,6 +17,7 @@ use crate::values::{self, Arrival, Hold, KeyDist, Percentiles, Rate};
 /// killed and one paused meanwhile, then a verdict and report files.
 #[derive(Debug, Parser)]
 #[command(name = "loadgen", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(after_help = EXIT_CODES)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
@@ -33,31 +34,34 @@ pub(crate) enum Command {
     Agent,
 }
 
-/// How the state of a run is shown while it lasts.
+/// How the state of a run is shown while it lasts. No documentation of single values: clap would
+/// spread the whole help over twice the lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Progress {
-    /// A block on a terminal, lines elsewhere
+    // A block on a terminal, lines elsewhere.
     Auto,
     Block,
     Lines,
     None,
 }
 
+const UNITS: &str = "TIME is a number with a unit: 50us, 1.5ms, 10s, 2m; N and R \
+take k and M: 20k.";
 const EXIT_CODES: &str = "Exit codes: 0 pass, 1 tool or I/O error, 2 bad usage, 4 mutual exclusion \
 violated, 5 the run is not valid as a measurement, 130 interrupted (the report is still written).";
 
 #[derive(Debug, Args)]
-#[command(after_help = EXIT_CODES)]
+#[command(after_help = format!("{UNITS}\n\n{EXIT_CODES}"))]
 pub(crate) struct RunArgs {
     /// Nodes to use: redis://HOST:PORT or unix:///PATH, separated by commas
     #[arg(long, value_name = "URL,..", value_delimiter = ',', help_heading = "Target",
           conflicts_with_all = ["spawn", "server_bin"])]
     pub(crate) nodes: Vec<String>,
-    /// Spawn so many local nodes (1 to 9) [default: 5 when no --nodes are given]
+    /// Spawn so many local nodes, 1 to 9 [default: 5 without --nodes]
     #[arg(long, value_name = "N", help_heading = "Target",
           value_parser = clap::value_parser!(u32).range(1..=9))]
     pub(crate) spawn: Option<u32>,
-    /// Server to spawn [default: valkey-server or redis-server, else a built-in test node]
+    /// Server to spawn, or test-node [default: valkey-server or redis-server, else test-node]
     #[arg(long, value_name = "PATH", help_heading = "Target")]
     pub(crate) server_bin: Option<PathBuf>,
     /// How spawned nodes are reached
@@ -82,7 +86,7 @@ pub(crate) struct RunArgs {
     #[arg(short, long, value_name = "R", default_value = "max", value_parser = values::rate,
           help_heading = "Load")]
     pub(crate) rate: Rate,
-    /// Gaps between arrivals of an open loop
+    /// Arrivals of an open loop: as of many independent users, or evenly spaced
     #[arg(long, value_name = "KIND", default_value = "poisson", help_heading = "Load")]
     pub(crate) arrival: Arrival,
     /// Measured time
@@ -93,10 +97,10 @@ pub(crate) struct RunArgs {
     #[arg(short, long, value_name = "TIME", default_value = "2s", value_parser = values::duration,
           help_heading = "Load")]
     pub(crate) warmup: u64,
-    /// Stop after N acquisitions, if that comes before --duration; no warm-up then
+    /// Stop after N acquisitions if that is before --duration; no warm-up then
     #[arg(short = 'n', long, value_name = "N", value_parser = values::count, help_heading = "Load")]
     pub(crate) requests: Option<u64>,
-    /// Arrivals that may be outstanding; beyond it the schedule falls behind, and the run says so
+    /// Arrivals that may be outstanding; beyond it the schedule falls behind and the run says so
     #[arg(long, value_name = "N", default_value = "100k", value_parser = values::count_u32,
           help_heading = "Load")]
     pub(crate) max_in_flight: u32,
@@ -155,8 +159,8 @@ pub(crate) struct RunArgs {
           help_heading = "Engine")]
     pub(crate) node_timeout: Option<u64>,
 
-    /// A fault on spawned nodes: kill@START/LENGTH or pause@START/LENGTH, with :minority,
-    /// :majority or :node=N behind it for others than one by chance; may be repeated
+    /// A fault on spawned nodes: kill@START/LENGTH or pause@START/LENGTH on one by chance; append
+    /// :node=N, :minority or :majority to choose; may be repeated
     #[arg(long = "fault", value_name = "FAULT", help_heading = "Faults")]
     pub(crate) faults: Vec<String>,
 
@@ -174,7 +178,7 @@ pub(crate) struct RunArgs {
     #[arg(short, long, value_name = "TIME", default_value = "1s", help_heading = "Output",
           value_parser = values::positive_duration)]
     pub(crate) interval: u64,
-    /// Live status
+    /// Live status; auto: a block on a terminal, lines elsewhere
     #[arg(long, value_name = "HOW", default_value = "auto", help_heading = "Output")]
     pub(crate) progress: Progress,
     /// No live status

@@ -19,11 +19,11 @@ use crate::oracle::judge::Oracle;
 use crate::pacer::{self, Paced};
 use crate::plan::Schedule;
 use crate::queue::Queue;
-use crate::recorder::{Metric, Recorder, Snapshot, Snapshots, TICK_NS};
+use crate::recorder::{Metric, Recorder, Snapshot, Snapshots, TICK_NS, histogram};
 use crate::timer::Timer;
 use crate::worker::{self, Shared, Tally, Times};
 
-/// Nodes are looked at this often when faults are to be seen; a look copies their histograms.
+/// Nodes are looked at this often when faults are to be seen.
 const NODE_POLL_NS: u64 = 10 * NS_PER_MS;
 
 /// One tick of measurements.
@@ -43,8 +43,6 @@ pub(crate) struct NodeNews {
     /// From 0, in the order the nodes were given.
     pub(crate) node: usize,
     pub(crate) up: bool,
-    /// Whether this is trouble: the node went down, timed out or lost its connection.
-    pub(crate) trouble: bool,
 }
 
 /// What one client did.
@@ -70,6 +68,10 @@ pub(crate) struct Final {
     pub(crate) nodes: Vec<NodeSample>,
     pub(crate) texts: Vec<String>,
     pub(crate) cpu_ns: u64,
+    /// CPU time from the start of the load on, warm-up and end included.
+    pub(crate) cpu_whole_ns: u64,
+    /// How long that was.
+    pub(crate) wall_whole_ns: u64,
     pub(crate) cpu_wall_ns: u64,
 }
 
@@ -129,6 +131,7 @@ impl Load {
         let times = Times::new(&shared.config, start_ns);
         shared.backend.start_at(times.measured_ns);
         clock::sleep_until(start_ns);
+        let cpu_before_ns = clock::cpu_ns();
         let mut clients = tokio::task::JoinSet::new();
         for (place, id) in shared.config.clients_of(shared.process).enumerate() {
             let client = worker::run(Arc::clone(&shared), place, id, times);
@@ -154,9 +157,13 @@ impl Load {
             }
             paced = pacer.and_then(|pacer| pacer.join().ok()).unwrap_or_default();
             ticker.drain(stop, &mut clients, &mut emit);
+            last.cpu_whole_ns = clock::cpu_ns().saturating_sub(cpu_before_ns);
+            last.wall_whole_ns = clock::now_ns().saturating_sub(start_ns);
+            conclude(&shared, times, paced, &mut last);
+            // What came late, and what never came.
+            ticker.tick(None, true, &mut emit);
             over.store(true, Ordering::Relaxed);
         });
-        conclude(&shared, times, paced, &mut last);
         // What is still under way is dropped here, which gives its locks back.
         runtime.block_on(async {
             clients.shutdown().await;
@@ -175,10 +182,14 @@ fn conclude(shared: &Shared, times: Times, paced: Paced, last: &mut Final) {
     let now = clock::now_ns();
     let queued = shared.queue.left_over().into_iter().map(|offset| times.start_ns + offset);
     let open = shared.tallies.iter().filter_map(Tally::busy_ns).chain(queued);
+    let mut ages = histogram();
     for since in open.filter(|&since| since >= times.measured_ns) {
+        let age_ns = now.saturating_sub(since);
+        ages.saturating_record(age_ns);
         last.unfinished += 1;
-        last.oldest_unfinished_ns = last.oldest_unfinished_ns.max(now.saturating_sub(since));
+        last.oldest_unfinished_ns = last.oldest_unfinished_ns.max(age_ns);
     }
+    shared.recorder.with(|shard| shard.add(Metric::Unanswered, &ages));
     last.unfinished += paced.not_started;
     last.offered = paced.offered;
     last.not_started = paced.not_started;
@@ -218,14 +229,15 @@ struct Ticker<'a> {
     shared: &'a Shared,
     times: Times,
     snapshots: Snapshots,
-    seen: Vec<NodeSample>,
+    /// Whether each node was up at the last look.
+    seen: Vec<bool>,
     cpu_at_start_ns: u64,
     poll_ns: u64,
 }
 
 impl<'a> Ticker<'a> {
     fn new(shared: &'a Shared, times: Times) -> Self {
-        let seen = shared.backend.nodes();
+        let seen = shared.backend.nodes_up();
         let poll_ns = if shared.config.faults.is_empty() { TICK_NS } else { NODE_POLL_NS };
         Self { shared, times, snapshots: Snapshots::new(), seen, cpu_at_start_ns: 0, poll_ns }
     }
@@ -257,16 +269,10 @@ impl<'a> Ticker<'a> {
 
     fn node_news(&mut self) -> Vec<NodeNews> {
         let at_ns = clock::now_ns();
-        let current = self.shared.backend.nodes();
-        let mut news = Vec::new();
-        for (node, (before, now)) in self.seen.iter().zip(&current).enumerate() {
-            let trouble = now.timeouts > before.timeouts
-                || now.reconnects > before.reconnects
-                || (before.up && !now.up);
-            if trouble || before.up != now.up {
-                news.push(NodeNews { at_ns, node, up: now.up, trouble });
-            }
-        }
+        let current = self.shared.backend.nodes_up();
+        let changed = |&(_, (before, now)): &(usize, (&bool, &bool))| before != now;
+        let both = self.seen.iter().zip(&current).enumerate().filter(changed);
+        let news = both.map(|(node, (_, &up))| NodeNews { at_ns, node, up }).collect();
         self.seen = current;
         news
     }
@@ -300,7 +306,7 @@ impl<'a> Ticker<'a> {
         emit(Event::Tick(Tick { index, snapshot, in_flight: self.shared.in_flight() }));
     }
 
-    /// After the end: lets sections under way finish for a while; what is late is sent as such.
+    /// After the end: lets sections under way finish for a while.
     fn drain(&mut self, stop: &AtomicBool, clients: &mut Clients, emit: &mut impl FnMut(Event)) {
         let interrupted = stop.load(Ordering::Relaxed);
         let grace_ns = if interrupted { 500 * NS_PER_MS } else { self.shared.config.grace_ns() };
@@ -308,6 +314,5 @@ impl<'a> Ticker<'a> {
         let deadline_ns = clock::now_ns() + grace_ns;
         let stop = if interrupted { &never } else { stop };
         self.watch(deadline_ns, stop, clients, emit);
-        self.tick(None, true, emit);
     }
 }

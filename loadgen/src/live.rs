@@ -8,7 +8,7 @@ use crate::clock::NS_PER_S;
 use crate::collect::{Collector, Interval};
 use crate::config::RunConfig;
 use crate::recorder::{Hist, Metric};
-use crate::report::format::{self, Paint, maybe_ns};
+use crate::report::format::{self, Paint, many, maybe_ns};
 
 /// Shows a run.
 #[derive(Debug)]
@@ -32,8 +32,13 @@ impl Live {
             other => other,
         };
         let title = format!(
-            "loadgen  {}   seed {}   {nodes} nodes   {} clients, {} × {} threads",
-            config.name, config.seed, config.clients, config.processes, config.threads
+            "loadgen  {}   seed {}   {}   {}, {} × {}",
+            config.name,
+            config.seed,
+            many(nodes as u64, "node", "nodes"),
+            many(config.clients.into(), "client", "clients"),
+            config.processes,
+            many(config.threads.into(), "thread", "threads")
         );
         Self {
             how,

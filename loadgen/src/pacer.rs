@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 use crate::clock::{self, NS_PER_MS};
 use crate::num;
 use crate::plan::Schedule;
-use crate::recorder::Metric;
+use crate::recorder::{Metric, histogram};
 use crate::worker::{Shared, Times};
 
 /// Arrivals handed over at once at most.
@@ -90,7 +90,10 @@ impl Paced {
     }
 
     fn count_missed(&mut self, shared: &Shared, schedule: Schedule, times: Times) {
+        let now = clock::now_ns();
+        let mut ages = histogram();
         let mut last_ns = times.measured_ns;
+        let mut missed = 0;
         for section in schedule {
             let at = times.start_ns + section.intended_ns;
             if at >= times.end_ns {
@@ -98,18 +101,22 @@ impl Paced {
             }
             if at >= times.measured_ns {
                 last_ns = at;
-                self.offered += 1;
-                self.not_started += 1;
+                missed += 1;
+                ages.saturating_record(now.saturating_sub(at));
             }
-            if self.not_started >= MOST_COUNTED {
+            if missed >= MOST_COUNTED {
                 let rate = shared.config.rate_per_s().unwrap_or(0.0);
                 let share = 1.0 / f64::from(shared.config.processes.max(1));
                 let rest_s = (times.end_ns - last_ns) as f64 / clock::NS_PER_S as f64;
                 let rest = num::floor_u64(rest_s * rate * share);
-                self.offered += rest;
-                self.not_started += rest;
+                missed += rest;
+                // The last of them is as old as this at least, and so are the others.
+                ages.saturating_record_n(now.saturating_sub(times.end_ns), rest);
                 break;
             }
         }
+        self.offered += missed;
+        self.not_started += missed;
+        shared.recorder.with(|shard| shard.add(Metric::Unanswered, &ages));
     }
 }

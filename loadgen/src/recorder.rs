@@ -43,10 +43,12 @@ pub(crate) enum Metric {
     SchedLag,
     Hiccup,
     Attempts,
+    /// Arrivals without an answer, by their ages at the end: a response takes at least that long.
+    Unanswered,
 }
 
 impl Metric {
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Response,
         Self::Service,
         Self::Uncontended,
@@ -60,6 +62,7 @@ impl Metric {
         Self::SchedLag,
         Self::Hiccup,
         Self::Attempts,
+        Self::Unanswered,
     ];
 
     /// The name in files.
@@ -78,6 +81,7 @@ impl Metric {
             Self::SchedLag => "sched.lag",
             Self::Hiccup => "hiccup",
             Self::Attempts => "attempts",
+            Self::Unanswered => "acquire.unanswered",
         }
     }
 
@@ -162,6 +166,13 @@ impl Shard {
         }
         if let Some(hist) = self.hists.get_mut(metric.at()) {
             hist.saturating_record(value);
+        }
+    }
+
+    /// Adds samples gathered elsewhere.
+    pub(crate) fn add(&mut self, metric: Metric, samples: &Hist) {
+        if let Some(hist) = self.hists.get_mut(metric.at()) {
+            merge(hist, samples);
         }
     }
 }

@@ -23,6 +23,7 @@ use crate::num;
 use crate::oracle::judge::Oracle;
 use crate::plan;
 use crate::recorder::Metric;
+use crate::report::cost::{self, Cost, ServerShare};
 use crate::report::faults::{self as fault_report, Evidence};
 use crate::report::format::Paint;
 use crate::report::{self, Quality, RunResult, hgrm, hlog, json, text};
@@ -132,6 +133,7 @@ fn measure(
     // Everybody has mapped it: from here on no end of this process can leave it behind.
     drop(scratch);
 
+    let before = session.target.counters();
     let start_ns = clock::now_ns() + HEAD_START_NS;
     let measured_ns = start_ns + config.warmup_ns;
     let started_wall_ns = clock::wall_ns() + HEAD_START_NS + config.warmup_ns;
@@ -143,11 +145,15 @@ fn measure(
     session.live.stage("warming up");
     session.gather(&mut log, measured_ns)?;
     let done = session.target.end_faults();
+    let after = session.target.counters();
     for interval in session.collector.finish() {
         log.append(&interval)?;
     }
     log.0.flush().map_err(RunError::tool("cannot write latency.hlog"))?;
-    Ok(session.conclude(measured_ns, started_wall_ns, done, dir))
+    let share =
+        |(before, after): (&Option<_>, &Option<_>)| cost::share(before.as_ref(), after.as_ref());
+    let servers: Vec<_> = before.iter().zip(&after).map(share).collect();
+    Ok(session.conclude(measured_ns, started_wall_ns, done, &servers, dir))
 }
 
 impl Session<'_> {
@@ -218,6 +224,7 @@ impl Session<'_> {
         measured_ns: u64,
         started_wall_ns: u64,
         done: Faults,
+        servers: &[Option<ServerShare>],
         dir: PathBuf,
     ) -> RunResult {
         let Self { config, target, oracle, crew, collector, interrupted, .. } = self;
@@ -233,7 +240,7 @@ impl Session<'_> {
         let findings = oracle.findings();
         let quality = quality(config, &collector);
         let sums = Sums::of(config, &collector);
-        let facts = facts(config, &collector, &sums, &quality, lasted_ns);
+        let facts = facts(config, &collector, &sums, &quality);
         let facts = Facts { interrupted, fault_problems: done.problems, ..facts };
         let verdict = verdict::judge(config, &facts, &findings);
         let mut failure_texts: Vec<String> = Vec::new();
@@ -258,7 +265,8 @@ impl Session<'_> {
             unfinished: sums.unfinished,
             not_started: sums.not_started,
             oldest_unfinished_ns: sums.oldest_unfinished_ns,
-            nodes: report::nodes(&collector, &shown),
+            nodes: report::nodes(&collector, &shown, servers),
+            cost: Cost::of(findings.sections, sums.cpu_whole_ns, servers),
             faults,
             fairness: report::fairness(&clients),
             findings,
@@ -286,6 +294,8 @@ struct Sums {
     unfinished: u64,
     not_started: u64,
     oldest_unfinished_ns: u64,
+    cpu_whole_ns: u64,
+    wall_whole_ns: u64,
 }
 
 impl Sums {
@@ -295,6 +305,8 @@ impl Sums {
             sums.offered += last.offered;
             sums.unfinished += last.unfinished;
             sums.not_started += last.not_started;
+            sums.cpu_whole_ns += last.cpu_whole_ns;
+            sums.wall_whole_ns = sums.wall_whole_ns.max(last.wall_whole_ns);
             sums.oldest_unfinished_ns = sums.oldest_unfinished_ns.max(last.oldest_unfinished_ns);
         }
         if !config.is_open_loop() {
@@ -321,13 +333,7 @@ fn quality(config: &RunConfig, collector: &Collector) -> Quality {
     }
 }
 
-fn facts(
-    config: &RunConfig,
-    collector: &Collector,
-    sums: &Sums,
-    quality: &Quality,
-    lasted_ns: u64,
-) -> Facts {
+fn facts(config: &RunConfig, collector: &Collector, sums: &Sums, quality: &Quality) -> Facts {
     let totals = &collector.totals;
     let all = collector.all_counts();
     Facts {
@@ -335,7 +341,7 @@ fn facts(
         finished: if config.is_open_loop() { collector.counts.finished() } else { all.finished() },
         ok: all.ok,
         timeouts: all.timeout,
-        lasted_ns,
+        whole_ns: sums.wall_whole_ns,
         lag_p50_ns: totals.at(Metric::SchedLag, 50.0),
         lag_p99_ns: totals.at(Metric::SchedLag, 99.0),
         response_p50_ns: totals.at(Metric::Response, 50.0),

@@ -5,7 +5,8 @@
 mod spawned;
 
 use crate::args::RunArgs;
-use crate::cluster::probe;
+use crate::cluster::probe::{self, NodeCounters};
+use crate::cluster::server::TEST_NODE_NAME;
 use crate::cluster::url::{Address, NodeUrl};
 use crate::config::{BackendKind, RunConfig};
 use crate::report::TargetAbout;
@@ -109,10 +110,26 @@ impl Target {
                 let unix = given.urls.iter().any(is_unix);
                 let transport = if unix { "unix" } else { "tcp" }.to_owned();
                 let server = given.server.clone();
-                TargetAbout { server, transport, ..TargetAbout::default() }
+                let test_node = server.contains(TEST_NODE_NAME);
+                TargetAbout { server, test_node, transport, ..TargetAbout::default() }
             }
             Self::Spawned(nodes) => nodes.about(),
         }
+    }
+
+    /// What each node has counted since its start; `None` where it does not answer.
+    pub(crate) fn counters(&self) -> Vec<Option<NodeCounters>> {
+        let urls = match self {
+            Self::None => Vec::new(),
+            Self::Given(given) => given.urls.clone(),
+            Self::Spawned(nodes) => nodes.node_urls(),
+        };
+        // At once: nodes that do not answer take their time only once.
+        std::thread::scope(|scope| {
+            let asked: Vec<_> =
+                urls.iter().map(|url| scope.spawn(|| probe::probe(url).ok())).collect();
+            asked.into_iter().map(|asked| asked.join().ok().flatten()).collect()
+        })
     }
 
     /// Starts the fault schedule; its instants count from `measured_ns`.

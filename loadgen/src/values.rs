@@ -27,9 +27,9 @@ pub(crate) enum Rate {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Arrival {
-    /// Evenly spaced.
+    // Evenly spaced.
     Constant,
-    /// Exponential gaps, as of many independent users.
+    // Exponential gaps, as of many independent users.
     Poisson,
 }
 

@@ -9,6 +9,7 @@ use crate::clock::{NS_PER_MS, NS_PER_S};
 use crate::config::{BackendKind, RunConfig};
 use crate::num;
 use crate::oracle::judge::Findings;
+use crate::report::format::{self, many};
 
 /// Acquisitions below which nothing is measured.
 const FEWEST_SAMPLES: u64 = 10;
@@ -55,7 +56,8 @@ pub(crate) struct Facts {
     pub(crate) finished: u64,
     pub(crate) ok: u64,
     pub(crate) timeouts: u64,
-    pub(crate) lasted_ns: u64,
+    /// From the start of the load to the last answer waited for: what the checker saw.
+    pub(crate) whole_ns: u64,
     pub(crate) lag_p50_ns: Option<u64>,
     pub(crate) lag_p99_ns: Option<u64>,
     pub(crate) response_p50_ns: Option<u64>,
@@ -76,9 +78,9 @@ pub(crate) fn judge(config: &RunConfig, facts: &Facts, findings: &Findings) -> V
     match verdict.safety {
         Safety::Violated => reasons.push(violated(findings)),
         Safety::Unknown => reasons.push(format!(
-            "the checker cannot decide: {} overlapping grants could not be read back; run again \
-             with fewer faults on clients",
-            findings.unresolved
+            "the checker cannot decide: {} could not be read back; run again with fewer faults on \
+             clients",
+            many(findings.unresolved, "overlapping grant", "overlapping grants")
         )),
         Safety::Holds => {}
     }
@@ -115,10 +117,13 @@ fn safety(facts: &Facts, findings: &Findings) -> Safety {
 fn violated(findings: &Findings) -> String {
     match findings.violations {
         0 => format!(
-            "mutual exclusion violated: {} updates of plain counters were lost",
-            findings.lost_updates
+            "mutual exclusion violated: {} lost",
+            many(findings.lost_updates, "update of a plain counter", "updates of plain counters")
         ),
-        n => format!("mutual exclusion violated: {n} sections overlapped another of their name"),
+        n => format!(
+            "mutual exclusion violated: {} overlapped another of the same name",
+            many(n, "section", "sections")
+        ),
     }
 }
 
@@ -138,7 +143,7 @@ fn invalid(config: &RunConfig, facts: &Facts, findings: &Findings, reasons: &mut
     }
     if facts.ok < FEWEST_SAMPLES && reasons.is_empty() {
         reasons.push(format!(
-            "too few samples: {} locks were granted; run longer, or look at the errors",
+            "too few samples: locks granted: {}; run longer, or look at the errors",
             facts.ok
         ));
     }
@@ -149,9 +154,9 @@ fn undriven(config: &RunConfig, facts: &Facts, findings: &Findings, reasons: &mu
     let busy = facts.cpu_share > 0.9;
     if config.requests.is_none() && (facts.finished as f64) < facts.offered as f64 * 0.99 {
         let share = 100.0 * num::share(facts.finished, facts.offered);
-        // Over warm-up and measured time: a backlog from the first can fill all of the second.
-        let whole_ns = config.warmup_ns + facts.lasted_ns.max(1);
-        let rate = findings.sections as f64 * NS_PER_S as f64 / whole_ns as f64;
+        // Over the whole run: a backlog from the warm-up can fill all of the measured time.
+        let rate = num::share(findings.sections, facts.whole_ns) * NS_PER_S as f64;
+        let rate = format::rate(rate);
         let what_to_do = if config.backend != BackendKind::Engine {
             "that is this generator's own ceiling on this machine: lower --rate, or add --threads \
              or --processes"
@@ -169,7 +174,7 @@ fn undriven(config: &RunConfig, facts: &Facts, findings: &Findings, reasons: &mu
         };
         reasons.push(format!(
             "rate missed: {share:.1} % of the offered arrivals were answered in time, about \
-             {rate:.0} locks/s were had; {what_to_do}"
+             {rate} locks/s were had; {what_to_do}"
         ));
     }
     if let (Some(lag), Some(response)) = (facts.lag_p50_ns, facts.response_p50_ns)
@@ -219,14 +224,14 @@ fn warnings(config: &RunConfig, facts: &Facts, findings: &Findings) -> Vec<Strin
     }
     if findings.unjudged_keys > 0 {
         warnings.push(format!(
-            "{} counters were written as a lock's validity ended and are not judged; raise --ttl \
-             or shorten --hold",
+            "counters written as a lock's validity ended, and so not judged: {}; raise --ttl or \
+             shorten --hold",
             findings.unjudged_keys
         ));
     }
     if facts.saturated > 0 {
         warnings.push(format!(
-            "{} samples were longer than 60 s and count as 60 s; lower --wait",
+            "samples longer than 60 s, counted as 60 s: {}; lower --wait",
             facts.saturated
         ));
     }
@@ -248,7 +253,7 @@ mod tests {
             offered: 1_000,
             finished: 995,
             ok: 995,
-            lasted_ns: NS_PER_S,
+            whole_ns: NS_PER_S,
             lag_p50_ns: Some(60_000),
             lag_p99_ns: Some(200_000),
             response_p50_ns: Some(400_000),
@@ -299,6 +304,10 @@ mod tests {
         let verdict = judge(&open(), &missed, &Findings::default());
         assert!(verdict.reasons[0].contains("50.0 %"), "{:?}", verdict.reasons);
         assert!(verdict.reasons[0].contains("lower --rate"));
+        let had = Findings { sections: 3_000, ..Findings::default() };
+        let whole = Facts { whole_ns: 2 * NS_PER_S, ..missed.clone() };
+        let reason = judge(&open(), &whole, &had).reasons.concat();
+        assert!(reason.contains("about 1 500 locks/s"), "{reason}");
         let busy = Facts { cpu_share: 0.97, ..missed.clone() };
         let verdict = judge(&open(), &busy, &Findings::default());
         assert!(verdict.reasons[0].contains("--processes"), "{:?}", verdict.reasons);

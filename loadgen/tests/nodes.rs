@@ -24,10 +24,14 @@ impl Dir {
     }
 
     fn spawn(&self, line: &str) -> Child {
+        self.command(line).spawn().unwrap()
+    }
+
+    fn command(&self, line: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
         command.current_dir(&self.0).args(line.split_whitespace()).args(["-o", "out", "-q"]);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.spawn().unwrap()
+        command
     }
 
     fn run(&self, line: &str) -> (i32, String) {
@@ -120,6 +124,80 @@ fn processes_exclude_each_other_and_every_client_is_served() {
     assert_eq!(result["fairness"]["starved"], 0, "{text}");
     assert_eq!(result["safety"]["counter_exact"], true);
     assert!(result["latency_ns"]["handoff"]["count"].as_u64().unwrap() > 0, "{text}");
+    let cost = &result["cost_per_acquisition"];
+    assert_eq!(cost["nodes_counted"], 3, "{cost}");
+    assert!(cost["acquisitions"].as_u64().unwrap() > 0, "{cost}");
+    for name in ["client_cpu_ns", "node_cpu_ns", "node_commands"] {
+        assert!(cost[name].as_f64().unwrap() > 0.0, "{name} in {cost}");
+    }
+}
+
+#[test]
+fn far_beyond_capacity_a_run_is_invalid_and_names_the_rate_it_had() {
+    let dir = Dir::new("capacity");
+    let (code, text) = dir.run("run --rate 500k -d 1s -w 500ms");
+    assert_eq!(code, 5, "{text}");
+    let flowing = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let rate = flowing.split_once("answered in time, about ").unwrap().1;
+    let rate = rate.split_once(" locks/s were had").unwrap().0.replace(' ', "");
+    let result = dir.result();
+    let sections = result["safety"]["sections"].as_f64().unwrap();
+    // Warm-up, measured time and what was waited for afterwards: 1.5 s at least.
+    let rate = rate.parse::<f64>().unwrap();
+    assert!(rate > 1.0 && rate <= sections / 1.5 + 1.0, "{rate} of {sections} sections: {text}");
+    let latency = &result["latency_ns"];
+    let unanswered = latency["acquire.unanswered"]["count"].as_u64().unwrap();
+    assert_eq!(unanswered, result["totals"]["unfinished"].as_u64().unwrap(), "{text}");
+    let row = text.lines().find(|line| line.contains("acquire response")).unwrap();
+    assert!(row.contains('≥'), "{text}");
+}
+
+#[test]
+fn test_nodes_are_processes_that_are_killed_and_paused_like_servers() {
+    let dir = Dir::new("test-node");
+    let line = "run --server-bin test-node -c 8 -d 3s -w 500ms --hold 1ms \
+                --fault kill@500ms/700ms:node=2 --fault pause@1700ms/700ms:node=3";
+    let (code, text) = dir.run(line);
+    assert_eq!(code, 0, "{text}");
+    let head: String = text.lines().take(6).collect();
+    assert!(head.contains("5 nodes, test node ") && head.contains("NO REAL SERVER"), "{text}");
+    let result = dir.result();
+    assert_eq!(result["environment"]["target"]["test_node"], true);
+    let nodes = result["nodes"].as_array().unwrap();
+    assert!(nodes[1]["reconnects"].as_u64().unwrap() >= 1, "{}", nodes[1]);
+    let faults = result["faults"].as_array().unwrap();
+    assert!(faults.iter().all(|fault| fault["detect_by"] == "node"), "{faults:?}");
+    // The killed one began to count anew, and no test node tells its CPU time.
+    let cost = &result["cost_per_acquisition"];
+    assert_eq!((&cost["nodes_counted"], &cost["node_cpu_ns"]), (&4.into(), &Value::Null));
+    assert!(cost["node_commands"].as_f64().unwrap() > 1.0, "{cost}");
+    assert_eq!(nodes[1]["server"], Value::Null, "{}", nodes[1]);
+}
+
+#[test]
+fn without_a_server_on_the_path_test_nodes_are_taken_and_the_report_says_so() {
+    let dir = Dir::new("no-server");
+    let mut command = dir.command("run -c 8 -d 1s -w 0 --spawn 3");
+    command.env("PATH", &dir.0).env_remove("LOADGEN_SERVER_BIN");
+    let (code, text) = end(command.spawn().unwrap());
+    assert_eq!(code, 0, "{text}");
+    let head: String = text.lines().take(6).collect();
+    assert!(head.contains("3 nodes, test node ") && head.contains("NO REAL SERVER"), "{text}");
+}
+
+#[test]
+fn a_killed_run_leaves_no_test_node_behind() {
+    let dir = Dir::new("killed-test-node");
+    let line = "run --server-bin test-node --spawn 3 -c 4 -d 60s -w 0 --fault pause@100ms/50s";
+    let mut child = dir.spawn(line);
+    until("a node is paused", || {
+        children(child.id()).iter().any(|node| stat(*node).is_some_and(|(state, _)| state == "T"))
+    });
+    let started = children(child.id());
+    assert!(started.len() >= 4, "three nodes and the guard");
+    signal(child.id(), "KILL");
+    child.wait().unwrap();
+    until("everything ends", || started.iter().all(|pid| is_gone(*pid)));
 }
 
 #[test]

@@ -91,13 +91,16 @@ impl Engine {
             None => self.locks.try_acquire(name).ttl(self.ttl).await,
         };
         let guard = outcome.map_err(|error| failure(&error))?;
-        let report = guard.report();
         Ok(Grant {
-            attempts: report.attempts,
-            contended: report.contended,
+            attempts: guard.attempts(),
+            contended: guard.was_contended(),
             remaining_ns: nanos(guard.remaining()),
             held: Held::Engine(EngineHeld(guard)),
         })
+    }
+
+    pub(crate) fn nodes_up(&self) -> Vec<bool> {
+        self.locks.node_states().into_iter().map(|state| state == NodeState::Up).collect()
     }
 
     pub(crate) fn nodes(&self) -> Vec<NodeSample> {

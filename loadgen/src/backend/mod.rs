@@ -97,6 +97,14 @@ impl Backend {
         }
     }
 
+    /// Whether each node is up, in the order they were given: cheap enough to ask often.
+    pub(crate) fn nodes_up(&self) -> Vec<bool> {
+        match self {
+            Self::Local(_) => Vec::new(),
+            Self::Engine(engine) => engine.nodes_up(),
+        }
+    }
+
     /// The nodes, in the order they were given; none for locks without nodes.
     pub(crate) fn nodes(&self) -> Vec<NodeSample> {
         match self {

@@ -72,10 +72,11 @@ pub(crate) struct UpArgs {
     /// valkey-server or redis-server to run, or 'test-node'
     #[arg(long, value_name = "PATH")]
     server_bin: Option<PathBuf>,
-    #[arg(long, value_enum, default_value_t)]
+    /// How the nodes are reached
+    #[arg(long, value_name = "KIND", value_enum, default_value_t)]
     transport: Transport,
     /// What the nodes keep on disk
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_name = "KIND", value_enum, default_value_t)]
     persist: Persist,
     /// For tests of the protection against orphans: leaves layers out
     #[arg(long, hide = true, value_enum)]
@@ -176,17 +177,18 @@ fn up(args: &UpArgs) -> Result<(), ClusterError> {
     let cluster = Cluster::start(&options, Arc::new(guardian))?;
     let took_ms = now_ns().saturating_sub(start_ns) / 1_000_000;
     let (count, server, id) = (cluster.len(), cluster.server(), cluster.id());
-    say(format_args!("{count} nodes, {server}, up in {took_ms} ms as cluster {id}"));
+    let nodes = if count == 1 { "node" } else { "nodes" };
+    say(format_args!("{count} {nodes}, {server}, up in {took_ms} ms as cluster {id}"));
     let urls: Vec<_> = cluster.urls().iter().map(ToString::to_string).collect();
     let line = format!("LOADGEN_NODES={}", urls.join(","));
     if args.keep && interrupted.try_recv().is_err() {
         cluster.keep()?;
-        say(format_args!("they run until 'loadgen nodes down'"));
+        say(format_args!("'loadgen nodes down' ends {}", if count == 1 { "it" } else { "them" }));
         tell(format_args!("{line}"));
         return Ok(());
     }
     if !args.keep {
-        say(format_args!("Ctrl-C ends them"));
+        say(format_args!("Ctrl-C ends {}", if count == 1 { "it" } else { "them" }));
         tell(format_args!("{line}"));
         // A closed channel means that nothing listens for signals: end as well.
         let _ = interrupted.recv();

@@ -78,7 +78,7 @@ impl Default for ClusterOptions {
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClusterError {
-    #[error("{0} nodes asked for; a local cluster has 1 to {MAX_NODES}")]
+    #[error("a cluster of {0} was asked for; a local cluster has 1 to {MAX_NODES} nodes")]
     Count(usize),
     #[error("there is no node {asked}; the cluster has n1 to n{last}")]
     NoSuchNode { asked: String, last: usize },

@@ -194,10 +194,7 @@ impl Launcher {
         if connection.ping().is_err() {
             return false;
         }
-        // Real servers name their process; the test node is its own evidence by having bound the
-        // port.
-        self.server.is_test_node()
-            || probe::process_id(&mut connection).is_ok_and(|pid| pid == i64::from(id.pid()))
+        probe::process_id(&mut connection).is_ok_and(|pid| pid == i64::from(id.pid()))
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::resp::{Connection, Reply, shown};
+use super::server;
 use super::url::NodeUrl;
 use crate::clock::now_ns;
 
@@ -28,7 +29,7 @@ pub(crate) struct ProbeError {
 pub(crate) struct NodeCounters {
     /// Differs between two readings when the node was restarted: their difference means nothing.
     pub(crate) run_id: Option<String>,
-    /// Commands, over all kinds, with those inside scripts.
+    /// Commands, over all kinds; with those inside scripts where the node tells kinds apart.
     pub(crate) commands: Option<u64>,
     pub(crate) cpu_system_s: Option<f64>,
     pub(crate) cpu_user_s: Option<f64>,
@@ -39,7 +40,7 @@ pub(crate) struct NodeCounters {
 /// Who a node is and what it keeps.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct NodeFacts {
-    /// `redis`, `valkey`, or what the node calls itself.
+    /// `redis`, `valkey`, `test node`, or what the node calls itself.
     pub(crate) server: Option<String>,
     pub(crate) version: Option<String>,
     pub(crate) save: Option<String>,
@@ -139,6 +140,9 @@ fn identity(connection: &mut Connection) -> io::Result<(Option<String>, Option<S
     if let Some(version) = field::<String>(&text, "valkey_version") {
         return Ok((Some("valkey".to_owned()), Some(version)));
     }
+    if let Some(version) = field::<String>(&text, "redlatch_test_node") {
+        return Ok((Some(server::TEST_NODE_NAME.to_owned()), Some(version)));
+    }
     if let Reply::Array(fields) = connection.call(&["HELLO"])? {
         let value = |name: &str| {
             let mut pairs = fields.chunks_exact(2);
@@ -169,7 +173,8 @@ fn counters(info: &str) -> NodeCounters {
         .fold(None, |sum: Option<u64>, count| Some(sum.unwrap_or(0).saturating_add(count)));
     NodeCounters {
         run_id: field(info, "run_id"),
-        commands,
+        // The test node has the sum alone.
+        commands: commands.or_else(|| field(info, "total_commands_processed")),
         cpu_system_s: field(info, "used_cpu_sys"),
         cpu_user_s: field(info, "used_cpu_user"),
         reads: field(info, "total_reads_processed"),
@@ -191,6 +196,7 @@ mod tests {
         assert_eq!((read.commands, read.reads, read.writes), (Some(7), Some(7), None));
         assert_eq!((read.cpu_system_s, read.cpu_user_s), (Some(1.5), None));
         assert_eq!(counters(""), NodeCounters::default());
+        assert_eq!(counters("total_commands_processed:5\r\n").commands, Some(5));
     }
 
     #[test]

@@ -22,6 +22,8 @@ use super::{Persist, Transport};
 
 /// Asks for the library's own test node where a path to a server could stand.
 pub(crate) const TEST_NODE: &str = "test-node";
+/// What the library's test node is called in reports.
+pub(crate) const TEST_NODE_NAME: &str = "test node";
 const BIN_VARIABLE: &str = "LOADGEN_SERVER_BIN";
 const VERSION_LIMIT: Duration = Duration::from_secs(5);
 
@@ -83,7 +85,7 @@ impl Server {
 
     fn test_node() -> Self {
         let version = env!("CARGO_PKG_VERSION").to_owned();
-        Self { path: None, name: "test node".to_owned(), version }
+        Self { path: None, name: TEST_NODE_NAME.to_owned(), version }
     }
 
     fn at(path: PathBuf) -> Result<Self, ServerError> {

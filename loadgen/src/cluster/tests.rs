@@ -256,6 +256,9 @@ fn a_count_out_of_range_starts_nothing() {
     for count in [0, 10, usize::MAX] {
         let guardian = Arc::new(Guardian::disabled());
         let error = Cluster::start(&nodes(count), guardian).unwrap_err().to_string();
-        assert_eq!(error, format!("{count} nodes asked for; a local cluster has 1 to 9"));
+        assert_eq!(
+            error,
+            format!("a cluster of {count} was asked for; a local cluster has 1 to 9 nodes")
+        );
     }
 }

@@ -16,7 +16,8 @@ pub(crate) mod plan;
 pub(crate) const MAX_FAULTS: usize = 256;
 const MAX_SPAN: Duration = Duration::from_secs(7 * 24 * 3_600);
 const SYNTAX: &str = "write KIND@START/LENGTH[:TARGET], where KIND is kill or pause and TARGET is \
-    one (default), minority, majority or node=N: kill@10s/3s, pause@15s/500ms:node=2";
+                      one (default), minority, majority or node=N: kill@10s/3s, \
+                      pause@15s/500ms:node=2";
 
 /// What is done to a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -65,11 +66,11 @@ pub(crate) enum FaultError {
     Foreign(Fault),
     #[error("fault '{fault}': there is no node {node}; the cluster has n1 to n{last}")]
     NoSuchNode { fault: Fault, node: String, last: usize },
-    #[error("fault '{0}': {1} nodes have no minority that could fail; use 3 or more nodes")]
+    #[error("fault '{0}': a cluster of {1} has no minority that could fail; use 3 or more nodes")]
     NoMinority(Fault, usize),
     #[error(
-        "fault '{fault}' needs {needed} nodes without another fault at that time, {free} are; move \
-         it or name other nodes"
+        "fault '{fault}' needs {needed} nodes without another fault at that time, {free} are; \
+         move it or name other nodes"
     )]
     Overlap { fault: Fault, needed: usize, free: usize },
 }

@@ -130,7 +130,7 @@ fn detect(
     limit: Option<u64>,
 ) -> Option<(u64, Sign)> {
     let seen = evidence.news.iter().find(|news| {
-        news.trouble
+        !news.up
             && span.targets.contains(&news.node)
             && (span.begin_ns..=healed_ns).contains(&news.at_ns)
     });
@@ -221,10 +221,8 @@ mod tests {
 
     #[test]
     fn the_backend_knows_first_and_knows_when_the_node_is_back() {
-        let news =
-            |at_ms: u64, node, up, trouble| NodeNews { at_ns: at_ms * MS, node, up, trouble };
-        let all =
-            [news(1_555, 1, false, true), news(1_560, 2, false, true), news(1_990, 2, true, false)];
+        let news = |at_ms: u64, node, up| NodeNews { at_ns: at_ms * MS, node, up };
+        let all = [news(1_555, 1, false), news(1_560, 2, false), news(1_990, 2, true)];
         let report = judged(&[(2, 0); 12], &all);
         assert_eq!((report.detect_ns, report.detect_by), (Some(10 * MS), Some(Sign::Node)));
         assert_eq!(report.node_back_ns, Some(40 * MS));

@@ -53,6 +53,11 @@ pub(crate) fn count(value: u64) -> String {
     text
 }
 
+/// `1 node`, `5 nodes`.
+pub(crate) fn many(n: u64, one: &str, more: &str) -> String {
+    format!("{} {}", count(n), if n == 1 { one } else { more })
+}
+
 /// A rate per second, whole from 100 on.
 pub(crate) fn rate(value: f64) -> String {
     if value >= 100.0 { count(crate::num::floor_u64(value.round())) } else { format!("{value:.1}") }
@@ -133,6 +138,7 @@ mod tests {
             assert_eq!(ns(value), text);
         }
         assert_eq!(count(1_299_840), "1 299 840");
+        assert_eq!([0, 1, 2].map(|n| many(n, "key", "keys")), ["0 keys", "1 key", "2 keys"]);
         assert_eq!((rate(4_996.6), rate(3.25)), ("4 997".to_owned(), "3.2".to_owned()));
         assert_eq!((setting(10_000_000_000), setting(1_500_000)), ("10s".into(), "1500us".into()));
         assert_eq!((setting(0), setting(120_000_000_000)), ("0".into(), "2m".into()));

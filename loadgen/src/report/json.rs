@@ -44,6 +44,7 @@ pub(crate) fn document(run: &RunResult) -> Value {
         "fairness": run.fairness,
         "series": series(run),
         "nodes": run.nodes,
+        "cost_per_acquisition": run.cost,
         "faults": run.faults,
         "safety": safety(run),
         "quality": quality(run),

@@ -1,6 +1,7 @@
 //! What a run leaves behind: one [`RunResult`], and the writers that put it into text, JSON and
 //! histogram files.
 
+pub(crate) mod cost;
 pub(crate) mod faults;
 pub(crate) mod format;
 pub(crate) mod hgrm;
@@ -17,6 +18,7 @@ use crate::num;
 use crate::oracle::judge::Findings;
 use crate::recorder::{Counts, Metric};
 use crate::verdict::Verdict;
+use cost::{Cost, ServerShare};
 use faults::FaultReport;
 
 /// Where the load went.
@@ -45,6 +47,8 @@ pub(crate) struct NodeReport {
     pub(crate) timeouts: u64,
     pub(crate) rtt_p50_ns: Option<u64>,
     pub(crate) rtt_p99_ns: Option<u64>,
+    /// By the server's own counters.
+    pub(crate) server: Option<ServerShare>,
 }
 
 /// How evenly the clients were served.
@@ -92,6 +96,7 @@ pub(crate) struct RunResult {
     pub(crate) oldest_unfinished_ns: u64,
     pub(crate) rows: Vec<Row>,
     pub(crate) nodes: Vec<NodeReport>,
+    pub(crate) cost: Cost,
     pub(crate) faults: Vec<FaultReport>,
     pub(crate) fairness: Fairness,
     pub(crate) findings: Findings,
@@ -142,13 +147,18 @@ pub(crate) fn fairness(clients: &[ClientReport]) -> Fairness {
 }
 
 /// Nodes as all processes saw them: counts add up, round trips are the slowest process's.
-pub(crate) fn nodes(collector: &Collector, urls: &[String]) -> Vec<NodeReport> {
+pub(crate) fn nodes(
+    collector: &Collector,
+    urls: &[String],
+    servers: &[Option<ServerShare>],
+) -> Vec<NodeReport> {
     let mut nodes: Vec<NodeReport> = Vec::new();
     for (_, last) in &collector.finals {
         for (at, sample) in last.nodes.iter().enumerate() {
             if nodes.len() <= at {
                 let url = urls.get(at).unwrap_or(&sample.endpoint).clone();
-                nodes.push(NodeReport { id: at + 1, url, up: true, ..NodeReport::default() });
+                let (id, server) = (at + 1, servers.get(at).copied().flatten());
+                nodes.push(NodeReport { id, url, up: true, server, ..NodeReport::default() });
             }
             let Some(node) = nodes.get_mut(at) else { continue };
             node.up &= sample.up;

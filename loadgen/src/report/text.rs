@@ -3,25 +3,23 @@
 
 use std::fmt::Write as _;
 
+use super::RunResult;
 use super::faults::{FaultReport, Sign};
-use super::format::{self, COLUMNS, Paint, count, maybe_ns, ns, setting};
-use super::json::{is_weak, key_name};
-use super::{NodeReport, RunResult};
+use super::format::{self, COLUMNS, Paint, count, many, maybe_ns, ns, setting};
+use super::json::key_name;
 use crate::clock::NS_PER_S;
 use crate::num;
 use crate::recorder::{Hist, Metric};
 use crate::values::{Hold, KeyDist};
 use crate::verdict::{Outcome, Safety};
 
-const LABEL: usize = 18;
-
 /// The whole report.
 pub(crate) fn render(run: &RunResult, paint: Paint) -> String {
     let mut out = String::new();
     banner(&mut out, run, paint);
     load(&mut out, run, paint);
-    latencies(&mut out, run);
-    nodes(&mut out, &run.nodes);
+    latency::table(&mut out, run);
+    nodes(&mut out, run);
     faults(&mut out, &run.faults);
     safety(&mut out, run, paint);
     quality(&mut out, run, paint);
@@ -33,6 +31,9 @@ pub(crate) fn render(run: &RunResult, paint: Paint) -> String {
 macro_rules! line {
     ($out:expr, $($arg:tt)*) => { let _ = writeln!($out, $($arg)*); };
 }
+
+// Below the macro, which it uses.
+mod latency;
 
 fn banner(out: &mut String, run: &RunResult, paint: Paint) {
     let word = match run.verdict.outcome {
@@ -58,11 +59,11 @@ fn banner(out: &mut String, run: &RunResult, paint: Paint) {
 
 fn load(out: &mut String, run: &RunResult, paint: Paint) {
     let config = &run.config;
+    let clients = many(config.clients.into(), "client", "clients");
     let driven = match config.rate_per_s() {
-        None => format!("closed loop, {}", many(config.clients, "client", "clients")),
+        None => format!("closed loop, {clients}"),
         Some(rate) => {
             let kind = format!("{:?}", config.arrival).to_lowercase();
-            let clients = many(config.clients, "client", "clients");
             format!("open loop, {kind} {}/s, {clients}", format::rate(rate))
         }
     };
@@ -76,13 +77,13 @@ fn load(out: &mut String, run: &RunResult, paint: Paint) {
     } else {
         format!("wait {}", setting(config.wait_ns))
     };
+    let all = many(config.keys.into(), "key", "keys");
     let keys = match config.key_dist {
-        KeyDist::Uniform => format!("{} keys", count(config.keys.into())),
-        KeyDist::Seq => format!("{} keys in turn", count(config.keys.into())),
-        KeyDist::Zipf(s) => format!("zipf {s} over {} keys", count(config.keys.into())),
+        KeyDist::Uniform => all,
+        KeyDist::Seq => format!("{all} in turn"),
+        KeyDist::Zipf(s) => format!("zipf {s} over {all}"),
         KeyDist::Hot { keys, load } => format!(
-            "{} keys, {} % of the load on {}",
-            count(config.keys.into()),
+            "{all}, {} % of the load on {}",
             load * 100.0,
             count(num::floor_u64((keys * f64::from(config.keys)).round()).max(1))
         ),
@@ -104,16 +105,12 @@ fn load(out: &mut String, run: &RunResult, paint: Paint) {
     line!(out, "");
 }
 
-fn many(n: u32, one: &str, more: &str) -> String {
-    format!("{n} {}", if n == 1 { one } else { more })
-}
-
 fn target(run: &RunResult) -> String {
     let config = &run.config;
     let load = format!(
         "{} × {}",
-        many(config.processes, "process", "processes"),
-        many(config.threads, "thread", "threads")
+        many(config.processes.into(), "process", "processes"),
+        many(config.threads.into(), "thread", "threads")
     );
     if run.nodes.is_empty() {
         let kind = format!("{:?}", config.backend).to_lowercase();
@@ -121,7 +118,8 @@ fn target(run: &RunResult) -> String {
     }
     let place = if run.about.spawned { "local, " } else { "" };
     let server = &run.about.server;
-    format!("{} nodes, {server} ({place}{}); {load}", run.nodes.len(), run.about.transport)
+    let nodes = many(run.nodes.len() as u64, "node", "nodes");
+    format!("{nodes}, {server} ({place}{}); {load}", run.about.transport)
 }
 
 fn achieved(run: &RunResult) -> String {
@@ -133,15 +131,16 @@ fn achieved(run: &RunResult) -> String {
     };
     let mut text = format!("{}/s{share}, {} ok", format::rate(run.achieved_rate()), count(all.ok));
     for (n, what) in [
-        (all.timeout, "timeouts"),
-        (all.no_quorum, "no quorum"),
-        (all.busy, "busy"),
-        (all.lost, "lost"),
-        (all.other, "other errors"),
-        (all.release_unconfirmed, "releases unconfirmed"),
+        (all.timeout, ["timeout", "timeouts"]),
+        (all.no_quorum, ["no quorum"; 2]),
+        (all.busy, ["busy"; 2]),
+        (all.lost, ["lost"; 2]),
+        (all.other, ["other error", "other errors"]),
+        (all.release_unconfirmed, ["release unconfirmed", "releases unconfirmed"]),
     ] {
         if n > 0 {
-            let _ = write!(text, ", {} {what}", count(n));
+            let [one, more] = what;
+            let _ = write!(text, ", {}", many(n, one, more));
         }
     }
     let _ = write!(text, ", {} unfinished", count(run.unfinished));
@@ -152,73 +151,8 @@ fn achieved(run: &RunResult) -> String {
     text
 }
 
-fn latencies(out: &mut String, run: &RunResult) {
-    let shown: Vec<f64> = run.config.percentiles.iter().copied().take(6).collect();
-    let _ = write!(out, " {:<LABEL$}", "latency");
-    for p in &shown {
-        let _ = write!(out, "{:>9}", format::percentile(*p));
-    }
-    line!(out, "{:>9}{:>11}", "max", "n");
-    let attempts = run.mean_attempts().map(|mean| format!("  {mean:.2} attempts"));
-    let open = run.config.is_open_loop();
-    for (metric, label, note) in [
-        (Metric::Response, "acquire response", open.then_some("  from plan")),
-        (Metric::Service, "acquire service", open.then_some("  from call")),
-        (Metric::Uncontended, "  uncontended", None),
-        (Metric::Contended, "  contended", attempts.as_deref()),
-        (Metric::Handoff, "handoff", None),
-        (Metric::Release, "release", None),
-        (Metric::Failed, "failed", None),
-        (Metric::Hold, "hold, really", None),
-    ] {
-        if let Some(hist) = run.totals.get(metric) {
-            row(out, run, metric, label, hist, &shown, note.unwrap_or_default());
-        }
-    }
-    if let Some(hist) = run.totals.get(Metric::ValidityLeft) {
-        line!(
-            out,
-            " {:<LABEL$}min {}, half of all at most {}",
-            "validity left",
-            ns(hist.min()),
-            ns(hist.value_at_percentile(50.0))
-        );
-    }
-    line!(out, "");
-}
-
-fn row(
-    out: &mut String,
-    run: &RunResult,
-    metric: Metric,
-    label: &str,
-    hist: &Hist,
-    shown: &[f64],
-    note: &str,
-) {
-    let n = hist.len();
-    // Arrivals without an answer were longer than any that has one: beyond their share a percentile
-    // of the answered ones is only a lower bound.
-    let censored = matches!(metric, Metric::Response | Metric::Service)
-        .then(|| num::share(run.unfinished, n + run.unfinished))
-        .unwrap_or(0.0);
-    let _ = write!(out, " {label:<LABEL$}");
-    for &p in shown {
-        let mark = match () {
-            () if 1.0 - p / 100.0 < censored => "≥",
-            () if is_weak(p, n) => "~",
-            () => "",
-        };
-        let _ = write!(out, "{:>9}", format!("{mark}{}", ns(hist.value_at_percentile(p))));
-    }
-    let text = format!("{:>9}{:>11}{note}", ns(hist.max()), count(n));
-    let fits = LABEL + 1 + shown.len() * 9 + text.chars().count() <= COLUMNS;
-    let short = format!("{:>9}{:>11}", ns(hist.max()), count(n));
-    line!(out, "{}", if fits { text } else { short });
-}
-
-fn nodes(out: &mut String, nodes: &[NodeReport]) {
-    if nodes.is_empty() {
+fn nodes(out: &mut String, run: &RunResult) {
+    if run.nodes.is_empty() {
         return;
     }
     line!(
@@ -232,7 +166,7 @@ fn nodes(out: &mut String, nodes: &[NodeReport]) {
         "timeouts",
         "reconnects"
     );
-    for node in nodes {
+    for node in &run.nodes {
         let address: String = node.url.chars().take(25).collect();
         let rtt = format!("{}/{}", maybe_ns(node.rtt_p50_ns), maybe_ns(node.rtt_p99_ns));
         let batch = if node.writes == 0 {
@@ -249,6 +183,9 @@ fn nodes(out: &mut String, nodes: &[NodeReport]) {
             node.reconnects
         );
         line!(out, "{}", text.chars().take(COLUMNS).collect::<String>());
+    }
+    if let Some(text) = run.cost.words(run.nodes.len()) {
+        out.push_str(&format::wrapped(" cost      ", &text));
     }
     line!(out, "");
 }
@@ -312,19 +249,19 @@ fn safety(out: &mut String, run: &RunResult, paint: Paint) {
     };
     let counters = match findings.lost_updates {
         0 => "counters exact".to_owned(),
-        n => format!("{n} counter updates lost"),
+        n => format!("{} lost", many(n, "counter update", "counter updates")),
     };
     line!(
         out,
-        " safety    {word}   {} sections on {} keys",
-        count(findings.sections),
-        count(run.config.keys.into())
+        " safety    {word}   {} on {}",
+        many(findings.sections, "section", "sections"),
+        many(run.config.keys.into(), "key", "keys")
     );
     line!(
         out,
-        "           {} violations, {} overruns, {} unresolved, {counters}",
-        findings.violations,
-        findings.overruns,
+        "           {}, {}, {} unresolved, {counters}",
+        many(findings.violations, "violation", "violations"),
+        many(findings.overruns, "overrun", "overruns"),
         findings.unresolved
     );
     // Before the measured start, in the warm-up, instants are negative.
@@ -362,8 +299,8 @@ fn quality(out: &mut String, run: &RunResult, paint: Paint) {
     out.push_str(&format::wrapped(" quality   ", &text));
     if let Some(jain) = run.fairness.jain {
         let text = format!(
-            "Jain index {jain:.3} over {} clients, longest wait {}, {} starved",
-            run.fairness.clients,
+            "Jain index {jain:.3} over {}, longest wait {}, {} starved",
+            many(run.fairness.clients as u64, "client", "clients"),
             ns(run.fairness.longest_wait_ns),
             run.fairness.starved
         );

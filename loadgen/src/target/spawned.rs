@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Faults;
 use crate::args::RunArgs;
+use crate::cluster::url::NodeUrl;
 use crate::cluster::{Cluster, ClusterOptions, node_name};
 use crate::config::RunConfig;
 use crate::faults::execute::{self, FaultEvent, FaultRecord, Outcome, Phase, Runner};
@@ -53,6 +54,10 @@ impl Spawned {
 
     pub(crate) fn urls(&self) -> Vec<String> {
         self.cluster.urls().iter().map(ToString::to_string).collect()
+    }
+
+    pub(crate) fn node_urls(&self) -> Vec<NodeUrl> {
+        self.cluster.urls()
     }
 
     pub(crate) fn about(&self) -> TargetAbout {

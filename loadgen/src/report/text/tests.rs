@@ -5,17 +5,21 @@ use crate::collect::Hists;
 use crate::config::RunConfig;
 use crate::oracle::judge::{Findings, Span, Violation};
 use crate::recorder::{Counts, histogram};
-use crate::report::{Fairness, Quality, TargetAbout};
+use crate::report::cost::Cost;
+use crate::report::{Fairness, NodeReport, Quality, TargetAbout};
 use crate::values::Rate;
 use crate::verdict::Verdict;
 
 fn sample() -> RunResult {
     let mut totals = Hists::default();
-    for metric in Metric::ALL {
+    for metric in Metric::ALL.into_iter().filter(|&metric| metric != Metric::Unanswered) {
         let mut hist = histogram();
         (1..=5_000_u64).for_each(|n| hist.saturating_record(n * 10_000_000));
         totals.add(metric, &hist);
     }
+    let mut ages = histogram();
+    ages.record_n(49_000_000_000, 60).unwrap();
+    totals.add(Metric::Unanswered, &ages);
     let config = RunConfig {
         rate: Rate::PerSecond(123_456.0),
         key_dist: KeyDist::Hot { keys: 0.001, load: 0.1 },
@@ -78,6 +82,7 @@ fn sample() -> RunResult {
         oldest_unfinished_ns: 900_000_000,
         rows: Vec::new(),
         nodes: vec![node],
+        cost: Cost::of(1_000, 85_200_000, &[None]),
         faults: vec![fault],
         fairness: Fairness { clients: 4, jain: Some(0.99), longest_wait_ns: 5, starved: 0 },
         findings: Findings { violations: 1, examples: vec![violation], ..Findings::default() },
@@ -107,6 +112,7 @@ fn the_report_fits_the_page_and_says_what_matters() {
         "`lg:3` held by client 1 of process 0 from 0.500000s",
         "60 unfinished (oldest 900ms)",
         "loadgen-runs/x/",
+        "per acquisition: client CPU 85.2µs",
     ] {
         let flowing = text.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(flowing.contains(words), "{words} is missing:\n{text}");
@@ -117,9 +123,12 @@ fn the_report_fits_the_page_and_says_what_matters() {
 fn percentiles_without_enough_samples_are_marked_and_censored_ones_are_bounds() {
     let text = render(&sample(), Paint(false));
     let of = |label: &str| text.lines().find(|line| line.contains(label)).unwrap().to_owned();
-    // 60 of 5060 arrivals have no answer: everything above p98.8 is a lower bound.
+    // 60 of 5060 arrivals waited for 49 s without an answer: what is below that is exact.
     let response = of("acquire response");
-    assert!(response.contains("≥49.5s") && !response.contains("≥25"), "{response}");
+    assert!(response.contains("≥49.5s") && response.contains("≥50.0s"), "{response}");
+    assert!(response.contains(" 45.6s ") && response.contains(" 25.3s "), "{response}");
+    let service = of("acquire service");
+    assert!(service.contains("≥49.5s") && !service.contains("≥45"), "{service}");
     let release = of("release  ");
     assert!(release.contains("~50.0s") && !release.contains("~49.5s"), "{release}");
 }
@@ -128,4 +137,20 @@ fn percentiles_without_enough_samples_are_marked_and_censored_ones_are_bounds() 
 fn colours_are_only_painted_when_asked_for() {
     assert!(!render(&sample(), Paint(false)).contains('\x1b'));
     assert!(render(&sample(), Paint(true)).contains('\x1b'));
+}
+
+#[test]
+fn a_run_without_any_answer_still_says_how_long_the_least_wait_was() {
+    let mut run = sample();
+    let mut ages = histogram();
+    (1..=3_000_u64).for_each(|n| ages.saturating_record(n * 1_000_000));
+    run.totals = Hists::default();
+    run.totals.add(Metric::Unanswered, &ages);
+    run.unfinished = 3_000;
+    let text = render(&run, Paint(false));
+    let row = text.lines().find(|line| line.contains("acquire response")).unwrap();
+    let words: Vec<&str> = row.split_whitespace().collect();
+    assert_eq!(words[2..5], ["≥1.50s", "≥2.70s", "≥2.97s"], "{row}");
+    assert_eq!(words[7..9], ["≥3.00s", "0"], "{row}");
+    assert!(text.contains("3 000 arrivals had no answer"), "{text}");
 }
