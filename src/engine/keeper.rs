@@ -195,6 +195,10 @@ impl KeeperTask {
                 },
             }
         }
+        if engine.is_closed() {
+            // Closing releases what it finds here; it cannot have found what was in our hands.
+            engine.release_all();
+        }
         let mut state = engine.keeper.state();
         let next = state.wheel.next_due();
         state.alarm = next.unwrap_or(Timestamp::MAX);

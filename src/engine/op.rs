@@ -350,8 +350,9 @@ pub(crate) struct Pool {
 
 /// More idle ops than this are dropped; each takes about 500 bytes.
 const POOL_MAX: usize = 8_192;
-/// How many still referred-to ops a caller passes over before it allocates.
-const PASSES_MAX: usize = 4;
+/// How many still referred-to ops a caller passes over before it allocates: a node that lags behind
+/// the quorum refers to the latest ones for a while.
+const PASSES_MAX: usize = 32;
 
 impl Pool {
     pub(crate) fn new() -> Self {

@@ -131,9 +131,9 @@ pub(crate) struct Head {
 impl<T> Pipeline<T> {
     pub(crate) fn new() -> Self {
         Self {
-            entries: VecDeque::new(),
-            items: VecDeque::new(),
-            writes: VecDeque::new(),
+            entries: VecDeque::with_capacity(CAPACITY),
+            items: VecDeque::with_capacity(CAPACITY),
+            writes: VecDeque::with_capacity(CAPACITY),
             forming: Write::default(),
             expired: Write::default(),
             expired_writes: 0,
@@ -250,6 +250,9 @@ impl<T> Pipeline<T> {
         self.expired_writes = 0;
     }
 }
+
+/// Commands in flight before the queues grow: a node that lags by some batches allocates nothing.
+const CAPACITY: usize = 512;
 
 #[cfg(test)]
 mod tests {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use redlatch::testing::TestNode;
 use redlatch::{AcquireError, InspectError, NodeState, Redlock, Renewal, Verdict};
 
 use crate::server::{Cluster, Reply, Server};
@@ -279,6 +280,23 @@ async fn refusals_are_no_grants_and_are_told() {
         within(within(locks.acquire("r")).await.unwrap().release()).await.unwrap();
         emptied(&nodes).await;
     }
+}
+
+#[tokio::test]
+async fn a_release_that_died_with_its_connection_is_sent_on_the_next() {
+    let nodes = test_nodes(3).await;
+    let locks = all_up(builder(urls(&nodes)).connect().await.unwrap()).await;
+    let guard = within(locks.acquire("r").ttl(TTL)).await.unwrap();
+    until("all grants", || nodes.iter().all(|node| node.snapshot().len() == 1)).await;
+    nodes.iter().for_each(|node| node.stall(true));
+    let releasing = tokio::spawn(guard.release());
+    until("the releases to have left", || locks.stats().in_flight == 3).await;
+    // Sent, and never executed.
+    nodes.iter().for_each(TestNode::drop_connections);
+    assert!(within(releasing).await.unwrap().is_err(), "nobody has confirmed");
+    assert!(nodes.iter().all(|node| node.snapshot().len() == 1));
+    nodes.iter().for_each(|node| node.stall(false));
+    emptied(&nodes).await;
 }
 
 #[tokio::test]

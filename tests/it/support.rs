@@ -15,7 +15,8 @@ pub(crate) const fn ms(count: u64) -> Duration {
     Duration::from_millis(count)
 }
 
-/// Settings under which a stall of a loaded machine is no fault of a node.
+/// Settings under which a stall of a loaded machine is no fault of a node, and under which no key
+/// that was left behind expires before [`LIMIT`] tells on it.
 pub(crate) fn builder<I>(urls: I) -> Builder
 where
     I: IntoIterator,
@@ -24,6 +25,7 @@ where
     let urls: Vec<String> = urls.into_iter().map(Into::into).collect();
     Redlock::builder()
         .nodes(urls)
+        .ttl(LIMIT * 6)
         .node_timeout(Duration::from_secs(2))
         .unresponsive_after(Duration::from_secs(4))
         .connect_timeout(Duration::from_secs(10))

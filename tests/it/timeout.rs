@@ -49,7 +49,9 @@ async fn a_wait_ends_when_it_was_told_to() {
         );
         if wait >= ms(50) {
             assert!(matches!(&error, AcquireError::TimedOut { .. }), "{error}");
-            assert!(error.report().unwrap().count(Verdict::Denied) >= 2, "{error}");
+            // The round that the deadline cut off may have no answer yet; there were others.
+            let report = error.report().unwrap();
+            assert!(report.contended && report.attempts > 1, "{error}");
         }
     }
     // Too long to count is as good as for ever.
@@ -83,8 +85,9 @@ async fn attempts_are_counted_and_bounded() {
 #[tokio::test]
 async fn grants_that_come_late_are_given_back() {
     let nodes = test_nodes(3).await;
-    let locks = all_up(builder(urls(&nodes)).connect().await.unwrap()).await;
-    let ttl = ms(400);
+    let locks = builder(urls(&nodes)).min_validity(0.5).connect().await.unwrap();
+    let locks = all_up(locks).await;
+    let ttl = ms(1_000);
     nodes.iter().for_each(|node| node.stall(true));
     let request = tokio::spawn({
         let locks = locks.clone();
@@ -93,11 +96,11 @@ async fn grants_that_come_late_are_given_back() {
     until("the request to have left", || locks.nodes().iter().all(|node| node.in_flight == 1))
         .await;
     // The time that the validity runs out in, not a time that anything is waited for.
-    tokio::time::sleep(ms(390)).await;
+    tokio::time::sleep(ms(600)).await;
     nodes.iter().for_each(|node| node.stall(false));
     let error = within(request).await.unwrap().unwrap_err();
     let AcquireError::TooSlow { validity, .. } = &error else { panic!("{error}") };
-    assert!(*validity < ttl / 10, "{validity:?}");
+    assert!(*validity < ttl / 2, "{validity:?}");
     assert!(error.report().unwrap().count(Verdict::Granted) >= 2, "{error}");
     emptied(&nodes).await;
     let releases: u64 = nodes
