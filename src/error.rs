@@ -237,7 +237,7 @@ pub enum InspectError {
     #[error(transparent)]
     Invalid(AcquireError),
     /// Fewer than a quorum of nodes answered.
-    #[error("only {answered} of {nodes} nodes answered, {quorum} are needed")]
+    #[error("{answered} of {nodes} nodes answered, {quorum} needed")]
     NoQuorum {
         /// Nodes that answered.
         answered: usize,
@@ -300,9 +300,7 @@ pub enum ConnectError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// Fewer than a quorum of nodes answered in time.
-    #[error(
-        "only {up} of {nodes} nodes answered within {within:?}, {quorum} are needed: {reasons}"
-    )]
+    #[error("{up} of {nodes} nodes up within {within:?}, {quorum} needed: {reasons}")]
     NoQuorum {
         /// Nodes that are up.
         up: usize,
