@@ -241,6 +241,7 @@ impl Acquisition {
                 }
                 if let Some(tally) = op.abandon() {
                     self.undo(engine, op, tally);
+                    self.state = State::Done;
                     self.course.tally = Some(tally);
                     let failure =
                         if self.denied > 0 { Failure::TimedOut } else { Failure::NoQuorum };

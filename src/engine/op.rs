@@ -378,4 +378,11 @@ impl Pool {
             free.push_back(op);
         }
     }
+
+    #[cfg(test)]
+    pub(crate) fn has_no_op_twice(&self) -> bool {
+        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let distinct: std::collections::HashSet<_> = free.iter().map(Arc::as_ptr).collect();
+        distinct.len() == free.len()
+    }
 }
