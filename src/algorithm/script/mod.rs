@@ -19,11 +19,39 @@ pub(crate) const RELEASE: Script =
 
 /// Compare-and-lengthen of up to [`KEYS_MAX`] leases: answers one of `e`, `m`, `o` per key.
 pub(crate) const EXTEND: Script =
-    Script { sha: "d91d42aa1657aa926b8e7cd45af2f8cac0ee1f84", body: include_str!("extend.lua") };
+    Script { sha: "6a553d85bea8e831639914c1b0b19daf1b4d50c1", body: include_str!("extend.lua") };
+
+/// Set-if-free that counts a fencing token up: answers the token, or nil.
+pub(crate) const FENCED: Script =
+    Script { sha: "8166b3f3f87d734183662becf594a961d06e3d15", body: include_str!("fenced.lua") };
+
+/// Raises a fencing counter for its lock's owner: answers one of `e`, `n`, `m`, `o`.
+pub(crate) const RAISE: Script =
+    Script { sha: "bcff2986e07ef9bc05a3f48ec8c2d58a97c66dc7", body: include_str!("raise.lua") };
+
+/// Reads a node's epoch, time and incarnation; begins a new epoch where locks may be forgotten.
+pub(crate) const STAMP: Script =
+    Script { sha: "644c7abbb9cd3868cb79b879d1299c9d3f76631a", body: include_str!("stamp.lua") };
 
 /// Every script, in the order in which a handshake loads them.
-pub(crate) const ALL: [&Script; 2] = [&RELEASE, &EXTEND];
+pub(crate) const ALL: [&Script; 5] = [&RELEASE, &EXTEND, &FENCED, &RAISE, &STAMP];
 
-/// Keys in one call at most. Lua's `unpack` allows thousands; 64 keeps one call under 100 us of
+/// Locks in one call at most. Lua's `unpack` allows thousands; 64 keeps one call under 100 us of
 /// server time, so that it delays no other client noticeably.
 pub(crate) const KEYS_MAX: usize = 64;
+
+/// Keys of the engine's own begin with this; no resource may.
+pub(crate) const RESERVED: &str = "redlatch:";
+
+/// Where a node keeps the id of its epoch.
+pub(crate) const EPOCH_KEY: &str = "redlatch:epoch";
+
+/// Where a node keeps the rest of what [`STAMP`] knows.
+pub(crate) const STATE_KEY: &str = "redlatch:node";
+
+/// In front of a lock's key: the key of its fencing counter.
+pub(crate) const FENCE_PREFIX: &str = "redlatch:fence:";
+
+/// How long a fencing counter outlives the last grant: a day, so that it outlives every lock and
+/// every clock error by far.
+pub(crate) const FENCE_TTL_MS: u64 = 86_400_000;
