@@ -82,9 +82,11 @@ impl Ops {
             prefix: b"",
             token: Token::new(1, attempt),
             ttl: Duration::from_secs(10),
+            lock_delay: Duration::ZERO,
             drift: Drift::default(),
             nodes,
             quorum: nodes / 2 + 1,
+            fencing: None,
         });
         for node in 0..nodes {
             op.raise_bound(node, now, op.ttl);
@@ -193,7 +195,8 @@ impl Fleet {
 
     /// Commands and writes so far, over all nodes.
     pub fn written(&self) -> (u64, u64) {
-        let nodes = self.0.engine.nodes.iter().map(|node| crate::snapshot::status(node));
+        let now = self.0.engine.clock.now();
+        let nodes = self.0.engine.nodes.iter().map(|node| crate::snapshot::status(node, now));
         nodes.fold((0, 0), |sum, node| (sum.0 + node.commands, sum.1 + node.writes))
     }
 }

@@ -1,15 +1,16 @@
 //! How a client is set up: every knob with its meaning, unit, default and reason.
 
-use std::sync::Arc;
+mod check;
+
 use std::time::Duration;
 
-use crate::algorithm::tally::NODES_MAX;
-use crate::config::{Drift, Reconnect, Renewal, Retry, Settings, TTL_MAX};
+#[cfg(any(test, feature = "test-util"))]
+use crate::config::Protection;
+use crate::config::{Drift, Protections, Reconnect, Renewal, Retry};
 use crate::endpoint::{Endpoint, EndpointError};
-use crate::engine::node::NodeSettings;
-use crate::error::{ConfigError, ConnectError};
+use crate::engine::start;
+use crate::error::{ConfigError, ConnectError, InitError};
 use crate::redlock::Redlock;
-use crate::resource::Resource;
 use crate::session::batch::Batching;
 
 /// Sets a client up. Errors in any setting are reported by [`Builder::connect`].
@@ -35,6 +36,8 @@ pub struct Builder {
     first_error: Option<EndpointError>,
     key_prefix: String,
     ttl: Duration,
+    max_ttl: Option<Duration>,
+    lock_delay: Duration,
     drift: Drift,
     min_validity: f64,
     quorum: Option<usize>,
@@ -47,10 +50,12 @@ pub struct Builder {
     node_timeout: Duration,
     connect_timeout: Duration,
     unresponsive_after: Duration,
-    ping_interval: Duration,
+    heartbeat_interval: Duration,
     reconnect: Reconnect,
     client_name: String,
     resp2_only: bool,
+    allow_eviction: bool,
+    protections: Protections,
 }
 
 impl Default for Builder {
@@ -60,6 +65,8 @@ impl Default for Builder {
             first_error: None,
             key_prefix: String::new(),
             ttl: Duration::from_secs(10),
+            max_ttl: None,
+            lock_delay: Duration::ZERO,
             drift: Drift::default(),
             min_validity: 0.1,
             quorum: None,
@@ -72,10 +79,12 @@ impl Default for Builder {
             node_timeout: Duration::from_millis(50),
             connect_timeout: Duration::from_secs(1),
             unresponsive_after: Duration::from_secs(1),
-            ping_interval: Duration::from_secs(1),
+            heartbeat_interval: Duration::from_secs(1),
             reconnect: Reconnect::default(),
             client_name: "redlatch".into(),
             resp2_only: false,
+            allow_eviction: false,
+            protections: Protections::default(),
         }
     }
 }
@@ -121,6 +130,25 @@ impl Builder {
     /// longer makes others wait after a crash. A request may name its own.
     pub const fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = ttl;
+        self
+    }
+
+    /// The longest ttl of any lock of this fleet, over all clients: a node that may have forgotten
+    /// locks is not counted for this long (and a little), because until then an older lock may be
+    /// valid. Default: 30 s, or the builder's ttl and lock delay if they are longer. The nodes
+    /// pass the largest of all clients on; give all the same. Lower it for a fleet whose locks
+    /// are short: a restarted node is back sooner. A request for more is refused.
+    pub const fn max_ttl(mut self, most: Duration) -> Self {
+        self.max_ttl = Some(most);
+        self
+    }
+
+    /// By how much the keys outlive the validity. Default zero. A lock whose holder died or
+    /// stalled then stays taken that much longer, which gives work that ran past its validity
+    /// time to end, where the resource does not check fencing tokens (Consul's lock-delay).
+    /// A release ends both at once.
+    pub const fn lock_delay(mut self, delay: Duration) -> Self {
+        self.lock_delay = delay;
         self
     }
 
@@ -203,9 +231,11 @@ impl Builder {
         self
     }
 
-    /// How often an idle connection is pinged. Default 1 s.
-    pub const fn ping_interval(mut self, interval: Duration) -> Self {
-        self.ping_interval = interval;
+    /// How often each node is asked for its time, its epoch and which process it is. Default 1 s:
+    /// a clock that steps, or a node that is replaced behind one address, is noticed within it.
+    /// Costs a node about 20 us of CPU each time; raise it with hundreds of clients.
+    pub const fn heartbeat_interval(mut self, interval: Duration) -> Self {
+        self.heartbeat_interval = interval;
         self
     }
 
@@ -225,6 +255,43 @@ impl Builder {
     pub const fn resp2_only(mut self) -> Self {
         self.resp2_only = true;
         self
+    }
+
+    /// Accepts servers that may evict keys when their memory is full (`maxmemory` with a policy
+    /// other than `noeviction`). Such a server may drop a lock that is held.
+    pub const fn allow_eviction(mut self) -> Self {
+        self.allow_eviction = true;
+        self
+    }
+
+    /// Switches one check off, for tests that show what it is good for. Never in production.
+    #[cfg(any(test, feature = "test-util"))]
+    pub const fn without(mut self, protection: Protection) -> Self {
+        match protection {
+            Protection::Seal => self.protections.seal = false,
+            Protection::Quarantine => self.protections.quarantine = false,
+            Protection::Fence => self.protections.fence = false,
+            Protection::Clock => self.protections.clock = false,
+        }
+        self
+    }
+
+    /// Opens a new fleet, once, on your word that **nobody holds a lock on it**: its nodes may
+    /// vote from now on. Without it the first client waits for `max_ttl`, because nodes that have
+    /// never been used look like nodes that were just flushed.
+    ///
+    /// It opens nothing unless every node answers and none has been used; so it does no harm to
+    /// call it at each deployment and take [`InitError::AlreadyInitialised`] for success. Never
+    /// call it to get rid of a quarantine: that is what keeps a lock from being granted twice.
+    ///
+    /// # Errors
+    /// [`InitError`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future may leave some nodes open and some not; those wait for `max_ttl`.
+    pub async fn init_fleet(self) -> Result<(), InitError> {
+        let (endpoints, settings, node_settings) = self.check()?;
+        start::initialise(&endpoints, settings.quorum, &node_settings).await
     }
 
     /// Connects, and returns once a quorum of nodes is up.
@@ -250,106 +317,4 @@ impl Builder {
         let (endpoints, settings, node_settings) = self.check()?;
         Redlock::start(endpoints, settings, &node_settings)
     }
-
-    pub(crate) fn check(
-        mut self,
-    ) -> Result<(Vec<Endpoint>, Settings, Arc<NodeSettings>), ConfigError> {
-        if let Some(error) = self.first_error.take() {
-            return Err(error.into());
-        }
-        let count = self.endpoints.len();
-        if count == 0 {
-            return Err(ConfigError::NoNodes);
-        }
-        if count > NODES_MAX {
-            return Err(ConfigError::TooManyNodes { count, max: NODES_MAX });
-        }
-        for (at, first) in self.endpoints.iter().enumerate() {
-            for second in self.endpoints.iter().skip(at + 1) {
-                if first.same_server(second) {
-                    let (first, second) = (first.to_string(), second.to_string());
-                    return Err(ConfigError::DuplicateNode { first, second });
-                }
-            }
-        }
-        let majority = count / 2 + 1;
-        let quorum = self.quorum.unwrap_or(majority);
-        in_range("quorum", quorum, majority, count)?;
-        in_range("max_inflight", self.max_inflight, 16, 1 << 20)?;
-        in_range("max_queued_bytes", self.max_queued_bytes, 16 * 1024, 1 << 30)?;
-        in_range("batch.max_commands", self.batching.max_commands, 1, 65_536)?;
-        in_range("batch.max_bytes", self.batching.max_bytes, 256, 16 << 20)?;
-        in_range("batch.gather_min_inflight", self.batching.gather_min_inflight, 1, 65_536)?;
-        in_range("key_prefix's length", self.key_prefix.len(), 0, Resource::LEN_MAX - 1)?;
-        if !(0.0..=0.9).contains(&self.min_validity) {
-            let value = self.min_validity.to_string();
-            let expected = "a share from 0 to 0.9".into();
-            return Err(ConfigError::OutOfRange { name: "min_validity", value, expected });
-        }
-        let hour = Duration::from_secs(3_600);
-        let ms = Duration::from_millis(1);
-        for (name, value, least) in [
-            ("node_timeout", self.node_timeout, ms),
-            ("connect_timeout", self.connect_timeout, ms),
-            ("unresponsive_after", self.unresponsive_after, self.node_timeout),
-            ("ping_interval", self.ping_interval, ms),
-            ("reconnect.base", self.reconnect.base, ms),
-            ("reconnect.cap", self.reconnect.cap, self.reconnect.base),
-            ("retry.cap", self.retry.cap, self.retry.base),
-        ] {
-            if value < least || value > hour {
-                let expected = format!("between {least:?} and {hour:?}");
-                let value = format!("{value:?}");
-                return Err(ConfigError::OutOfRange { name, value, expected });
-            }
-        }
-        if self.client_name.bytes().any(|byte| !byte.is_ascii_graphic()) {
-            let (value, expected) = (self.client_name, "printable, without spaces".into());
-            return Err(ConfigError::OutOfRange { name: "client_name", value, expected });
-        }
-        let settings = Settings {
-            key_prefix: self.key_prefix,
-            ttl: self.ttl,
-            drift: self.drift,
-            quorum,
-            retry: self.retry,
-            renewal: self.renewal,
-            node_timeout: self.node_timeout,
-            connect_timeout: self.connect_timeout,
-            min_validity: self.min_validity,
-            max_hold: self.max_hold,
-        };
-        if !settings.is_usable_ttl(self.ttl) {
-            let value = format!("{:?}", self.ttl);
-            let expected = format!("between {:?} and {TTL_MAX:?}", settings.ttl_min());
-            return Err(ConfigError::OutOfRange { name: "ttl", value, expected });
-        }
-        let node_settings = Arc::new(NodeSettings {
-            batching: self.batching,
-            max_inflight: self.max_inflight,
-            max_queued_bytes: self.max_queued_bytes,
-            node_timeout: self.node_timeout,
-            connect_timeout: self.connect_timeout,
-            unresponsive_after: self.unresponsive_after,
-            ping_interval: self.ping_interval,
-            reconnect_base: self.reconnect.base,
-            reconnect_cap: self.reconnect.cap,
-            client_name: self.client_name,
-            resp2_only: self.resp2_only,
-        });
-        Ok((self.endpoints, settings, node_settings))
-    }
-}
-
-fn in_range(
-    name: &'static str,
-    value: usize,
-    least: usize,
-    most: usize,
-) -> Result<(), ConfigError> {
-    if (least..=most).contains(&value) {
-        return Ok(());
-    }
-    let expected = format!("between {least} and {most}");
-    Err(ConfigError::OutOfRange { name, value: value.to_string(), expected })
 }

@@ -106,11 +106,48 @@ impl Default for Reconnect {
     }
 }
 
+/// The checks that tests switch off one at a time, to see that they are what keeps a lock safe.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Protections {
+    /// Grants count only behind the seal of their write (DESIGN R1).
+    pub(crate) seal: bool,
+    /// Nodes that may have forgotten locks do not vote (R2, R4).
+    pub(crate) quarantine: bool,
+    /// The server closes an earlier connection before what it owed is released.
+    pub(crate) fence: bool,
+    /// A node whose clock steps forward loses its votes.
+    pub(crate) clock: bool,
+}
+
+impl Default for Protections {
+    fn default() -> Self {
+        Self { seal: true, quarantine: true, fence: true, clock: true }
+    }
+}
+
+/// One of the checks that keep a lock safe, to be switched off by a test: feature `test-util`.
+#[cfg(any(test, feature = "test-util"))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Protection {
+    /// Grants count only behind the seal of their write.
+    Seal,
+    /// Nodes that may have forgotten locks do not vote.
+    Quarantine,
+    /// The server closes an earlier connection before what it owed is released.
+    Fence,
+    /// A node whose clock steps forward loses its votes.
+    Clock,
+}
+
 /// Checked settings of one client.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) key_prefix: String,
     pub(crate) ttl: Duration,
+    /// The longest ttl of any lock, which the nodes' quarantine covers.
+    pub(crate) max_ttl: Duration,
+    pub(crate) lock_delay: Duration,
     pub(crate) drift: Drift,
     pub(crate) quorum: usize,
     pub(crate) retry: Retry,
@@ -152,7 +189,7 @@ impl Settings {
     }
 
     pub(crate) fn is_usable_ttl(&self, ttl: Duration) -> bool {
-        ttl <= TTL_MAX && ttl.as_millis() > 0 && !self.drift.share(whole_millis(ttl)).is_zero()
+        ttl <= self.max_ttl && ttl.as_millis() > 0 && !self.drift.share(whole_millis(ttl)).is_zero()
     }
 
     pub(crate) fn key_len(&self, resource: &Resource) -> Result<(), usize> {

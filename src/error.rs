@@ -59,6 +59,27 @@ pub enum AcquireError {
         /// How it went.
         report: Box<Report>,
     },
+    /// Too few nodes may vote: the others were started, flushed or replaced a short while ago and
+    /// may have forgotten locks that are still valid.
+    #[error(
+        "too few nodes may vote on `{resource}` for another {remaining:?}, the others may have \
+         forgotten locks ({report}); a fleet on which nobody holds a lock can be opened at once: \
+         `Redlock::init_fleet`"
+    )]
+    Quarantined {
+        /// What was asked for.
+        resource: Resource,
+        /// When enough of them may vote again.
+        remaining: Duration,
+        /// How it went.
+        report: Box<Report>,
+    },
+    /// The name is kept for the engine's own keys.
+    #[error("`{resource}` cannot be locked: names that begin with `redlatch:` are the engine's")]
+    ReservedResource {
+        /// What was asked for.
+        resource: Resource,
+    },
     /// The wait is over and somebody else still has it.
     #[error("gave up waiting for `{resource}` ({report})")]
     TimedOut {
@@ -86,9 +107,13 @@ impl AcquireError {
             Self::Busy { report, .. }
             | Self::NoQuorum { report, .. }
             | Self::Overloaded { report, .. }
+            | Self::Quarantined { report, .. }
             | Self::TimedOut { report, .. }
             | Self::TooSlow { report, .. } => Some(report),
-            Self::Closed | Self::InvalidResource { .. } | Self::InvalidTtl { .. } => None,
+            Self::Closed
+            | Self::InvalidResource { .. }
+            | Self::InvalidTtl { .. }
+            | Self::ReservedResource { .. } => None,
         }
     }
 }
@@ -311,6 +336,37 @@ pub enum ConnectError {
         /// How long was waited.
         within: Duration,
         /// The nodes that are not up, with their reasons.
+        reasons: String,
+    },
+}
+
+/// Why a fleet was not opened.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InitError {
+    /// The settings cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Not every node answered. None was opened.
+    #[error("nothing was opened, because not every node answered: {reasons}")]
+    Unreachable {
+        /// The nodes that did not, and why.
+        reasons: String,
+    },
+    /// Some nodes are in use already. None was opened: clients wait until their quarantine ends.
+    #[error("nothing was opened: {} in use already", nodes.join(", "))]
+    AlreadyInitialised {
+        /// These nodes.
+        nodes: Vec<String>,
+    },
+    /// Two addresses lead to one server process. None was opened.
+    #[error("nothing was opened: two of the addresses lead to the same server process")]
+    SameServer,
+    /// Some nodes failed, or were stamped by a client, while they were opened; the others are
+    /// open, and these are counted when their quarantine ends.
+    #[error("some nodes were not opened: {reasons}")]
+    Partly {
+        /// The nodes that were not, and why.
         reasons: String,
     },
 }

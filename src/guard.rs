@@ -9,7 +9,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use crate::algorithm::tally::{Phase, Tally, Vote};
-use crate::config::{TTL_MAX, whole_millis};
+use crate::config::whole_millis;
 use crate::engine::core::Wakes;
 use crate::engine::op::{Op, millis};
 use crate::engine::wish::Course;
@@ -106,7 +106,7 @@ impl Guard {
         let engine = &self.core().engine;
         let op = self.op();
         if !engine.settings.is_usable_ttl(ttl) {
-            let (min, max) = (engine.settings.ttl_min(), TTL_MAX);
+            let (min, max) = (engine.settings.ttl_min(), engine.settings.max_ttl);
             return Err(ExtendError::InvalidTtl { ttl, min, max });
         }
         let ttl = whole_millis(ttl);

@@ -71,8 +71,8 @@ pub use builder::Builder;
 pub use config::{Drift, Reconnect, Renewal, Retry};
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::{
-    AcquireError, ConfigError, ConnectError, ExtendError, InspectError, Lost, ReleaseError,
-    ResumeError, RunError,
+    AcquireError, ConfigError, ConnectError, ExtendError, InitError, InspectError, Lost,
+    ReleaseError, ResumeError, RunError,
 };
 pub use guard::Guard;
 pub use lease::{Deadline, Inspection, Lease, NodeInspection};

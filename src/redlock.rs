@@ -6,8 +6,9 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
+use crate::algorithm::script::RESERVED;
 use crate::builder::Builder;
-use crate::config::{Settings, TTL_MAX, whole_millis};
+use crate::config::{Settings, whole_millis};
 use crate::endpoint::{Endpoint, EndpointError};
 use crate::engine::core::Engine;
 use crate::engine::driver::CLOSE_PATIENCE;
@@ -16,7 +17,9 @@ use crate::engine::op::Op;
 use crate::engine::query::Query;
 use crate::engine::start;
 use crate::engine::wish::Course;
-use crate::error::{AcquireError, ConfigError, ConnectError, InspectError, ResumeError, RunError};
+use crate::error::{
+    AcquireError, ConfigError, ConnectError, InitError, InspectError, ResumeError, RunError,
+};
 use crate::guard::Guard;
 use crate::lease::{Inspection, Lease, NodeInspection};
 use crate::report::Report;
@@ -70,6 +73,22 @@ impl Redlock {
         Self::builder().nodes(nodes).connect().await
     }
 
+    /// Opens a new fleet with default settings; see [`Builder::init_fleet`].
+    ///
+    /// # Errors
+    /// As [`Builder::init_fleet`].
+    ///
+    /// # Cancel safety
+    /// As [`Builder::init_fleet`].
+    pub async fn init_fleet<I>(nodes: I) -> Result<(), InitError>
+    where
+        I: IntoIterator,
+        I::Item: TryInto<Endpoint>,
+        <I::Item as TryInto<Endpoint>>::Error: Into<EndpointError>,
+    {
+        Self::builder().nodes(nodes).init_fleet().await
+    }
+
     pub(crate) fn start(
         endpoints: Vec<Endpoint>,
         settings: Settings,
@@ -94,7 +113,7 @@ impl Redlock {
     pub(crate) async fn wait_for_quorum(&self) -> Result<(), ConnectError> {
         let engine = self.engine();
         let within = engine.settings.connect_timeout;
-        let is_up = |node: &&Arc<Node>| node.health() == Health::Up;
+        let is_up = |node: &&Arc<Node>| matches!(node.health(), Health::Up | Health::Quarantined);
         let quorum = engine.settings.quorum;
         let ready = async {
             loop {
@@ -220,7 +239,7 @@ impl Redlock {
             return Err(ResumeError::Closed);
         }
         self.check_name(&resource).map_err(ResumeError::Invalid)?;
-        let ttl = whole_millis(engine.settings.ttl.min(TTL_MAX));
+        let ttl = whole_millis(engine.settings.ttl);
         let began = engine.clock.now();
         let op = Arc::new(Op::new(&engine.spec(&resource, ttl, token)));
         op.adopt();
@@ -338,15 +357,25 @@ impl Redlock {
 
     /// How the nodes are doing, in the order in which they were configured.
     pub fn nodes(&self) -> Vec<NodeStatus> {
-        self.engine().nodes.iter().map(|node| snapshot::status(node)).collect()
+        self.engine()
+            .nodes
+            .iter()
+            .map(|node| snapshot::status(node, self.engine().clock.now()))
+            .collect()
     }
 
     /// May this be locked? Asked before anything is sent.
     pub(crate) fn check_name(&self, resource: &Resource) -> Result<(), AcquireError> {
-        self.settings().key_len(resource).map_err(|len| {
+        let settings = self.settings();
+        settings.key_len(resource).map_err(|len| {
             let (resource, max) = (resource.clone(), Resource::LEN_MAX);
             AcquireError::InvalidResource { resource, len, max }
-        })
+        })?;
+        let key = settings.key_prefix.bytes().chain(resource.as_bytes().iter().copied());
+        if key.take(RESERVED.len()).eq(RESERVED.bytes()) {
+            return Err(AcquireError::ReservedResource { resource: resource.clone() });
+        }
+        Ok(())
     }
 
     pub(crate) fn report(&self, course: &Course) -> Report {

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::config::{Renewal, TTL_MAX, whole_millis};
+use crate::config::{Renewal, whole_millis};
 use crate::engine::acquire::Acquisition;
 use crate::engine::wish::{Failure, Wish};
 use crate::error::AcquireError;
@@ -56,7 +56,7 @@ impl<'a> Acquire<'a> {
         let settings = self.locks.settings();
         self.locks.check_name(&self.resource)?;
         if !settings.is_usable_ttl(self.ttl) {
-            let (ttl, min, max) = (self.ttl, settings.ttl_min(), TTL_MAX);
+            let (ttl, min, max) = (self.ttl, settings.ttl_min(), settings.max_ttl);
             return Err(AcquireError::InvalidTtl { ttl, min, max });
         }
         Ok(())
@@ -160,6 +160,10 @@ impl AcquireFuture<'_> {
             Failure::Busy => AcquireError::Busy { resource, report: report() },
             Failure::Closed => AcquireError::Closed,
             Failure::NoQuorum => AcquireError::NoQuorum { resource, report: report() },
+            Failure::Quarantined(until) => {
+                let remaining = until.since(self.locks.engine().clock.now());
+                AcquireError::Quarantined { resource, remaining, report: report() }
+            }
             Failure::Overloaded => AcquireError::Overloaded { resource, report: report() },
             Failure::TimedOut => AcquireError::TimedOut { resource, report: report() },
             Failure::TooSlow(validity) => {

@@ -10,6 +10,7 @@ use crate::engine::wish::Course;
 use crate::redlock::Core;
 use crate::report::{NodeVote, Report, Verdict};
 use crate::stats::{NodeState, NodeStatus, Percentiles};
+use crate::time::Timestamp;
 
 impl Core {
     pub(crate) fn report(&self, course: &Course) -> Report {
@@ -51,15 +52,18 @@ fn reason(node: &Node) -> Option<String> {
     node.about().reason.clone().or_else(|| match node.health() {
         Health::Connecting => Some("not connected yet".into()),
         Health::Suspect => Some("an answer is overdue".into()),
+        Health::Quarantined => Some("may have forgotten locks: its votes do not count yet".into()),
         Health::Up | Health::Down | Health::Closed => None,
     })
 }
 
-pub(crate) fn status(node: &Node) -> NodeStatus {
+pub(crate) fn status(node: &Node, now: Timestamp) -> NodeStatus {
     let counters = &node.counters;
     let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
     let about = node.about();
     let (reason, server) = (about.reason.clone(), about.server.clone());
+    let (warning, epoch) = (about.warning.clone(), about.epoch.clone());
+    let is_quarantined = node.health() == Health::Quarantined;
     let round_trip = Percentiles::new(about.round_trips.clone());
     drop(about);
     #[expect(clippy::cast_precision_loss, reason = "thousandths of a few commands")]
@@ -68,6 +72,9 @@ pub(crate) fn status(node: &Node) -> NodeStatus {
         endpoint: node.endpoint.to_string(),
         state: state(node),
         reason,
+        warning,
+        quarantine: is_quarantined.then(|| node.opens_at().since(now)),
+        epoch,
         server,
         commands: load(&counters.commands),
         operations: load(&counters.operations),
@@ -81,6 +88,11 @@ pub(crate) fn status(node: &Node) -> NodeStatus {
         late_grants_released: load(&counters.late_grants_released),
         withdrawn: load(&counters.withdrawn),
         releases_given_up: load(&counters.releases_given_up),
+        releases_repeated: load(&counters.releases_repeated),
+        unfenced: load(&counters.unfenced),
+        epochs: load(&counters.epochs),
+        seals_broken: load(&counters.seals_broken),
+        topped_up: load(&counters.topped_up),
         script_reloads: load(&counters.script_reloads),
         gather_gain,
         gather_delay: Duration::from_nanos(load(&counters.gather_delay_ns)),
@@ -93,6 +105,7 @@ pub(crate) fn state(node: &Node) -> NodeState {
         Health::Closed => NodeState::Closed,
         Health::Connecting => NodeState::Connecting,
         Health::Down => NodeState::Down,
+        Health::Quarantined => NodeState::Quarantined,
         Health::Suspect => NodeState::Suspect,
         Health::Up => NodeState::Up,
     }

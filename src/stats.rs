@@ -77,6 +77,8 @@ pub enum NodeState {
     Closed,
     /// Not connected yet, for the first time.
     Connecting,
+    /// Connected, but it may have forgotten locks: its votes do not count yet.
+    Quarantined,
     /// Not connected; the reason says why.
     Down,
     /// Connected, but an answer is overdue: it is asked nothing new until it answers.
@@ -91,6 +93,7 @@ impl fmt::Display for NodeState {
             Self::Closed => "closed",
             Self::Connecting => "connecting",
             Self::Down => "down",
+            Self::Quarantined => "quarantined",
             Self::Suspect => "suspect",
             Self::Up => "up",
         })
@@ -107,6 +110,12 @@ pub struct NodeStatus {
     pub state: NodeState,
     /// Why it is down, or what it refused last.
     pub reason: Option<String>,
+    /// What is wrong with how it is set up, though it works: act on it.
+    pub warning: Option<String>,
+    /// How much longer its votes do not count, while it is [`NodeState::Quarantined`].
+    pub quarantine: Option<Duration>,
+    /// The epoch it is in: a new one begins whenever it may have forgotten locks.
+    pub epoch: Option<String>,
     /// What it says it is: server, version, protocol.
     pub server: Option<String>,
     /// Commands written.
@@ -133,6 +142,17 @@ pub struct NodeStatus {
     pub withdrawn: u64,
     /// Releases left to the keys' expiry.
     pub releases_given_up: u64,
+    /// Releases sent again because an earlier connection's bytes may still be executed: the
+    /// server's ACL forbids `CLIENT KILL`.
+    pub releases_repeated: u64,
+    /// Connections of which the server would not close the one before.
+    pub unfenced: u64,
+    /// Epochs seen: one, and one more each time the node may have forgotten locks.
+    pub epochs: u64,
+    /// Writes whose grants did not count because another epoch had begun.
+    pub seals_broken: u64,
+    /// Held leases that this node was asked to hold too, later than the others.
+    pub topped_up: u64,
     /// Times the scripts had to be loaded again.
     pub script_reloads: u64,
     /// Commands that one gathering turn gained, smoothed.

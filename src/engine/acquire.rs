@@ -218,6 +218,9 @@ impl Acquisition {
                 engine.wake(wakes);
                 self.state = State::Racing(op);
             }
+            Err(Unstartable::Quarantined(until)) => {
+                self.after_round(engine, now, Failure::Quarantined(until))
+            }
             Err(Unstartable::NoQuorum) => self.after_round(engine, now, Failure::NoQuorum),
             Err(Unstartable::Overloaded) => self.after_round(engine, now, Failure::Overloaded),
         }
@@ -310,7 +313,10 @@ impl Acquisition {
             {
                 self.deadline = now;
             }
-            full_jitter(retry.base, retry.cap, MILD_BACKOFF, bits)
+            match failure {
+                Failure::Quarantined(until) => self.quarantined(until, now),
+                _ => full_jitter(retry.base, retry.cap, MILD_BACKOFF, bits),
+            }
         };
         let used_up = retry.attempts.is_some_and(|most| self.course.attempts >= most.max(1));
         if self.wish.once || used_up {
@@ -319,6 +325,20 @@ impl Acquisition {
             self.failure = Failure::TimedOut;
         }
         self.state = State::Pausing(now.plus(pause).min(self.deadline));
+    }
+
+    /// Too few nodes may vote until then: there is a pause to make, or no use in waiting.
+    fn quarantined(&mut self, until: Timestamp, now: Timestamp) -> Duration {
+        let patience = if self.deadline == Timestamp::MAX {
+            now.plus(self.wish.ttl * PATIENCE_TTLS)
+        } else {
+            self.deadline
+        };
+        if until > patience {
+            self.deadline = now;
+        }
+        // Another node may come back meanwhile.
+        until.since(now).clamp(Duration::from_millis(1), QUARANTINE_LOOK)
     }
 
     fn succeed(&mut self, engine: &Engine, op: &Arc<Op>, now: Timestamp) {
@@ -395,6 +415,9 @@ impl Acquisition {
         engine.pool.put(Arc::clone(op));
     }
 }
+
+/// How often a caller looks again while too few nodes may vote.
+const QUARANTINE_LOOK: Duration = Duration::from_millis(250);
 
 /// While nodes are away, pauses are drawn up to four times the base.
 const MILD_BACKOFF: u32 = 2;

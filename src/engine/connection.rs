@@ -5,10 +5,12 @@
 //! - I2 bytes leave in the order releases, extensions, queries, acquisitions; an acquisition whose
 //!   round is over is cut out here and votes *not sent*, so no release can overtake its own SET: it
 //!   is queued only for nodes whose SET has left.
-//! - I3 whatever ends the connection, every command in flight becomes *unknown*, none is replayed.
+//! - I3 a grant counts only behind the seal of its write; see `sealed`.
+//! - I4 whatever ends the connection, every command in flight becomes *unknown*, none is replayed.
 
 mod flush;
 mod forming;
+mod watch;
 
 use std::collections::VecDeque;
 use std::io;
@@ -23,12 +25,15 @@ use crate::algorithm::tally::Vote;
 use crate::engine::clock::{Clock, Timer};
 use crate::engine::connection::flush::WakeDriver;
 use crate::engine::dispatch::{Dispatch, Item, RELOADS_MAX};
-use crate::engine::node::{Health, Lanes, Node, Owed, count};
-use crate::resp::command;
+use crate::engine::node::{Lanes, Node, Owed, count};
+use crate::engine::rng::Rng;
+use crate::engine::sealed::Sealed;
 use crate::resp::decode::{Decoded, Decoder};
 use crate::session::batch::Gate;
 use crate::session::handshake::{Capabilities, NativeRelease};
-use crate::session::pipeline::{Kind, Pipeline};
+use crate::session::pipeline::Pipeline;
+use crate::session::quarantine::Quarantine;
+use crate::session::stamp::Stamp;
 use crate::time::Timestamp;
 
 pub(crate) use flush::Flush;
@@ -41,6 +46,14 @@ pub(crate) const READ_BYTES: usize = 32 * 1024;
 /// Why a connection ended.
 #[derive(Debug)]
 pub(crate) struct Fault(pub(crate) String);
+
+impl Fault {
+    /// The node is not in the epoch that this connection greeted it in: it may have forgotten
+    /// locks, and is greeted anew before it votes again (R1).
+    pub(crate) fn epoch() -> Self {
+        Self("another epoch has begun: the node was flushed, restarted or replaced".into())
+    }
+}
 
 impl<E: std::error::Error> From<E> for Fault {
     fn from(error: E) -> Self {
@@ -74,21 +87,38 @@ pub(crate) struct Connection<S> {
     /// By when the driver looks again by itself.
     armed: Timestamp,
     is_dead: bool,
+    sealed: Sealed,
+    quarantine: Quarantine,
+    /// A heartbeat's answer, until it is acted on.
+    stamped: Option<(Stamp, Timestamp)>,
+    beat_at: Timestamp,
+    /// Nothing of an earlier connection can be executed any more.
+    is_fenced: bool,
+    rng: Rng,
     /// Wakes the driver, whoever polls the stream.
     driver: Waker,
     pub(crate) since: Timestamp,
 }
 
+/// What a handshake found out and left behind.
+pub(crate) struct Welcome<'a> {
+    pub(crate) capabilities: &'a Capabilities,
+    /// Bytes read behind the handshake's last reply.
+    pub(crate) leftover: &'a [u8],
+    pub(crate) quarantine: Quarantine,
+    pub(crate) is_fenced: bool,
+    pub(crate) rng: Rng,
+}
+
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    /// `leftover`: bytes read behind the handshake's last reply.
     pub(crate) fn new(
         stream: S,
         decoder: Decoder,
-        leftover: &[u8],
-        capabilities: &Capabilities,
+        welcome: Welcome<'_>,
         node: &Arc<Node>,
         now: Timestamp,
     ) -> Self {
+        let Welcome { capabilities, leftover, quarantine, is_fenced, rng } = welcome;
         let mut read = vec![0; READ_BYTES.max(leftover.len())];
         for (to, from) in read.iter_mut().zip(leftover) {
             *to = *from;
@@ -115,6 +145,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             retry_at: now,
             armed: Timestamp::MAX,
             is_dead: false,
+            sealed: Sealed::new(),
+            quarantine,
+            stamped: None,
+            beat_at: now.plus(node.settings.heartbeat_interval),
+            is_fenced,
+            rng,
             driver: Waker::from(Arc::new(WakeDriver(Arc::clone(node)))),
             since: now,
         }
@@ -233,11 +269,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     fn parse(&mut self, node: &Node, now: Timestamp) -> Result<(), Fault> {
         let mut at = 0;
+        let votes_count = self.votes_count(node, now);
         let mut dispatch = Dispatch {
             node,
             now,
-            releases: &mut self.staged.releases,
-            extensions: &mut self.staged.extensions,
+            epoch: self.quarantine.id(),
+            votes_count,
+            is_fenced: self.is_fenced,
+            lanes: &mut self.staged,
+            sealed: &mut self.sealed,
+            stamped: &mut self.stamped,
             refused: &mut self.refused,
             reload: &mut self.reload,
             reloads_left: &mut self.reloads_left,
@@ -262,7 +303,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         } else if self.filled == 0 && self.read.len() > READ_BYTES {
             self.read.truncate(READ_BYTES);
         }
-        Ok(())
+        match self.stamped.take() {
+            Some((stamp, sent_at)) => self.on_stamp(node, &stamp, sent_at, now),
+            None => Ok(()),
+        }
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, node: &Node) -> Result<bool, Fault> {
@@ -285,87 +329,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Ok(wrote)
     }
 
-    /// Deadlines: overdue answers, blocked writes, silence. Runs after everything readable was
-    /// read, so that a stall of this process is not mistaken for one of the node.
-    fn watch(
-        &mut self,
-        cx: &mut Context<'_>,
-        node: &Node,
-        now: Timestamp,
-        timer: &mut Timer,
-    ) -> Result<(), Fault> {
-        let settings = &node.settings;
-        while timer.poll_fired(cx).is_ready() {}
-        let blocked = !self.write.is_empty() || !self.staged.is_empty();
-        self.blocked_since = blocked.then(|| self.blocked_since.unwrap_or(now));
-        let expired = Dispatch::expire(&mut self.pipeline, node, now);
-        count(&node.counters.timeouts, expired);
-        let stuck = self.blocked_since.is_some_and(|at| at.plus(settings.node_timeout) <= now);
-        let healthy = self.pipeline.overdue() == 0 && !stuck;
-        let health = if healthy { Health::Up } else { Health::Suspect };
-        if health != node.health() {
-            node.set_health(health);
-        }
-        if stuck {
-            Dispatch::withdraw(&mut self.staged, node, now);
-        }
-        let silent_since = self.pipeline.oldest().map(|oldest| oldest.max(self.last_activity));
-        if silent_since.is_some_and(|at| at.plus(settings.unresponsive_after) <= now) {
-            let ms = settings.unresponsive_after.as_millis();
-            return Err(Fault(format!("no answer for {ms} ms")));
-        }
-        let idle = self.pipeline.is_empty() && self.write.is_empty();
-        if !self.refused.is_empty() && self.retry_at <= now {
-            self.staged.releases.append(&mut self.refused);
-            self.retry_at = now.plus(settings.ping_interval);
-            cx.waker().wake_by_ref();
-        }
-        if idle && self.last_activity.plus(settings.ping_interval) <= now {
-            command::ping(&mut self.write);
-            self.pipeline.push(Kind::Ping, 0);
-            self.pipeline.end_write(now);
-            self.last_activity = now;
-            self.poll_write(cx, node)?;
-        }
-        // While there is traffic the alarm stands within a timeout, which lets submitters write
-        // without waking the driver; see `flush`.
-        let quick = self.last_activity.plus(settings.node_timeout);
-        let mut alarm = if quick > now {
-            now.plus(settings.node_timeout)
-        } else {
-            self.last_activity.plus(settings.ping_interval)
-        };
-        if let Some(at) = self.pipeline.next_expiry(settings.node_timeout) {
-            alarm = alarm.min(at);
-        }
-        if let Some(at) = silent_since {
-            alarm = alarm.min(at.plus(settings.unresponsive_after));
-        }
-        if let Some(at) = self.blocked_since.filter(|_| !stuck) {
-            alarm = alarm.min(at.plus(settings.node_timeout));
-        }
-        timer.alarm(alarm.max(now), cx);
-        self.armed = timer.armed();
-        let (gain, delay_ns) = self.gate.averages();
-        node.counters.gather_gain_x1000.store(gain, Ordering::Relaxed);
-        node.counters.gather_delay_ns.store(delay_ns, Ordering::Relaxed);
-        Ok(())
-    }
-
     /// Is nothing owed and nothing in flight?
     pub(crate) fn is_drained(&self) -> bool {
         self.pipeline.is_empty() && self.staged.is_empty() && self.write.is_empty()
     }
 
-    /// The connection is gone: hands back what it owed (I3).
+    /// The connection is gone: hands back what it owed (I4).
     pub(crate) fn bury(&mut self, node: &Node, now: Timestamp) -> VecDeque<Owed> {
         self.is_dead = true;
-        let mut owed = Dispatch::bury(&mut self.pipeline, node, now);
+        let mut owed = Dispatch::bury(&mut self.pipeline, &mut self.sealed, node, now);
         Dispatch::withdraw(&mut self.staged, node, now);
         for release in self.staged.releases.drain(..).chain(self.refused.drain(..)) {
             release.op.vote_release(node.index, Vote::Unknown);
             owed.push_back(release);
         }
+        owed.iter_mut().for_each(|release| release.unsure = true);
         owed
+    }
+
+    pub(crate) const fn quarantine(&self) -> &Quarantine {
+        &self.quarantine
     }
 }

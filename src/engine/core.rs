@@ -64,6 +64,8 @@ pub(crate) enum Unstartable {
     NoQuorum,
     /// Enough are up, too few of them within their caps.
     Overloaded,
+    /// Too few may vote until then: others may have forgotten locks.
+    Quarantined(Timestamp),
 }
 
 impl Engine {
@@ -117,29 +119,44 @@ impl Engine {
             prefix: self.settings.key_prefix.as_bytes(),
             token,
             ttl,
+            lock_delay: self.settings.lock_delay,
             drift: self.settings.drift,
             nodes: self.nodes.len(),
             quorum: self.settings.quorum,
+            fencing: None,
         }
     }
 
     /// May an attempt start now? Decided before any node is touched.
     fn admit(&self) -> Result<(), Unstartable> {
-        let (mut ready, mut full) = (0, 0);
+        let (mut ready, mut full, mut quarantined) = (0, 0, 0);
         for node in &self.nodes {
             match node.admits() {
                 Ok(()) => ready += 1,
                 Err(Refusal::Overloaded) => full += 1,
+                Err(Refusal::Quarantined) => quarantined += 1,
                 Err(Refusal::Unavailable) => {}
             }
         }
-        if ready >= self.settings.quorum {
+        let quorum = self.settings.quorum;
+        if ready >= quorum {
             Ok(())
-        } else if ready + full >= self.settings.quorum {
+        } else if ready + full >= quorum {
             Err(Unstartable::Overloaded)
+        } else if ready + full + quarantined >= quorum {
+            Err(Unstartable::Quarantined(self.opens_at(quorum - ready - full)))
         } else {
             Err(Unstartable::NoQuorum)
         }
+    }
+
+    /// When `missing` of the quarantined nodes may vote.
+    fn opens_at(&self, missing: usize) -> Timestamp {
+        let is_quarantined = |node: &&Arc<Node>| node.health() == Health::Quarantined;
+        let nodes = self.nodes.iter().filter(is_quarantined);
+        let mut ends: Vec<Timestamp> = nodes.map(|node| node.opens_at()).collect();
+        ends.sort_unstable();
+        ends.get(missing.saturating_sub(1)).copied().unwrap_or(Timestamp::ZERO)
     }
 
     /// Makes an attempt's op. Nothing is sent before [`Engine::submit`].
@@ -157,6 +174,9 @@ impl Engine {
         for node in &self.nodes {
             match node.submit_acquire(op) {
                 Ok(wake) => wakes.add(node.index, wake),
+                Err(Refusal::Quarantined) => {
+                    let _ = op.vote(node.index, Vote::Ineligible, Timestamp::ZERO);
+                }
                 Err(_) => drop(op.vote(node.index, Vote::NotSent, Timestamp::ZERO)),
             }
         }
@@ -174,7 +194,7 @@ impl Engine {
     pub(crate) fn let_go(&self, op: &Arc<Op>, wakes: &mut Wakes) -> bool {
         self.keeper.drop_lease(op);
         let Some(tally) = op.let_go() else { return false };
-        let holders = Op::holders(tally);
+        let holders = op.holders(tally);
         op.begin_release(holders);
         self.submit_releases(op, holders, wakes);
         self.counters.released.fetch_add(1, Ordering::Relaxed);
@@ -194,6 +214,7 @@ impl Engine {
             return;
         }
         let ttl = op.ttl.max(Duration::from_millis(op.renew_ttl_ms.load(Ordering::Acquire)));
+        let ttl = ttl.saturating_add(self.settings.lock_delay);
         let until = self.clock.now().plus(ttl).plus(OWED_GRACE);
         for node in self.nodes.iter().filter(|node| holders & (1 << node.index) != 0) {
             wakes.add(node.index, node.submit_release(op, until));
@@ -202,11 +223,12 @@ impl Engine {
 
     /// Begins an extension round at every node that may hold the key; its number.
     pub(crate) fn extend(&self, op: &Arc<Op>, ttl: Duration) -> u8 {
-        let holders = Op::holders(op.acquire_tally());
+        let holders = op.holders(op.acquire_tally());
         let round = op.begin_extend(holders);
         let mut wakes = Wakes::default();
         for node in self.nodes.iter().filter(|node| holders & (1 << node.index) != 0) {
-            let extension = Extension { op: Arc::clone(op), round, ttl_ms: millis(ttl) };
+            let extension =
+                Extension { op: Arc::clone(op), round, ttl_ms: millis(ttl), raise: None };
             wakes.add(node.index, node.submit_extension(extension));
         }
         self.wake(wakes);

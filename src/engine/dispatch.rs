@@ -2,21 +2,27 @@
 //!
 //! The rules of the vote: a definite refusal says *ineligible* and owes nothing; a late answer says
 //! *unknown* and stays owed until its reply or the connection's death tells more; a grant that
-//! nobody wants any more is released behind itself, on the same connection.
+//! nobody wants any more is released behind itself, on the same connection. A grant counts behind
+//! its write's seal only (R1), and no answer counts while the node is quarantined (R5).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::algorithm::tally::{Decision, Phase, Vote};
+use crate::algorithm::tally::{Phase, Vote};
 use crate::engine::connection::Fault;
-use crate::engine::node::{Extension, Lanes, Node, Owed, count};
+use crate::engine::node::{Extension, Lanes, Node, Owed, TopUp, count};
 use crate::engine::op::Op;
 use crate::engine::query::Query;
+use crate::engine::sealed::Sealed;
 use crate::error::Lost;
 use crate::resp::reply::{ErrorClass, ErrorReply, Reply};
-use crate::session::pipeline::{Answer, Head, Kind, Pipeline, answer};
+use crate::session::answer::{Answer, Kind, answer};
+use crate::session::pipeline::{Head, Pipeline};
+use crate::session::stamp::Stamp;
 use crate::time::Timestamp;
+
+mod grants;
 
 /// What a command in flight is for.
 #[derive(Debug)]
@@ -25,6 +31,7 @@ pub(crate) enum Item {
     Extend(Extension),
     Query(Arc<Query>),
     Release(Owed),
+    TopUp(TopUp),
 }
 
 /// Beyond its ttl a key is owed a release for this long: a command of a dead connection may still
@@ -35,8 +42,14 @@ pub(crate) const OWED_GRACE: Duration = Duration::from_secs(60);
 pub(crate) struct Dispatch<'a> {
     pub(crate) node: &'a Node,
     pub(crate) now: Timestamp,
-    pub(crate) releases: &'a mut VecDeque<Owed>,
-    pub(crate) extensions: &'a mut VecDeque<Extension>,
+    /// The epoch that the connection was greeted in.
+    pub(crate) epoch: &'a [u8],
+    /// The node's quarantine is over.
+    pub(crate) votes_count: bool,
+    pub(crate) is_fenced: bool,
+    pub(crate) lanes: &'a mut Lanes,
+    pub(crate) sealed: &'a mut Sealed,
+    pub(crate) stamped: &'a mut Option<(Stamp, Timestamp)>,
     pub(crate) refused: &'a mut VecDeque<Owed>,
     pub(crate) reload: &'a mut bool,
     pub(crate) reloads_left: &'a mut u32,
@@ -58,7 +71,28 @@ impl Dispatch<'_> {
         }
         count(&self.node.counters.operations, 1);
         match answer {
+            Answer::Granted if self.node.settings.protections.seal => {
+                pipeline.pop(|_, item| self.sealed.hold(item, head.sent_at));
+            }
             Answer::Granted => pipeline.pop(|_, item| self.granted(item, head.sent_at)),
+            Answer::Fenced(token) => pipeline.pop(|_, item| {
+                if let Item::Acquire(op) = &item {
+                    op.note_fence(self.node.index, token);
+                }
+                self.granted(item, head.sent_at);
+            }),
+            Answer::Epoch(id) => {
+                self.sealed.epoch(id == self.epoch);
+                pipeline.pop(|_, _| {});
+            }
+            Answer::Cached(is_cached) => {
+                pipeline.pop(|_, _| {});
+                return self.unseal(is_cached);
+            }
+            Answer::Stamped(stamp) => {
+                pipeline.pop(|_, _| {});
+                *self.stamped = Some((stamp, head.sent_at));
+            }
             Answer::Denied => pipeline.pop(|_, item| self.vote(item, Vote::Denied)),
             Answer::Letters(letters) => {
                 *self.reloads_left = RELOADS_MAX;
@@ -69,7 +103,7 @@ impl Dispatch<'_> {
             }
             Answer::Deleted(deleted) => pipeline.pop(|_, item| self.deleted(item, deleted)),
             Answer::Refused(error) => return self.refused(pipeline, head.kind, error),
-            Answer::Done => pipeline.pop(|_, _| {}),
+            Answer::Done | Answer::Value(_) => pipeline.pop(|_, _| {}),
             Answer::Reply(reply) => pipeline.pop(|_, item| {
                 if let Item::Query(query) = item {
                     query.answer(self.node.index, reply);
@@ -88,21 +122,7 @@ impl Dispatch<'_> {
         }
     }
 
-    fn granted(&mut self, item: Item, sent_at: Timestamp) {
-        let Item::Acquire(op) = item else { return };
-        // Op I1: the bound first, then the vote that lets it count.
-        op.raise_bound(self.node.index, sent_at, op.ttl);
-        if op.vote(self.node.index, Vote::Granted, self.now) == Some(Decision::Owed)
-            && op.acquire_tally().phase() != Phase::Released
-        {
-            // Nobody wants it any more: the release follows on the same connection.
-            count(&self.node.counters.late_grants_released, 1);
-            let until = self.now.plus(op.ttl).plus(OWED_GRACE);
-            self.releases.push_back(Owed { op, until, ask: false });
-        }
-    }
-
-    fn vote(&self, item: Item, vote: Vote) {
+    fn vote(&mut self, item: Item, vote: Vote) {
         match item {
             Item::Acquire(op) => {
                 op.vote(self.node.index, vote, self.now);
@@ -110,22 +130,40 @@ impl Dispatch<'_> {
             Item::Extend(extension) => {
                 extension.op.vote_extend(self.node.index, vote, extension.round);
             }
-            Item::Release(owed) => owed.op.vote_release(self.node.index, vote),
+            Item::Release(owed) => self.released(owed, vote),
             Item::Query(query) => query.fail(self.node.index),
+            Item::TopUp(_) => {}
         }
     }
 
-    fn letter(&self, item: Item, letter: u8, sent_at: Timestamp) {
+    /// A release is answered. It comes again as long as an earlier connection's SET might.
+    fn released(&mut self, owed: Owed, vote: Vote) {
+        let op = &owed.op;
+        op.vote_release(self.node.index, vote);
+        let was_unknown = op.acquire_tally().vote(self.node.index) == Some(Vote::Unknown);
+        if !self.is_fenced && (owed.unsure || was_unknown) && owed.until > self.now {
+            count(&self.node.counters.releases_repeated, 1);
+            self.refused.push_back(owed);
+        }
+    }
+
+    fn letter(&mut self, item: Item, letter: u8, sent_at: Timestamp) {
         let vote = match letter {
             b'd' | b'e' => Vote::Granted,
-            b'o' => Vote::Denied,
+            b'o' | b'n' => Vote::Denied,
             _ => Vote::Missing,
         };
+        if let Item::Extend(Extension { raise: Some(_), .. }) = &item {
+            return self.vote(item, vote);
+        }
         if let Item::Extend(Extension { op, ttl_ms, .. }) = &item {
             // DESIGN R6: an answer that comes when validity is over makes the loss final.
             let until = op.valid_until();
             if until > Timestamp::ZERO && until <= self.now {
                 op.lose(Lost::Expired);
+            }
+            if vote == Vote::Granted && !self.votes_count {
+                return self.vote(item, Vote::Ineligible); // R5
             }
             if vote == Vote::Granted {
                 let ttl = Duration::from_millis(*ttl_ms);
@@ -140,12 +178,12 @@ impl Dispatch<'_> {
     fn deleted(&mut self, item: Item, deleted: bool) {
         let Item::Release(owed) = item else { return };
         if deleted {
-            owed.op.vote_release(self.node.index, Vote::Granted);
+            self.released(owed, Vote::Granted);
         } else if self.now < owed.op.valid_until() {
             // It should have been ours: ask whether it is gone or another owner's.
-            self.releases.push_front(Owed { ask: true, ..owed });
+            self.lanes.releases.push_front(Owed { ask: true, ..owed });
         } else {
-            owed.op.vote_release(self.node.index, Vote::Missing);
+            self.released(owed, Vote::Missing);
         }
     }
 
@@ -156,7 +194,9 @@ impl Dispatch<'_> {
         error: ErrorReply<'_>,
     ) -> Result<(), Fault> {
         let class = error.class();
-        if class == ErrorClass::NoScript && matches!(kind, Kind::Extend | Kind::Release) {
+        let is_script =
+            matches!(kind, Kind::Extend | Kind::Fenced | Kind::Raise | Kind::Release | Kind::Stamp);
+        if class == ErrorClass::NoScript && is_script {
             return self.reload(pipeline);
         }
         self.node.about().reason = Some(format!("refused: {}", error.text()));
@@ -169,18 +209,35 @@ impl Dispatch<'_> {
             other if class.is_definite_refusal() => self.vote(other, Vote::Ineligible),
             other => self.vote(other, Vote::Unknown),
         });
-        match class {
+        match (kind, class) {
+            (_, ErrorClass::Epoch) => Err(Fault::epoch()),
+            // Without its seal nothing that was granted may count.
+            (Kind::SealEpoch | Kind::SealScript, _) => Err(Fault(error.text())),
             // The node is not what the handshake found: greet it again before it counts.
-            ErrorClass::Loading
-            | ErrorClass::MasterDown
-            | ErrorClass::NoAuth
-            | ErrorClass::ReadOnly => Err(Fault(error.text())),
+            (
+                _,
+                ErrorClass::Loading
+                | ErrorClass::MasterDown
+                | ErrorClass::NoAuth
+                | ErrorClass::ReadOnly,
+            ) => Err(Fault(error.text())),
             _ => Ok(()),
         }
     }
 
-    /// The server forgot its scripts: load them again, then send the same calls.
+    /// The server forgot its scripts: stamp and load them again, then send the same calls.
     fn reload(&mut self, pipeline: &mut Pipeline<Item>) -> Result<(), Fault> {
+        self.begin_reload()?;
+        pipeline.pop(|_, item| match item {
+            Item::Release(owed) => self.lanes.releases.push_back(owed),
+            Item::Extend(extension) => self.lanes.extensions.push_back(extension),
+            Item::Acquire(op) => self.lanes.acquires.push_back(op),
+            Item::Query(_) | Item::TopUp(_) => {}
+        });
+        Ok(())
+    }
+
+    pub(super) fn begin_reload(&mut self) -> Result<(), Fault> {
         if !*self.reload {
             if *self.reloads_left == 0 {
                 let reason = "the server forgets its scripts as fast as they are loaded";
@@ -189,16 +246,16 @@ impl Dispatch<'_> {
             *self.reload = true;
             *self.reloads_left -= 1;
         }
-        pipeline.pop(|_, item| match item {
-            Item::Release(owed) => self.releases.push_back(owed),
-            Item::Extend(extension) => self.extensions.push_back(extension),
-            Item::Acquire(_) | Item::Query(_) => {}
-        });
         Ok(())
     }
 
     /// Commands whose answer is overdue vote *unknown*; they stay in the FIFO. How many expired.
-    pub(crate) fn expire(pipeline: &mut Pipeline<Item>, node: &Node, now: Timestamp) -> u64 {
+    pub(crate) fn expire(
+        pipeline: &mut Pipeline<Item>,
+        sealed: &Sealed,
+        node: &Node,
+        now: Timestamp,
+    ) -> u64 {
         let mut expired = 0;
         pipeline.expire(now, node.settings.node_timeout, |_, item| {
             expired += 1;
@@ -208,6 +265,10 @@ impl Dispatch<'_> {
                 unknown(item, node, now);
             }
         });
+        if pipeline.overdue() > 0 {
+            // What waits for the seal at the head: granted perhaps, but not answered in time.
+            sealed.items().for_each(|item| unknown(item, node, now));
+        }
         expired
     }
 
@@ -218,6 +279,8 @@ impl Dispatch<'_> {
         let mut acquires = std::mem::take(&mut queued.acquires);
         let mut extensions = std::mem::take(&mut queued.extensions);
         let mut queries = std::mem::take(&mut queued.queries);
+        queued.top_ups.clear();
+        staged.top_ups.clear();
         let left = queued.len();
         outbox.bytes = 0;
         node.queued.store(left, std::sync::atomic::Ordering::Relaxed);
@@ -240,11 +303,12 @@ impl Dispatch<'_> {
     /// The connection died: every command in flight is *unknown*; what is owed comes back.
     pub(crate) fn bury(
         pipeline: &mut Pipeline<Item>,
+        sealed: &mut Sealed,
         node: &Node,
         now: Timestamp,
     ) -> VecDeque<Owed> {
         let mut owed = VecDeque::new();
-        pipeline.drain(|_, item| {
+        let mut bury = |item: Item| {
             unknown(&item, node, now);
             match item {
                 // Whoever ends an open or a won round covers its unknown nodes; an ended one
@@ -253,13 +317,24 @@ impl Dispatch<'_> {
                     let phase = op.acquire_tally().phase();
                     if matches!(phase, Phase::Lost | Phase::Abandoned) {
                         let until = now.plus(op.ttl).plus(OWED_GRACE);
-                        owed.push_back(Owed { op, until, ask: false });
+                        owed.push_back(Owed::new(op, until));
+                    }
+                }
+                Item::TopUp(TopUp { op, .. }) => {
+                    if op.acquire_tally().phase() == Phase::Released {
+                        let until = now.plus(op.ttl).plus(OWED_GRACE);
+                        owed.push_back(Owed::new(op, until));
                     }
                 }
                 Item::Release(release) => owed.push_back(release),
                 Item::Extend(_) | Item::Query(_) => {}
             }
-        });
+        };
+        // Granted, but without a seal: that is no answer.
+        while let Some((item, _)) = sealed.pop() {
+            bury(item);
+        }
+        pipeline.drain(|_, item| bury(item));
         owed
     }
 }
@@ -274,6 +349,7 @@ fn unknown(item: &Item, node: &Node, now: Timestamp) {
         }
         Item::Query(query) => query.fail(node.index),
         Item::Release(owed) => owed.op.vote_release(node.index, Vote::Unknown),
+        Item::TopUp(_) => {}
     }
 }
 

@@ -7,32 +7,28 @@
 //! ```
 //! - I1 nothing of a caller's is written before the handshake is complete.
 //! - I2 the first retry after a healthy connection is immediate; then full-jitter backoff.
-//! - I3 when the task ends, for whatever reason, nobody waits for it any more.
+//! - I3 what a connection owed is sent on the next one only behind the connection fence, or again
+//!   and again until the keys must have expired.
+//! - I4 when the task ends, for whatever reason, nobody waits for it any more.
 
-use std::io;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-
 use crate::algorithm::backoff::full_jitter;
-use crate::algorithm::script;
 use crate::algorithm::tally::Vote;
-use crate::endpoint;
 use crate::engine::clock::{Clock, Timer};
-use crate::engine::connection::{Connection, Fault, Flush, READ_BYTES};
+use crate::engine::connection::{Connection, Flush, Welcome};
 use crate::engine::dispatch::Dispatch;
+use crate::engine::greeting::{Greeting, Setback, Stamping};
 use crate::engine::node::{Health, Lanes, Node, count};
 use crate::engine::rng::Rng;
 use crate::net::{Dialing, Transport};
-use crate::resp::decode::{Decoded, Decoder};
-use crate::resp::limits::Limits;
-use crate::session::handshake::{
-    Capabilities, Handshake, HandshakeConfig, Preferred, Progress, ScriptText,
-};
+use crate::session::handshake::{Capabilities, Fence, Previous};
+use crate::session::quarantine::Quarantine;
+use crate::session::stamp::{Caller, Intent};
 use crate::time::Timestamp;
 
 /// The task of one node; see the module's head.
@@ -46,6 +42,9 @@ pub(crate) struct Driver<T: Transport> {
     /// Failed attempts in a row.
     failures: u32,
     close_by: Option<Timestamp>,
+    /// The last connection that was up, and the epoch as far as it was known then.
+    previous: Option<Previous>,
+    quarantine: Quarantine,
 }
 
 enum Link<S> {
@@ -55,38 +54,12 @@ enum Link<S> {
     Up(Arc<Mutex<Connection<S>>>),
 }
 
-struct Greeting<S> {
-    stream: S,
-    handshake: Handshake,
-    decoder: Decoder,
-    read: Vec<u8>,
-    filled: usize,
-    write: Vec<u8>,
-}
-
 /// A refusal that a retry will not change (a password, a role) is tried again this rarely.
 const PERMANENT_RETRY: Duration = Duration::from_secs(2);
 /// A connection that lived this long was healthy: the next failure starts the backoff anew.
 const HEALTHY_AFTER: Duration = Duration::from_secs(5);
 /// How long a closing driver tries to send what is owed.
 pub(crate) const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
-
-struct Setback {
-    reason: String,
-    permanent: bool,
-}
-
-impl From<Fault> for Setback {
-    fn from(fault: Fault) -> Self {
-        Self { reason: fault.0, permanent: false }
-    }
-}
-
-impl From<io::Error> for Setback {
-    fn from(error: io::Error) -> Self {
-        Self { reason: error.to_string(), permanent: false }
-    }
-}
 
 impl<T: Transport> Driver<T> {
     pub(crate) fn new(node: Arc<Node>, transport: T, clock: Clock, rng: Rng) -> Self {
@@ -99,6 +72,8 @@ impl<T: Transport> Driver<T> {
             link: Link::Waiting { until: Timestamp::ZERO },
             failures: 0,
             close_by: None,
+            previous: None,
+            quarantine: Quarantine::default(),
         }
     }
 
@@ -122,7 +97,10 @@ impl<T: Transport> Driver<T> {
             Link::Dialing { dialing, deadline } => {
                 if let Poll::Ready(connected) = dialing.as_mut().poll(cx) {
                     let deadline = *deadline;
-                    let greeting = Box::new(Greeting::new(connected?, &self.node));
+                    let stream = connected?;
+                    let stamping = self.stamping();
+                    let (endpoint, settings) = (&self.node.endpoint, &self.node.settings);
+                    let greeting = Box::new(Greeting::new(stream, endpoint, settings, stamping));
                     self.link = Link::Greeting { greeting, deadline };
                     return Poll::Ready(Ok(()));
                 }
@@ -131,7 +109,7 @@ impl<T: Transport> Driver<T> {
             Link::Greeting { greeting, deadline } => {
                 if let Poll::Ready(done) = greeting.poll(cx) {
                     let capabilities = done?;
-                    self.up(&capabilities, now);
+                    self.up(&capabilities, now)?;
                     return Poll::Ready(Ok(()));
                 }
                 wait_until(*deadline, now, &mut self.timer, cx, "no answer to the handshake")
@@ -146,29 +124,75 @@ impl<T: Transport> Driver<T> {
         }
     }
 
-    fn up(&mut self, capabilities: &Capabilities, now: Timestamp) {
+    fn stamping(&mut self) -> Stamping {
+        let previous = self.previous.clone().filter(|_| self.node.settings.protections.fence);
+        Stamping { intent: Intent::Greet, caller: caller(&self.node, &mut self.rng), previous }
+    }
+
+    fn up(&mut self, capabilities: &Capabilities, now: Timestamp) -> Result<(), Setback> {
+        let node = &self.node;
+        if let Some(other) = node.fleet.claim(node.index, capabilities.run_id()) {
+            let reason = format!(
+                "this address leads to the same server process as node {other}, which would vote \
+                 twice: give each node an address of its own"
+            );
+            return Err(Setback { reason, permanent: true });
+        }
         let waiting = Link::Waiting { until: now };
         let Link::Greeting { greeting, .. } = std::mem::replace(&mut self.link, waiting) else {
-            return;
+            return Ok(());
         };
         let Greeting { stream, decoder, read, filled, .. } = *greeting;
         let leftover = read.get(..filled).unwrap_or_default();
-        let connection = Connection::new(stream, decoder, leftover, capabilities, &self.node, now);
+        let (mut quarantine, is_fenced) = (self.quarantine.clone(), self.is_fenced(capabilities));
+        if let Some(stamp) = &capabilities.stamp {
+            node.fleet.learn(stamp.quarantine_ms);
+            if quarantine.note(stamp, now, node.settings.drift_ppm) {
+                count(&node.counters.epochs, 1);
+            }
+        }
+        self.quarantine = quarantine.clone();
+        let rng = Rng::new(self.rng.next());
+        let welcome = Welcome { capabilities, leftover, quarantine, is_fenced, rng };
+        let connection = Connection::new(stream, decoder, welcome, node, now);
+        let health = connection.health(node, now);
         let connection = Arc::new(Mutex::new(connection));
         let shortcut: Arc<dyn Flush> = Arc::<Mutex<_>>::clone(&connection);
         self.link = Link::Up(connection);
-        self.node.outbox().shortcut = Some(shortcut);
-        let mut about = self.node.about();
+        node.outbox().shortcut = Some(shortcut);
+        let mut about = node.about();
         about.reason = None;
         about.server = Some(capabilities.describe());
-        about.run_id.clone_from(&capabilities.run_id);
+        about.run_id = capabilities.run_id().map(str::to_owned);
+        about.epoch = Some(self.quarantine.id().escape_ascii().to_string());
+        about.warning =
+            capabilities.stamp.as_ref().and_then(|stamp| node.fleet.mismatch(&stamp.fleet));
         if about.round_trips.is_none() {
             about.round_trips = hdrhistogram::Histogram::new_with_max(60_000_000_000, 3).ok();
         }
         drop(about);
-        count(&self.node.counters.connects, 1);
-        self.node.set_health(Health::Up);
-        self.node.fleet_changed();
+        self.previous = match (capabilities.run_id(), capabilities.client_id) {
+            (Some(run_id), Some(client_id)) => {
+                Some(Previous { run_id: run_id.to_owned(), client_id })
+            }
+            _ => None,
+        };
+        count(&node.counters.connects, 1);
+        node.set_opens_at(self.quarantine.opens_at());
+        node.set_health(health);
+        node.fleet_changed();
+        Ok(())
+    }
+
+    /// I3: can nothing of an earlier connection be executed any more?
+    fn is_fenced(&self, capabilities: &Capabilities) -> bool {
+        let is_first = self.node.counters.connects.load(Ordering::Relaxed) == 0;
+        let known = self.previous.is_some() && capabilities.run_id().is_some();
+        let is_fenced = is_first || (known && capabilities.fence != Fence::Refused);
+        if !is_fenced {
+            count(&self.node.counters.unfenced, 1);
+        }
+        is_fenced || !self.node.settings.protections.fence
     }
 
     /// The link is gone: reports why, frees everybody who waits, plans the next attempt.
@@ -181,6 +205,7 @@ impl<T: Transport> Driver<T> {
             self.node.set_health(Health::Down);
         }
         self.node.about().reason = Some(setback.reason);
+        self.node.fleet.leave(self.node.index);
         let link = std::mem::replace(&mut self.link, Link::Waiting { until: now });
         let mut owed = std::collections::VecDeque::new();
         if let Link::Up(connection) = link {
@@ -189,6 +214,7 @@ impl<T: Transport> Driver<T> {
             if now.since(connection.since) >= HEALTHY_AFTER {
                 self.failures = 0;
             }
+            self.quarantine = connection.quarantine().clone();
             owed = connection.bury(&self.node, now);
         }
         Dispatch::withdraw(&mut Lanes::default(), &self.node, now);
@@ -251,6 +277,15 @@ fn lock<S>(connection: &Mutex<Connection<S>>) -> MutexGuard<'_, Connection<S>> {
     connection.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What this client says with every stamp, with a fresh id for the epoch that it may begin (R2).
+pub(crate) fn caller(node: &Node, rng: &mut Rng) -> Caller {
+    Caller {
+        fresh: format!("{:016x}{:016x}", rng.next(), rng.next()),
+        quarantine_ms: node.fleet.quarantine_ms(),
+        fleet: node.fleet.name().to_owned(),
+    }
+}
+
 fn wait_until(
     deadline: Timestamp,
     now: Timestamp,
@@ -292,97 +327,11 @@ impl<T: Transport> Future for Driver<T> {
     }
 }
 
-/// I3: also when the runtime is gone and drops the task.
+/// I4: also when the runtime is gone and drops the task.
 impl<T: Transport> Drop for Driver<T> {
     fn drop(&mut self) {
         if self.node.health() != Health::Closed {
             self.end();
         }
-    }
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> Greeting<S> {
-    fn new(stream: S, node: &Node) -> Self {
-        let endpoint = &node.endpoint;
-        let credentials = endpoint.credentials();
-        let resp2 =
-            node.settings.resp2_only || endpoint.protocol() == Some(endpoint::Protocol::Resp2);
-        let mut handshake = Handshake::new(&HandshakeConfig {
-            user: credentials.and_then(|known| known.username.clone()),
-            password: credentials.map(|known| known.password.expose().to_owned()),
-            database: endpoint.database(),
-            client_name: endpoint.client_name().unwrap_or(&node.settings.client_name).to_owned(),
-            protocol: if resp2 { Preferred::Resp2Only } else { Preferred::Resp3 },
-            scripts: script::ALL
-                .iter()
-                .map(|script| ScriptText { sha: script.sha, body: script.body })
-                .collect(),
-        });
-        let mut write = Vec::new();
-        handshake.start(&mut write);
-        let decoder = Decoder::new(handshake.protocol(), Limits::DEFAULT);
-        Self { stream, handshake, decoder, read: vec![0; READ_BYTES], filled: 0, write }
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Capabilities, Setback>> {
-        loop {
-            while !self.write.is_empty() {
-                match Pin::new(&mut self.stream).poll_write(cx, &self.write) {
-                    Poll::Pending => break,
-                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
-                    Poll::Ready(Ok(bytes)) => drop(self.write.drain(..bytes)),
-                }
-            }
-            if self.filled == self.read.len() {
-                self.read.resize(self.read.len() * 2, 0);
-            }
-            let Some(space) = self.read.get_mut(self.filled..) else { return Poll::Pending };
-            let mut buffer = ReadBuf::new(space);
-            match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
-                Poll::Ready(Ok(())) => {}
-            }
-            let bytes = buffer.filled().len();
-            if bytes == 0 {
-                let reason = "the server closed the connection during the handshake".into();
-                return Poll::Ready(Err(Setback { reason, permanent: false }));
-            }
-            self.filled += bytes;
-            if let Some(capabilities) = self.parse()? {
-                return Poll::Ready(Ok(capabilities));
-            }
-        }
-    }
-
-    fn parse(&mut self) -> Result<Option<Capabilities>, Setback> {
-        let mut at = 0;
-        let mut done = None;
-        while let Some(input) = self.read.get(at..self.filled).filter(|input| !input.is_empty()) {
-            let reply = match self.decoder.decode(input).map_err(Fault::from)? {
-                Decoded::Incomplete => break,
-                Decoded::Push { len, .. } => {
-                    at += len;
-                    continue;
-                }
-                Decoded::Reply { reply, len } => {
-                    at += len;
-                    reply
-                }
-            };
-            let progress =
-                self.handshake.handle_reply(&reply, &mut self.write).map_err(|error| Setback {
-                    reason: error.to_string(),
-                    permanent: error.is_permanent(),
-                })?;
-            self.decoder.set_protocol(self.handshake.protocol());
-            if let Progress::Done(capabilities) = progress {
-                done = Some(capabilities);
-                break;
-            }
-        }
-        self.read.copy_within(at..self.filled, 0);
-        self.filled -= at;
-        Ok(done)
     }
 }

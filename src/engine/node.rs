@@ -14,9 +14,11 @@ use atomic_waker::AtomicWaker;
 use tokio::sync::Notify;
 
 use crate::algorithm::tally::Vote;
+use crate::config::Protections;
 use crate::endpoint::Endpoint;
 use crate::engine::clock::Clock;
 use crate::engine::connection::Flush;
+use crate::engine::fleet::Fleet;
 use crate::engine::op::Op;
 use crate::engine::query::Query;
 use crate::session::batch::Batching;
@@ -31,11 +33,16 @@ pub(crate) struct NodeSettings {
     pub(crate) node_timeout: Duration,
     pub(crate) connect_timeout: Duration,
     pub(crate) unresponsive_after: Duration,
-    pub(crate) ping_interval: Duration,
+    pub(crate) heartbeat_interval: Duration,
     pub(crate) reconnect_base: Duration,
     pub(crate) reconnect_cap: Duration,
     pub(crate) client_name: String,
     pub(crate) resp2_only: bool,
+    pub(crate) allow_eviction: bool,
+    pub(crate) drift_ppm: u32,
+    /// The quarantine that this client's locks need.
+    pub(crate) quarantine_ms: u64,
+    pub(crate) protections: Protections,
 }
 
 /// A node's health, as admission sees it.
@@ -48,6 +55,8 @@ pub(crate) enum Health {
     Suspect = 2,
     Down = 3,
     Closed = 4,
+    /// Connected, but it may have forgotten locks: its votes do not count yet.
+    Quarantined = 5,
 }
 
 impl Health {
@@ -57,8 +66,14 @@ impl Health {
             1 => Self::Up,
             2 => Self::Suspect,
             3 => Self::Down,
+            5 => Self::Quarantined,
             _ => Self::Closed,
         }
+    }
+
+    /// Whether there is a connection that carries commands.
+    pub(crate) const fn is_connected(self) -> bool {
+        matches!(self, Self::Up | Self::Suspect | Self::Quarantined)
     }
 }
 
@@ -70,6 +85,14 @@ pub(crate) struct Owed {
     pub(crate) until: Timestamp,
     /// A native release said "not yours" of a lock that looked held: ask the script why.
     pub(crate) ask: bool,
+    /// Its SET went out on an earlier connection, of which the server may still have bytes.
+    pub(crate) unsure: bool,
+}
+
+impl Owed {
+    pub(crate) const fn new(op: Arc<Op>, until: Timestamp) -> Self {
+        Self { op, until, ask: false, unsure: false }
+    }
 }
 
 /// An extension waiting to be sent.
@@ -77,6 +100,16 @@ pub(crate) struct Owed {
 pub(crate) struct Extension {
     pub(crate) op: Arc<Op>,
     pub(crate) round: u8,
+    /// What to lengthen it to; 0 asks only whether it is held.
+    pub(crate) ttl_ms: u64,
+    /// Instead of lengthening it: raise its fencing counter to this.
+    pub(crate) raise: Option<u64>,
+}
+
+/// A node that does not hold a held lease's key is to hold it too.
+#[derive(Debug)]
+pub(crate) struct TopUp {
+    pub(crate) op: Arc<Op>,
     pub(crate) ttl_ms: u64,
 }
 
@@ -86,6 +119,7 @@ pub(crate) struct Lanes {
     pub(crate) releases: VecDeque<Owed>,
     pub(crate) extensions: VecDeque<Extension>,
     pub(crate) queries: VecDeque<Arc<Query>>,
+    pub(crate) top_ups: VecDeque<TopUp>,
     pub(crate) acquires: VecDeque<Arc<Op>>,
 }
 
@@ -95,7 +129,11 @@ impl Lanes {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.releases.len() + self.extensions.len() + self.queries.len() + self.acquires.len()
+        self.releases.len()
+            + self.extensions.len()
+            + self.queries.len()
+            + self.top_ups.len()
+            + self.acquires.len()
     }
 }
 
@@ -118,6 +156,9 @@ pub(crate) struct Node {
     outbox: Mutex<Outbox>,
     pub(crate) waker: AtomicWaker,
     health: AtomicU8,
+    /// While it is quarantined: from when on its votes count, in nanoseconds.
+    opens_at: AtomicU64,
+    pub(crate) fleet: Arc<Fleet>,
     pub(crate) in_flight: AtomicUsize,
     pub(crate) queued: AtomicUsize,
     pub(crate) closing: AtomicBool,
@@ -133,6 +174,10 @@ pub(crate) struct About {
     pub(crate) server: Option<String>,
     pub(crate) run_id: Option<String>,
     pub(crate) round_trips: Option<hdrhistogram::Histogram<u64>>,
+    /// The epoch it is in.
+    pub(crate) epoch: Option<String>,
+    /// What is wrong with how it is set up, though it works.
+    pub(crate) warning: Option<String>,
 }
 
 /// Counters since the engine started.
@@ -149,7 +194,12 @@ pub(crate) struct Counters {
     pub(crate) late_grants_released: AtomicU64,
     pub(crate) withdrawn: AtomicU64,
     pub(crate) releases_given_up: AtomicU64,
+    pub(crate) releases_repeated: AtomicU64,
     pub(crate) script_reloads: AtomicU64,
+    pub(crate) seals_broken: AtomicU64,
+    pub(crate) unfenced: AtomicU64,
+    pub(crate) epochs: AtomicU64,
+    pub(crate) topped_up: AtomicU64,
     pub(crate) gather_gain_x1000: AtomicU64,
     pub(crate) gather_delay_ns: AtomicU64,
 }
@@ -169,6 +219,8 @@ pub(crate) enum Refusal {
     Unavailable,
     /// Its caps are reached.
     Overloaded,
+    /// It may have forgotten locks.
+    Quarantined,
 }
 
 impl Node {
@@ -176,6 +228,7 @@ impl Node {
         index: usize,
         endpoint: Endpoint,
         settings: Arc<NodeSettings>,
+        fleet: Arc<Fleet>,
         changed: Arc<Notify>,
     ) -> Self {
         Self {
@@ -185,6 +238,8 @@ impl Node {
             outbox: Mutex::new(Outbox::default()),
             waker: AtomicWaker::new(),
             health: AtomicU8::new(Health::Connecting as u8),
+            opens_at: AtomicU64::new(0),
+            fleet,
             in_flight: AtomicUsize::new(0),
             queued: AtomicUsize::new(0),
             closing: AtomicBool::new(false),
@@ -211,10 +266,21 @@ impl Node {
         self.health.store(health as u8, Ordering::Release);
     }
 
+    /// When the node's quarantine ends, for as long as it is [`Health::Quarantined`].
+    pub(crate) fn opens_at(&self) -> Timestamp {
+        Timestamp::from_nanos(self.opens_at.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn set_opens_at(&self, at: Timestamp) {
+        self.opens_at.store(at.as_nanos(), Ordering::Release);
+    }
+
     /// Would an acquisition be taken now?
     pub(crate) fn admits(&self) -> Result<(), Refusal> {
-        if self.health() != Health::Up {
-            return Err(Refusal::Unavailable);
+        match self.health() {
+            Health::Up => {}
+            Health::Quarantined => return Err(Refusal::Quarantined),
+            _ => return Err(Refusal::Unavailable),
         }
         let load = self.in_flight.load(Ordering::Relaxed) + self.queued.load(Ordering::Relaxed);
         // A tenth of the window stays free for releases and extensions: under overload, held
@@ -245,10 +311,10 @@ impl Node {
             op.vote_release(self.index, Vote::Unknown);
             return false;
         }
-        outbox.lanes.releases.push_back(Owed { op: Arc::clone(op), until, ask: false });
+        outbox.lanes.releases.push_back(Owed::new(Arc::clone(op), until));
         let wake = self.queue_grew(&mut outbox);
         drop(outbox);
-        if !matches!(health, Health::Up | Health::Suspect) {
+        if !health.is_connected() {
             // It stays owed, but nobody should wait for it.
             op.vote_release(self.index, Vote::Unknown);
         }
@@ -269,10 +335,21 @@ impl Node {
         self.queue_grew(&mut outbox)
     }
 
+    /// Queues a top-up, if the node's vote would count. `true`: the driver must be woken.
+    pub(crate) fn submit_top_up(&self, top_up: TopUp) -> bool {
+        let mut outbox = self.outbox();
+        if self.admits().is_err() {
+            return false;
+        }
+        outbox.lanes.top_ups.push_back(top_up);
+        self.queue_grew(&mut outbox)
+    }
+
     /// Queues a query. `true`: the driver must be woken.
     pub(crate) fn submit_query(&self, query: &Arc<Query>) -> bool {
         let mut outbox = self.outbox();
-        if self.health() != Health::Up || outbox.lanes.queries.len() >= QUERIES_MAX {
+        let answers = matches!(self.health(), Health::Up | Health::Quarantined);
+        if !answers || outbox.lanes.queries.len() >= QUERIES_MAX {
             drop(outbox);
             query.fail(self.index);
             return false;

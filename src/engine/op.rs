@@ -6,7 +6,9 @@
 //! - I2 loss is sticky: once set, [`Op::lost`] never clears, and the op is never valid again.
 //! - I3 an op is recycled only when nobody else refers to it (`Arc::get_mut`).
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+mod fencing;
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -16,6 +18,7 @@ use atomic_waker::AtomicWaker;
 use crate::algorithm::tally::{Decision, NODES_MAX, Phase, Rule, Tally, Vote};
 use crate::algorithm::validity::quorum_expiry;
 use crate::config::Drift;
+use crate::engine::op::fencing::Fencing;
 use crate::error::Lost;
 use crate::resource::Resource;
 use crate::resp::command;
@@ -32,9 +35,16 @@ pub(crate) struct Op {
     /// The acquire frame, encoded once, copied into each node's write.
     pub(crate) frame: Vec<u8>,
     pub(crate) ttl: Duration,
+    /// By how much the keys outlive the validity.
+    lock_delay_ms: u64,
     pub(crate) drift: Drift,
     pub(crate) nodes: usize,
     pub(crate) quorum: usize,
+    pub(crate) fence: Option<Fencing>,
+    /// Nodes that were asked to hold the key after the attempt.
+    topped_up: AtomicU16,
+    /// Nodes that must not be asked to hold it any more: a release may still come there.
+    barred: AtomicU16,
     acquire: AtomicU64,
     extend: AtomicU64,
     release: AtomicU64,
@@ -61,9 +71,12 @@ pub(crate) struct Spec<'a> {
     pub(crate) prefix: &'a [u8],
     pub(crate) token: Token,
     pub(crate) ttl: Duration,
+    pub(crate) lock_delay: Duration,
     pub(crate) drift: Drift,
     pub(crate) nodes: usize,
     pub(crate) quorum: usize,
+    /// The proposed fencing token of a fenced attempt.
+    pub(crate) fencing: Option<u64>,
 }
 
 impl Op {
@@ -74,9 +87,13 @@ impl Op {
             key: Vec::new(),
             frame: Vec::new(),
             ttl: spec.ttl,
+            lock_delay_ms: 0,
             drift: spec.drift,
             nodes: spec.nodes,
             quorum: spec.quorum,
+            fence: None,
+            topped_up: AtomicU16::new(0),
+            barred: AtomicU16::new(0),
             acquire: AtomicU64::new(0),
             extend: AtomicU64::new(0),
             release: AtomicU64::new(0),
@@ -102,8 +119,13 @@ impl Op {
         self.key.extend_from_slice(spec.prefix);
         self.key.extend_from_slice(spec.resource.as_bytes());
         let ttl_ms = millis(spec.ttl);
+        self.lock_delay_ms = millis(spec.lock_delay);
         self.frame.clear();
-        command::set_nx_px(&mut self.frame, &self.key, spec.token.as_bytes(), ttl_ms);
+        let px = self.key_ttl_ms(spec.ttl);
+        command::set_nx_px(&mut self.frame, &self.key, spec.token.as_bytes(), px);
+        self.fence = spec.fencing.map(|proposal| Fencing::new(&self.key, proposal));
+        *self.topped_up.get_mut() = 0;
+        *self.barred.get_mut() = 0;
         self.ttl = spec.ttl;
         self.drift = spec.drift;
         self.nodes = spec.nodes;
@@ -296,8 +318,48 @@ impl Op {
     }
 
     /// Nodes that may hold our key, as far as `tally` knows: everybody but those who said no.
-    pub(crate) fn holders(tally: Tally) -> u16 {
-        tally.set(Vote::Granted) | tally.set(Vote::Unknown) | tally.pending()
+    pub(crate) fn holders(&self, tally: Tally) -> u16 {
+        let topped_up = self.topped_up.load(Ordering::Acquire);
+        tally.set(Vote::Granted) | tally.set(Vote::Unknown) | tally.pending() | topped_up
+    }
+
+    /// How long the keys are to live for a validity of `ttl`.
+    pub(crate) fn key_ttl_ms(&self, ttl: Duration) -> u64 {
+        millis(ttl).saturating_add(self.lock_delay_ms)
+    }
+
+    /// Nodes that count towards the validity at `now`.
+    pub(crate) fn holding(&self, now: Timestamp) -> u16 {
+        let counted = self.bounds.iter().take(self.nodes).enumerate();
+        let holds = |(at, bound): (usize, &AtomicU64)| {
+            u16::from(bound.load(Ordering::Acquire) > now.as_nanos()) << at
+        };
+        counted.map(holds).fold(0, |all, one| all | one)
+    }
+
+    /// A fenced attempt's node accepted `token`; before its vote.
+    pub(crate) fn note_fence(&self, node: usize, token: u64) {
+        if let Some(fence) = &self.fence {
+            fence.note(node, token);
+        }
+    }
+
+    /// The node is about to be asked to hold the key: from here on it may. `false`: it must not.
+    pub(crate) fn note_top_up(&self, node: usize) -> bool {
+        if self.is_barred(node) {
+            return false;
+        }
+        self.topped_up.fetch_or(1 << node, Ordering::AcqRel);
+        true
+    }
+
+    /// A release of this token is owed to the node on its own account (R8): no top-up from here.
+    pub(crate) fn bar(&self, node: usize) {
+        self.barred.fetch_or(1 << node, Ordering::AcqRel);
+    }
+
+    pub(crate) fn is_barred(&self, node: usize) -> bool {
+        self.barred.load(Ordering::Acquire) & (1 << node) != 0
     }
 }
 

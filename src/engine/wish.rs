@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::algorithm::tally::Tally;
 use crate::config::Keep;
 use crate::resource::Resource;
+use crate::time::Timestamp;
 
 /// What the caller asked for.
 #[derive(Clone, Debug)]
@@ -34,6 +35,8 @@ pub(crate) enum Failure {
     Closed,
     NoQuorum,
     Overloaded,
+    /// Too few nodes may vote until then.
+    Quarantined(Timestamp),
     TimedOut,
     TooSlow(Duration),
 }

@@ -25,17 +25,64 @@ where
     locks.for_each(|(_, token)| bulk(out, token));
 }
 
-/// EVALSHA of a script that takes a token and a ttl per key: `(key, token, ttl_ms)`.
-pub(crate) fn evalsha_leases<'a, I>(out: &mut Vec<u8>, sha: &str, leases: I)
+/// EVALSHA of the extend script: the epoch, then `(key, token, ttl_ms)` per lease.
+pub(crate) fn evalsha_leases<'a, I>(out: &mut Vec<u8>, sha: &str, epoch: Epoch<'_>, leases: I)
 where
     I: ExactSizeIterator<Item = (&'a [u8], &'a [u8], u64)> + Clone,
 {
-    evalsha_head(out, sha, leases.len(), leases.len().saturating_mul(2));
+    let count = leases.len();
+    evalsha_head(out, sha, count.saturating_add(1), count.saturating_mul(2).saturating_add(1));
+    bulk(out, epoch.key);
     leases.clone().for_each(|(key, ..)| bulk(out, key));
+    bulk(out, epoch.id);
     leases.for_each(|(_, token, ttl_ms)| {
         bulk(out, token);
         number(out, ttl_ms);
     });
+}
+
+/// Where a node's epoch is kept, and which one is expected there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Epoch<'a> {
+    pub(crate) key: &'a [u8],
+    pub(crate) id: &'a [u8],
+}
+
+/// EVALSHA of any script.
+pub(crate) fn evalsha(out: &mut Vec<u8>, sha: &str, keys: &[&[u8]], args: &[&[u8]]) {
+    evalsha_head(out, sha, keys.len(), args.len());
+    keys.iter().chain(args).for_each(|part| bulk(out, part));
+}
+
+/// EVAL of a script by its text.
+pub(crate) fn eval(out: &mut Vec<u8>, body: &str, keys: &[&[u8]], args: &[&[u8]]) {
+    begin(out, keys.len().saturating_add(args.len()).saturating_add(3));
+    bulk(out, b"EVAL");
+    bulk(out, body.as_bytes());
+    number(out, keys.len() as u64);
+    keys.iter().chain(args).for_each(|part| bulk(out, part));
+}
+
+/// The end of a write that sets locks: which epoch is this, and is the script still cached?
+pub(crate) fn seal(out: &mut Vec<u8>, epoch_key: &str, sha: &str) {
+    get(out, epoch_key.as_bytes());
+    out.extend_from_slice(b"*3\r\n$6\r\nSCRIPT\r\n$6\r\nEXISTS\r\n");
+    bulk(out, sha.as_bytes());
+}
+
+/// `CLIENT KILL ID id`: answers how many it closed.
+pub(crate) fn client_kill_id(out: &mut Vec<u8>, id: i64) {
+    command(out, &[b"CLIENT", b"KILL", b"ID", itoa::Buffer::new().format(id).as_bytes()]);
+}
+
+/// `CLIENT TRACKING ON OPTIN NOLOOP`: keys read right behind `CLIENT CACHING YES` are watched.
+pub(crate) fn client_tracking(out: &mut Vec<u8>) {
+    command(out, &[b"CLIENT", b"TRACKING", b"ON", b"OPTIN", b"NOLOOP"]);
+}
+
+/// `CLIENT CACHING YES`: the next command's keys are watched.
+pub(crate) fn client_caching(out: &mut Vec<u8>) {
+    command(out, &[b"CLIENT", b"CACHING", b"YES"]);
 }
 
 fn evalsha_head(out: &mut Vec<u8>, sha: &str, keys: usize, args: usize) {
@@ -72,10 +119,6 @@ pub(crate) fn pttl(out: &mut Vec<u8>, key: &[u8]) {
 
 pub(crate) fn script_load(out: &mut Vec<u8>, body: &str) {
     command(out, &[b"SCRIPT", b"LOAD", body.as_bytes()]);
-}
-
-pub(crate) fn ping(out: &mut Vec<u8>) {
-    out.extend_from_slice(b"*1\r\n$4\r\nPING\r\n");
 }
 
 /// `HELLO version [AUTH user password] [SETNAME name]`.

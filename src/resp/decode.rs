@@ -107,7 +107,7 @@ impl Decoder {
 }
 
 /// The few shapes that nearly every answer to a lock command has: a status, nil, a digit, a short
-/// string. `None` says nothing about the input; [`token`] decides, and knows these shapes too.
+/// string, an array of one digit (SCRIPT EXISTS). `None` says nothing about the input; [`token`] decides, and knows these shapes too.
 /// It is 3 to 5 times faster than [`token`], because it needs no loop and small results.
 #[inline]
 fn quick(input: &[u8], protocol: Protocol) -> Option<(Reply<'_>, usize)> {
@@ -117,6 +117,9 @@ fn quick(input: &[u8], protocol: Protocol) -> Option<(Reply<'_>, usize)> {
         [b'_', b'\r', b'\n', ..] if protocol == Protocol::Resp3 => return Some((Reply::Null, 3)),
         [b':', digit @ b'0'..=b'9', b'\r', b'\n', ..] => {
             return Some((Reply::Integer(i64::from(digit - b'0')), 4));
+        }
+        [b'*', b'1', b'\r', b'\n', b':', digit @ b'0'..=b'9', b'\r', b'\n', ..] => {
+            return Some((Reply::One(i64::from(digit - b'0')), 8));
         }
         [b'$', ones @ b'0'..=b'9', b'\r', b'\n', ..] => (4, usize::from(ones - b'0')),
         [b'$', tens @ b'0'..=b'9', ones @ b'0'..=b'9', b'\r', b'\n', ..] => {

@@ -11,6 +11,8 @@ pub(crate) enum Reply<'a> {
     /// `_`, and `$-1` or `*-1` in either protocol: some servers send these under RESP3 too.
     Null,
     Integer(i64),
+    /// An array of one small integer, what SCRIPT EXISTS answers for one script.
+    One(i64),
     Boolean(bool),
     Bulk(&'a [u8]),
     /// Any other status line.
@@ -37,6 +39,7 @@ impl Reply<'_> {
             Self::Ok | Self::Simple(_) => "a status",
             Self::Null => "nil",
             Self::Integer(_) => "an integer",
+            Self::One(_) => "an array",
             Self::Boolean(_) => "a boolean",
             Self::Bulk(_) => "a string",
             Self::Error(_) => "an error",
@@ -123,6 +126,8 @@ impl<'a> ErrorReply<'a> {
             b"BUSY" => ErrorClass::Busy,
             b"CLUSTERDOWN" => ErrorClass::ClusterDown,
             b"CROSSSLOT" => ErrorClass::CrossSlot,
+            b"EPOCH" => ErrorClass::Epoch,
+            b"INITIALISED" => ErrorClass::Initialised,
             b"LOADING" => ErrorClass::Loading,
             b"MASTERDOWN" => ErrorClass::MasterDown,
             b"MISCONF" => ErrorClass::Misconf,
@@ -180,6 +185,10 @@ pub(crate) enum ErrorClass {
     Busy,
     ClusterDown,
     CrossSlot,
+    /// One of the engine's scripts: the node has begun another epoch.
+    Epoch,
+    /// The engine's stamp script: a node that is to be initialised has an epoch.
+    Initialised,
     Loading,
     MasterDown,
     Misconf,
@@ -210,6 +219,8 @@ impl ErrorClass {
             Self::Busy
             | Self::ClusterDown
             | Self::CrossSlot
+            | Self::Epoch
+            | Self::Initialised
             | Self::Loading
             | Self::MasterDown
             | Self::Misconf

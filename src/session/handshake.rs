@@ -6,19 +6,24 @@
 //!
 //! ```text
 //!         start(): one write            last reply
-//!   New ───────────────────► Greeting ────────────────────────────────► Done
+//!   New ───────────────────► Greeting ─────────────────────────┬──────► Done
 //!    │                          │ HELLO is refused: NOPROTO, unknown command
 //!    │                          ▼          last reply: one more write
-//!    │ RESP2 is preferred    Draining ───────────────► Legacy ────────► Done
-//!    └────────────────────────────────────────────────────▲
+//!    │ RESP2 is preferred    Draining ───────────────► Legacy ──┤
+//!    └────────────────────────────────────────────────────▲     │ an earlier connection to the
+//!                                                               ▼ same process
+//!                                                            Fencing ──► Done
 //!   any state but Draining ── refusal, wrong reply ──► Err: close the connection
 //! ```
 //!
 //! I1. One reply per command, matched in order; a reply too many or of a wrong type is an error.
 //! I2. Done only if this is a master outside of a cluster, the database is selected and every
 //!     script is loaded under the digest that the engine calls it by.
-//! I3. No password, and no text of the server that may repeat it, is in an error or in Debug.
+//! I3. The epoch is stamped before a script is loaded: a process that was restarted unnoticed
+//!     answers NOSCRIPT until somebody has stamped it.
+//! I4. No password, and no text of the server that may repeat it, is in an error or in Debug.
 
+mod answers;
 mod capabilities;
 mod error;
 #[cfg(test)]
@@ -27,12 +32,13 @@ mod tests;
 use std::collections::VecDeque;
 use std::fmt;
 
-pub(crate) use capabilities::{Capabilities, NativeRelease};
+pub(crate) use capabilities::{Capabilities, Fence, NativeRelease};
 pub(crate) use error::HandshakeError;
 
 use crate::resp::Protocol;
 use crate::resp::command;
-use crate::resp::reply::{ErrorClass, ErrorReply, Reply};
+use crate::resp::reply::Reply;
+use crate::session::stamp::{Caller, Intent};
 
 /// What every connection to one node says.
 #[derive(Clone)]
@@ -45,6 +51,21 @@ pub(crate) struct HandshakeConfig {
     pub(crate) client_name: String,
     pub(crate) protocol: Preferred,
     pub(crate) scripts: Vec<ScriptText>,
+    pub(crate) intent: Intent<'static>,
+    pub(crate) caller: Caller,
+    /// The connection before this one, if its end is to be made sure of.
+    pub(crate) previous: Option<Previous>,
+    /// Whether a server that may evict locks will do.
+    pub(crate) allow_eviction: bool,
+}
+
+/// An earlier connection of this client to the same node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Previous {
+    /// The process it led to. Client ids start anew with every process.
+    pub(crate) run_id: String,
+    /// Its number there.
+    pub(crate) client_id: i64,
 }
 
 /// Which protocol to try first.
@@ -67,7 +88,7 @@ pub(crate) struct ScriptText {
 
 impl fmt::Debug for HandshakeConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // I3: whether there is a password, never which.
+        // I4: whether there is a password, never which.
         let password = if self.password.is_some() { "<hidden>" } else { "<none>" };
         f.debug_struct("HandshakeConfig")
             .field("user", &self.user)
@@ -105,6 +126,7 @@ enum State {
     Greeting,
     Draining,
     Legacy,
+    Fencing,
     Done,
 }
 
@@ -114,13 +136,17 @@ enum Step {
     Auth,
     ClientId,
     CommandInfo,
+    Fence,
     Hello,
     /// Any reply will do, a refusal too.
     Ignored,
+    InfoMemory,
     InfoReplication,
     InfoServer,
     ScriptLoad(ScriptText),
     Select,
+    Stamp,
+    Tracking,
 }
 
 impl Step {
@@ -128,11 +154,14 @@ impl Step {
         match self {
             Self::Auth => "AUTH",
             Self::ClientId | Self::Ignored => "CLIENT",
+            Self::Fence => "CLIENT KILL",
+            Self::Tracking => "CLIENT TRACKING",
             Self::CommandInfo => "COMMAND INFO",
             Self::Hello => "HELLO",
-            Self::InfoReplication | Self::InfoServer => "INFO",
+            Self::InfoMemory | Self::InfoReplication | Self::InfoServer => "INFO",
             Self::ScriptLoad(_) => "SCRIPT LOAD",
             Self::Select => "SELECT",
+            Self::Stamp => "EVAL",
         }
     }
 }
@@ -151,7 +180,7 @@ impl Handshake {
     pub(crate) fn protocol(&self) -> Protocol {
         match (self.state, self.config.protocol) {
             (State::New, Preferred::Resp2Only) | (State::Legacy, _) => Protocol::Resp2,
-            (State::Done, _) => self.found.protocol,
+            (State::Done | State::Fencing, _) => self.found.protocol,
             // Until HELLO is answered: the decoder of RESP3 takes every reply of RESP2 as well.
             _ => Protocol::Resp3,
         }
@@ -187,8 +216,31 @@ impl Handshake {
             self.write_legacy(out);
             return Ok(Progress::Continue);
         }
+        if self.state != State::Fencing && self.fence(out) {
+            return Ok(Progress::Continue);
+        }
         self.state = State::Done;
         Ok(Progress::Done(self.found.clone()))
+    }
+
+    /// DESIGN §6, the connection fence: what the earlier connection had sent may still be executed,
+    /// behind whatever this one sends, until the server has closed it. `true`: that is under way.
+    fn fence(&mut self, out: &mut Vec<u8>) -> bool {
+        let Some(previous) = &self.config.previous else { return false };
+        match self.found.run_id() {
+            // Gone with its process; and its number may be a stranger's now.
+            Some(run_id) if run_id != previous.run_id => false,
+            Some(_) => {
+                self.state = State::Fencing;
+                command::client_kill_id(out, previous.client_id);
+                self.awaited.push_back(Step::Fence);
+                true
+            }
+            None => {
+                self.found.fence = Fence::Refused;
+                false
+            }
+        }
     }
 
     fn write_greeting(&mut self, out: &mut Vec<u8>) {
@@ -234,9 +286,17 @@ impl Handshake {
             command::select(out, self.config.database);
             self.awaited.push_back(Step::Select);
         }
+        self.config.caller.write_eval(out, self.config.intent); // I3
+        self.awaited.push_back(Step::Stamp);
         for script in &self.config.scripts {
             command::script_load(out, script.body);
             self.awaited.push_back(Step::ScriptLoad(*script));
+        }
+        command::info(out, "memory");
+        self.awaited.push_back(Step::InfoMemory);
+        if self.found.protocol == Protocol::Resp3 {
+            command::client_tracking(out);
+            self.awaited.push_back(Step::Tracking);
         }
         command::command_info(out, &["delifeq", "delex"]);
         self.awaited.push_back(Step::CommandInfo);
@@ -248,104 +308,4 @@ impl Handshake {
             (user, password) => Some((user.unwrap_or("default"), password.unwrap_or_default())),
         }
     }
-
-    fn apply(&mut self, step: Step, reply: &Reply<'_>) -> Result<(), HandshakeError> {
-        if let Reply::Error(error) = reply {
-            self.check_server_state(step, *error)?;
-        }
-        match step {
-            Step::Auth => match reply {
-                Reply::Ok => Ok(()),
-                Reply::Error(error) => Err(self.refusal(step.command(), *error)),
-                _ => Err(unexpected(step.command(), reply)),
-            },
-            Step::ClientId => {
-                if let Reply::Integer(id) = reply {
-                    self.found.client_id = Some(*id);
-                }
-                Ok(())
-            }
-            Step::CommandInfo => self.on_command_info(reply),
-            Step::Hello => self.on_hello(reply),
-            Step::Ignored => Ok(()),
-            Step::InfoReplication => {
-                if let Some(text) = reply.as_bytes() {
-                    self.found.read_info_replication(text);
-                }
-                self.found.check()
-            }
-            Step::InfoServer => {
-                if let Some(text) = reply.as_bytes() {
-                    self.found.read_info_server(text);
-                }
-                self.found.check()
-            }
-            Step::ScriptLoad(script) => self.on_script_load(script, reply),
-            Step::Select => self.on_select(reply),
-        }
-    }
-
-    /// Errors that no command answers with because of itself count even where errors are ignored.
-    fn check_server_state(&self, step: Step, error: ErrorReply<'_>) -> Result<(), HandshakeError> {
-        match error.class() {
-            ErrorClass::Busy
-            | ErrorClass::Loading
-            | ErrorClass::MasterDown
-            | ErrorClass::NoAuth => Err(self.refusal(step.command(), error)),
-            _ => Ok(()),
-        }
-    }
-
-    fn on_hello(&mut self, reply: &Reply<'_>) -> Result<(), HandshakeError> {
-        match reply {
-            Reply::Error(error) => match error.class() {
-                ErrorClass::NoProto | ErrorClass::UnknownCommand => {
-                    self.state = State::Draining;
-                    Ok(())
-                }
-                _ => Err(self.refusal("HELLO", *error)),
-            },
-            Reply::Tree(fields) if self.found.read_hello(fields) => self.found.check(),
-            _ => Err(unexpected("HELLO", reply)),
-        }
-    }
-
-    fn on_select(&self, reply: &Reply<'_>) -> Result<(), HandshakeError> {
-        match reply {
-            Reply::Ok => Ok(()),
-            Reply::Error(error) if error.class() == ErrorClass::Other => {
-                let database = self.config.database;
-                Err(HandshakeError::DatabaseRefused { database, text: error.text() })
-            }
-            Reply::Error(error) => Err(self.refusal("SELECT", *error)),
-            _ => Err(unexpected("SELECT", reply)),
-        }
-    }
-
-    fn on_script_load(&self, script: ScriptText, reply: &Reply<'_>) -> Result<(), HandshakeError> {
-        match reply {
-            Reply::Bulk(sha) if *sha == script.sha.as_bytes() => Ok(()),
-            Reply::Bulk(_) => Err(HandshakeError::ScriptMismatch { expected: script.sha }),
-            Reply::Error(error) => Err(self.refusal("SCRIPT LOAD", *error)),
-            _ => Err(unexpected("SCRIPT LOAD", reply)),
-        }
-    }
-
-    fn on_command_info(&mut self, reply: &Reply<'_>) -> Result<(), HandshakeError> {
-        match reply {
-            Reply::Tree(commands) if self.found.read_command_info(commands) => Ok(()),
-            // Forbidden or unknown: scripts do the same work.
-            Reply::Error(_) => Ok(()),
-            _ => Err(unexpected("COMMAND INFO", reply)),
-        }
-    }
-
-    /// The error for a refused command, with the server's text where that is harmless.
-    fn refusal(&self, command: &'static str, error: ErrorReply<'_>) -> HandshakeError {
-        HandshakeError::of_refusal(command, error, self.config.password.as_deref())
-    }
-}
-
-fn unexpected(command: &'static str, reply: &Reply<'_>) -> HandshakeError {
-    HandshakeError::UnexpectedReply { command, found: reply.kind() }
 }

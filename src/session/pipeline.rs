@@ -11,88 +11,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::resp::reply::{ErrorReply, Reply};
+use crate::session::answer::Kind;
 use crate::time::Timestamp;
-
-/// What a command asks, and so which replies it may have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// `SET key token NX PX ttl`.
-    Acquire,
-    /// The extend script over some leases: one letter each.
-    Extend,
-    /// SCRIPT LOAD, after a NOSCRIPT.
-    Load,
-    /// PING on an idle connection.
-    Ping,
-    /// A command of its own with any reply.
-    Query,
-    /// The release script over some locks: one letter each.
-    Release,
-    /// DELIFEQ or DELEX: 1 deleted, 0 missing or another owner's.
-    ReleaseNative,
-}
-
-/// A reply that its command cannot have.
-#[derive(Debug, thiserror::Error)]
-#[error("{reply} in answer to {kind:?}")]
-pub(crate) struct Mismatch {
-    kind: Kind,
-    reply: String,
-}
-
-/// What a reply says to its command.
-#[derive(Debug)]
-pub(crate) enum Answer<'a> {
-    /// The key was set.
-    Granted,
-    /// The key is held by another owner.
-    Denied,
-    /// A script's letters, one per item.
-    Letters(&'a [u8]),
-    /// A native release: deleted, or not.
-    Deleted(bool),
-    /// An error reply.
-    Refused(ErrorReply<'a>),
-    /// PONG, or a loaded script.
-    Done,
-    /// Whatever a query was told.
-    Reply(&'a Reply<'a>),
-}
-
-/// Reads `reply` as the answer to a command of `kind` over `items` items (I1).
-pub(crate) fn answer<'a>(
-    kind: Kind,
-    items: usize,
-    reply: &'a Reply<'a>,
-) -> Result<Answer<'a>, Mismatch> {
-    let known = match (kind, reply) {
-        (Kind::Query, reply) => Some(Answer::Reply(reply)),
-        (_, Reply::Error(error)) => Some(Answer::Refused(*error)),
-        (Kind::Acquire, Reply::Ok) => Some(Answer::Granted),
-        (Kind::Acquire, Reply::Null) => Some(Answer::Denied),
-        (Kind::Extend, Reply::Bulk(letters)) => {
-            is_letters(letters, items, b"emo").then_some(Answer::Letters(letters))
-        }
-        (Kind::Release, Reply::Bulk(letters)) => {
-            is_letters(letters, items, b"dmo").then_some(Answer::Letters(letters))
-        }
-        (Kind::ReleaseNative, Reply::Integer(count @ (0 | 1))) => {
-            Some(Answer::Deleted(*count == 1))
-        }
-        (Kind::Ping, Reply::Simple(b"PONG")) | (Kind::Load, Reply::Bulk(_)) => Some(Answer::Done),
-        _ => None,
-    };
-    known.ok_or_else(|| {
-        let mut reply = format!("{reply:?}");
-        reply.truncate(reply.char_indices().nth(80).map_or(reply.len(), |(at, _)| at));
-        Mismatch { kind, reply }
-    })
-}
-
-fn is_letters(letters: &[u8], items: usize, alphabet: &[u8]) -> bool {
-    letters.len() == items && letters.iter().all(|letter| alphabet.contains(letter))
-}
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
@@ -152,8 +72,7 @@ impl<T> Pipeline<T> {
         self.forming.entries += 1;
     }
 
-    /// Ends the write being formed: its bytes leave now (I2). The seal belongs here: it would be
-    /// the write's last command, and its answer would decide what this marker's grants count.
+    /// Ends the write being formed: its bytes leave now (I2).
     pub(crate) fn end_write(&mut self, now: Timestamp) {
         if self.forming.entries > 0 {
             self.writes.push_back(Write { sent_at: now, ..self.forming });
@@ -274,7 +193,7 @@ mod tests {
         pipeline.push(Kind::Acquire, 1);
         pipeline.end_write(at(100));
         pipeline.end_write(at(101));
-        pipeline.push(Kind::Ping, 0);
+        pipeline.push(Kind::Load, 0);
         pipeline.push_item(5);
         pipeline.push(Kind::Acquire, 1);
         pipeline.end_write(at(105));
@@ -294,7 +213,7 @@ mod tests {
         let expected = [
             (Kind::Release, 100, vec![1, 2, 3]),
             (Kind::Acquire, 100, vec![4]),
-            (Kind::Ping, 105, vec![]),
+            (Kind::Load, 105, vec![]),
             (Kind::Acquire, 105, vec![5]),
         ];
         assert_eq!(seen, expected);
@@ -327,33 +246,5 @@ mod tests {
         pipeline.drain(|kind, item| rest.push((kind, item)));
         assert_eq!(rest, [(Kind::Acquire, 5), (Kind::Acquire, 6)]);
         assert_eq!((pipeline.len(), pipeline.overdue()), (0, 0));
-    }
-
-    #[test]
-    fn i1_a_reply_of_the_wrong_type_is_a_mismatch() {
-        let wrong: [(Kind, usize, Reply<'_>); 9] = [
-            (Kind::Acquire, 1, Reply::Integer(1)),
-            (Kind::Acquire, 1, Reply::Bulk(b"OK")),
-            (Kind::Acquire, 1, Reply::Simple(b"PONG")),
-            (Kind::Release, 2, Reply::Bulk(b"d")),
-            (Kind::Release, 1, Reply::Bulk(b"e")),
-            (Kind::Extend, 1, Reply::Bulk(b"d")),
-            (Kind::ReleaseNative, 1, Reply::Integer(2)),
-            (Kind::Ping, 0, Reply::Ok),
-            (Kind::Load, 0, Reply::Null),
-        ];
-        for (kind, items, reply) in wrong {
-            let error = answer(kind, items, &reply).unwrap_err();
-            assert!(error.to_string().contains("in answer to"), "{error}");
-        }
-        assert!(matches!(answer(Kind::Acquire, 1, &Reply::Ok), Ok(Answer::Granted)));
-        assert!(matches!(answer(Kind::Acquire, 1, &Reply::Null), Ok(Answer::Denied)));
-        assert!(matches!(
-            answer(Kind::Release, 3, &Reply::Bulk(b"dmo")),
-            Ok(Answer::Letters(b"dmo"))
-        ));
-        let long = vec![b'x'; 10_000];
-        let text = answer(Kind::Acquire, 1, &Reply::Simple(&long)).unwrap_err().to_string();
-        assert!(text.len() < 200, "{text}");
     }
 }

@@ -31,7 +31,7 @@ pub(crate) const RAISE: Script =
 
 /// Reads a node's epoch, time and incarnation; begins a new epoch where locks may be forgotten.
 pub(crate) const STAMP: Script =
-    Script { sha: "644c7abbb9cd3868cb79b879d1299c9d3f76631a", body: include_str!("stamp.lua") };
+    Script { sha: "4186f937800dca09c15c2a2372ea33b47772b392", body: include_str!("stamp.lua") };
 
 /// Every script, in the order in which a handshake loads them.
 pub(crate) const ALL: [&Script; 5] = [&RELEASE, &EXTEND, &FENCED, &RAISE, &STAMP];

@@ -21,7 +21,7 @@ local was, began, opens, quarantine, other, seen =
   string.match(state, '^(%S+) (%d+) (%d+) (%d+) (%S+) (%d+)$')
 began, opens, seen = tonumber(began) or 0, tonumber(opens) or 0, tonumber(seen) or 0
 quarantine = tonumber(quarantine) or 0
-local changed = false
+local changed, refresh = false, false
 if mode == 'peek' then
   return {id or '', run, now, opens, quarantine, other or ''}
 end
@@ -41,13 +41,15 @@ end
 -- Of two fleets that name one node the first stays on record while its clients are alive.
 local age = now - seen
 if other == fleet then
-  changed = changed or age > 5000000 or age < 0
+  refresh = age > 5000000 or age < 0
 elseif age > 10000000 or age < 0 then
-  other, changed = fleet, true
+  other, refresh = fleet, true
 end
-if changed then
+if changed or refresh then
   if other == fleet then seen = now end
-  redis.call('SET', KEYS[2], string.format('%s %.0f %.0f %.0f %s %.0f',
+  -- A full node may refuse the refresh, which is a courtesy; it must not refuse the rest.
+  local set = changed and redis.call or redis.pcall
+  set('SET', KEYS[2], string.format('%s %.0f %.0f %.0f %s %.0f',
     incarnation, began, opens, quarantine, other, seen))
 end
 return {id, run, now, opens, quarantine, other}

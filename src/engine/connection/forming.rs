@@ -6,12 +6,15 @@ use crate::algorithm::script;
 use crate::algorithm::tally::{Phase, Vote};
 use crate::engine::connection::Connection;
 use crate::engine::dispatch::Item;
-use crate::engine::node::{Node, count};
+use crate::engine::driver;
+use crate::engine::node::{Extension, Node, TopUp, count};
 use crate::engine::op::Op;
 use crate::engine::query;
-use crate::resp::command;
+use crate::resp::command::{self, Epoch};
+use crate::session::answer::Kind;
 use crate::session::handshake::NativeRelease;
-use crate::session::pipeline::{Kind, Pipeline};
+use crate::session::pipeline::Pipeline;
+use crate::session::stamp::Intent;
 use crate::time::Timestamp;
 
 impl<S> Connection<S> {
@@ -20,6 +23,11 @@ impl<S> Connection<S> {
         let batching = &node.settings.batching;
         let before = self.pipeline.len();
         if std::mem::take(&mut self.reload) {
+            // The stamp first: a process that was restarted unnoticed must not answer a script
+            // before somebody has begun its epoch (DESIGN §3.2).
+            let caller = driver::caller(node, &mut self.rng);
+            caller.write_eval(&mut self.write, Intent::Greet);
+            self.pipeline.push(Kind::Stamp, 0);
             for script in script::ALL {
                 command::script_load(&mut self.write, script.body);
                 self.pipeline.push(Kind::Load, 0);
@@ -44,10 +52,29 @@ impl<S> Connection<S> {
                 self.pipeline.push(Kind::Query, 1);
             }
         }
-        while !full(&self.write, &self.pipeline)
+        // The seal's place in the caps is kept free for it; a write may always hold one SET.
+        let sealed = |write: &Vec<u8>, pipeline: &Pipeline<Item>| {
+            let formed = pipeline.len() - before;
+            formed > 0
+                && (formed + SEAL_COMMANDS >= batching.max_commands
+                    || write.len() + SEAL_BYTES >= batching.max_bytes)
+        };
+        let mut sets = 0;
+        while !sealed(&self.write, &self.pipeline)
+            && let Some(top_up) = self.staged.top_ups.pop_front()
+        {
+            sets += usize::from(self.form_top_up(top_up, node, now));
+        }
+        while !sealed(&self.write, &self.pipeline)
             && let Some(op) = self.staged.acquires.pop_front()
         {
-            self.form_acquire(op, node, now);
+            sets += usize::from(self.form_acquire(op, node, now));
+        }
+        if sets > 0 && node.settings.protections.seal {
+            // R9: the seal is the write's last command, and nothing joins this write behind it.
+            command::seal(&mut self.write, script::EPOCH_KEY, script::RELEASE.sha);
+            self.pipeline.push(Kind::SealEpoch, 0);
+            self.pipeline.push(Kind::SealScript, 0);
         }
         let formed = self.pipeline.len() - before;
         self.pipeline.end_write(now);
@@ -55,16 +82,55 @@ impl<S> Connection<S> {
         formed > 0
     }
 
-    fn form_acquire(&mut self, op: Arc<Op>, node: &Node, now: Timestamp) {
-        // I2: the round ended while this frame waited; it never leaves.
+    /// `true`: a SET NX that the write's seal must cover. A fenced acquisition is a script, which
+    /// checks the epoch itself.
+    fn form_acquire(&mut self, op: Arc<Op>, node: &Node, now: Timestamp) -> bool {
+        // I2: the round ended while this frame waited; it never leaves (R7).
         if !matches!(op.acquire_tally().phase(), Phase::Open | Phase::Won) {
             count(&node.counters.withdrawn, 1);
             op.vote(node.index, Vote::NotSent, now);
-            return;
+            return false;
         }
-        self.write.extend_from_slice(&op.frame);
-        self.pipeline.push_item(Item::Acquire(op));
-        self.pipeline.push(Kind::Acquire, 1);
+        let is_set = match &op.fence {
+            None => {
+                self.write.extend_from_slice(&op.frame);
+                self.pipeline.push_item(Item::Acquire(op));
+                self.pipeline.push(Kind::Acquire, 1);
+                true
+            }
+            Some(fence) => {
+                let (mut ttl, mut proposal) = (itoa::Buffer::new(), itoa::Buffer::new());
+                let mut life = itoa::Buffer::new();
+                let keys = [script::EPOCH_KEY.as_bytes(), &op.key, &fence.key];
+                let args = [
+                    self.quarantine.id(),
+                    op.token.as_bytes(),
+                    ttl.format(op.key_ttl_ms(op.ttl)).as_bytes(),
+                    proposal.format(fence.proposal).as_bytes(),
+                    life.format(script::FENCE_TTL_MS).as_bytes(),
+                ];
+                command::evalsha(&mut self.write, script::FENCED.sha, &keys, &args);
+                self.pipeline.push_item(Item::Acquire(op));
+                self.pipeline.push(Kind::Fenced, 1);
+                false
+            }
+        };
+        is_set
+    }
+
+    /// Asks a node that does not hold a held lease's key to hold it too. `true`: it is sent.
+    fn form_top_up(&mut self, top_up: TopUp, node: &Node, now: Timestamp) -> bool {
+        let TopUp { op, ttl_ms } = top_up;
+        // R7, R8: nothing may create the key of a token that is released or about to be.
+        if !op.is_valid(now) || !op.note_top_up(node.index) {
+            return false;
+        }
+        let ttl = std::time::Duration::from_millis(ttl_ms);
+        let px = op.key_ttl_ms(ttl);
+        command::set_nx_px(&mut self.write, &op.key, op.token.as_bytes(), px);
+        self.pipeline.push_item(Item::TopUp(TopUp { op, ttl_ms }));
+        self.pipeline.push(Kind::TopUp, 1);
+        true
     }
 
     /// One native release, or one script call over as many releases as it takes.
@@ -106,19 +172,52 @@ impl<S> Connection<S> {
         self.pipeline.push(Kind::Release, u16::try_from(items).unwrap_or(u16::MAX));
     }
 
+    /// One script call over as many extensions as it takes, or a raise.
     fn form_extensions(&mut self) {
-        let items = self.staged.extensions.len().min(script::KEYS_MAX);
-        let leases = self.staged.extensions.iter().take(items).map(|extension| {
+        let is_raise = self.staged.extensions.front().is_some_and(|next| next.raise.is_some());
+        if is_raise && let Some(raise) = self.staged.extensions.pop_front() {
+            return self.form_raise(raise);
+        }
+        let plain = |extension: &&Extension| extension.raise.is_none();
+        let ready = self.staged.extensions.iter().take(script::KEYS_MAX).take_while(plain);
+        let items = ready.count();
+        let leases = self.staged.extensions.range(..items).map(|extension| {
             let op = &extension.op;
-            (op.key.as_slice(), op.token.as_bytes().as_slice(), extension.ttl_ms)
+            let px = match extension.ttl_ms {
+                0 => 0,
+                ms => op.key_ttl_ms(std::time::Duration::from_millis(ms)),
+            };
+            (op.key.as_slice(), op.token.as_bytes().as_slice(), px)
         });
-        command::evalsha_leases(&mut self.write, script::EXTEND.sha, leases);
+        let epoch = Epoch { key: script::EPOCH_KEY.as_bytes(), id: self.quarantine.id() };
+        command::evalsha_leases(&mut self.write, script::EXTEND.sha, epoch, leases);
         for extension in self.staged.extensions.drain(..items) {
             self.pipeline.push_item(Item::Extend(extension));
         }
         self.pipeline.push(Kind::Extend, u16::try_from(items).unwrap_or(u16::MAX));
     }
+
+    fn form_raise(&mut self, raise: Extension) {
+        let (mut token, mut life) = (itoa::Buffer::new(), itoa::Buffer::new());
+        let op = &raise.op;
+        let counter = op.fence.as_ref().map(|fence| fence.key.as_slice()).unwrap_or_default();
+        let keys = [script::EPOCH_KEY.as_bytes(), &op.key, counter];
+        let args = [
+            self.quarantine.id(),
+            op.token.as_bytes(),
+            token.format(raise.raise.unwrap_or_default()).as_bytes(),
+            life.format(script::FENCE_TTL_MS).as_bytes(),
+        ];
+        command::evalsha(&mut self.write, script::RAISE.sha, &keys, &args);
+        self.pipeline.push_item(Item::Extend(raise));
+        self.pipeline.push(Kind::Raise, 1);
+    }
 }
 
 /// Bytes of `$<len>\r\n` and `\r\n` around a key and a token in a script call.
 const FRAME_OVERHEAD: usize = 16;
+
+/// The seal: GET, SCRIPT EXISTS.
+const SEAL_COMMANDS: usize = 2;
+/// Of a seal on the wire: 35 for GET and its key, 76 for SCRIPT EXISTS and its digest.
+const SEAL_BYTES: usize = 128;

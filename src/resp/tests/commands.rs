@@ -31,7 +31,23 @@ fn words(text: &str) -> Vec<Vec<u8>> {
 
 #[test]
 fn fixed_commands_are_what_they_say() {
-    assert_eq!(written(command::ping), words("PING"));
+    assert_eq!(written(command::client_tracking), words("CLIENT TRACKING ON OPTIN NOLOOP"));
+    assert_eq!(written(command::client_caching), words("CLIENT CACHING YES"));
+    assert_eq!(written(|out| command::client_kill_id(out, 17)), words("CLIENT KILL ID 17"));
+    let sha = "6a21a8644cd1f7ec9ffaa3b999cdf7ccd9435211";
+    let mut seal = Vec::new();
+    command::seal(&mut seal, "e", sha);
+    let exists = format!("*3\r\n$6\r\nSCRIPT\r\n$6\r\nEXISTS\r\n$40\r\n{sha}\r\n");
+    assert_eq!(seal, [b"*2\r\n$3\r\nGET\r\n$1\r\ne\r\n", exists.as_bytes()].concat());
+    let (keys, args) = ([b"k".as_slice(), b"l"], [b"a".as_slice()]);
+    assert_eq!(
+        written(|out| command::evalsha(out, sha, &keys, &args)),
+        words(&format!("EVALSHA {sha} 2 k l a"))
+    );
+    assert_eq!(
+        written(|out| command::eval(out, "return", &keys, &args)),
+        words("EVAL return 2 k l a")
+    );
     assert_eq!(written(command::client_id), words("CLIENT ID"));
     assert_eq!(written(command::client_no_evict), words("CLIENT NO-EVICT ON"));
     assert_eq!(written(|out| command::select(out, u32::MAX)), words("SELECT 4294967295"));
@@ -106,15 +122,23 @@ proptest! {
         });
         let args: Vec<_> = args.collect();
         let lent = leases.iter().map(|(key, token, ttl_ms)| (&key[..], &token[..], *ttl_ms));
-        let wire = written(|out| command::evalsha_leases(out, sha, lent));
-        prop_assert_eq!(wire, with(args));
+        let epoch = command::Epoch { key: b"epoch", id: b"id" };
+        let wire = written(|out| command::evalsha_leases(out, sha, epoch, lent));
+        let mut expected = words("EVALSHA");
+        expected.push(sha.into());
+        expected.push((leases.len() + 1).to_string().into());
+        expected.push(b"epoch".to_vec());
+        expected.extend(leases.iter().map(|(key, ..)| key.clone()));
+        expected.push(b"id".to_vec());
+        expected.extend(args);
+        prop_assert_eq!(wire, expected);
     }
 }
 
 #[test]
 fn commands_are_appended() {
     let mut out = Vec::new();
-    command::ping(&mut out);
+    command::get(&mut out, b"a");
     command::command(&mut out, &[b"GET", b"a\r\nb", b""]);
-    assert_eq!(out, b"*1\r\n$4\r\nPING\r\n*3\r\n$3\r\nGET\r\n$4\r\na\r\nb\r\n$0\r\n\r\n");
+    assert_eq!(out, b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n*3\r\n$3\r\nGET\r\n$4\r\na\r\nb\r\n$0\r\n\r\n");
 }

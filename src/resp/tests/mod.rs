@@ -42,6 +42,7 @@ fn plain(reply: Reply<'_>) -> Value {
         Reply::Ok => Value::Bytes(b"OK".to_vec()),
         Reply::Null => Value::Null,
         Reply::Integer(value) => Value::Integer(value),
+        Reply::One(value) => Value::Array(vec![Value::Integer(value)]),
         Reply::Boolean(value) => Value::Boolean(value),
         Reply::Bulk(text) | Reply::Simple(text) => Value::Bytes(text.to_vec()),
         Reply::Error(error) => Value::Error(error.as_bytes().to_vec()),

@@ -70,6 +70,7 @@ fn the_hot_replies_are_borrowed_and_typed() {
         (b"-OOM x\r\n", Reply::Error(ErrorReply::new(b"OOM x")), "an error"),
         (b"!5\r\nERR x\r\n", Reply::Error(ErrorReply::new(b"ERR x")), "an error"),
         (b",1.5\r\n", Reply::Tree(Value::Double(1.5)), "a double"),
+        (b"*1\r\n:1\r\n", Reply::One(1), "an array"),
         (b"*0\r\n", Reply::Tree(Value::Array(vec![])), "an array"),
         (b"%0\r\n", Reply::Tree(Value::Map(vec![])), "a map"),
     ];

@@ -3,6 +3,7 @@
 use super::HandshakeError;
 use crate::resp::Protocol;
 use crate::resp::reply::Value;
+use crate::session::stamp::Stamp;
 
 /// What a handshake found out. Unknown where the server does not say or its rights forbid to ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +20,22 @@ pub(crate) struct Capabilities {
     /// The number of this connection at the server, for CLIENT KILL.
     pub(crate) client_id: Option<i64>,
     pub(crate) native_release: Option<NativeRelease>,
+    /// Its epoch.
+    pub(crate) stamp: Option<Stamp>,
+    pub(crate) fence: Fence,
+    /// Whether it tells when a watched key changes.
+    pub(crate) tracks: bool,
+}
+
+/// Whether an earlier connection is known to be closed on the server's side.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Fence {
+    /// There was none, or its process is gone.
+    #[default]
+    NotNeeded,
+    Done,
+    /// The server would not close it, or does not say which process it is.
+    Refused,
 }
 
 /// How the server is run.
@@ -60,6 +77,9 @@ impl Default for Capabilities {
             run_id: None,
             client_id: None,
             native_release: None,
+            stamp: None,
+            fence: Fence::NotNeeded,
+            tracks: false,
         }
     }
 }
@@ -78,6 +98,19 @@ impl Capabilities {
         };
         let name = if self.server.is_empty() { "a server" } else { &self.server };
         format!("{name} {}, {protocol}{native}", self.version)
+    }
+
+    /// The server's process, as the stamp script or INFO names it.
+    pub(crate) fn run_id(&self) -> Option<&str> {
+        let stamped = self.stamp.as_ref().map(|stamp| stamp.run_id.as_str());
+        stamped.filter(|id| !id.is_empty()).or(self.run_id.as_deref())
+    }
+
+    /// The policy by which a server may drop locks, read from `INFO memory`.
+    pub(super) fn eviction(text: &[u8]) -> Option<String> {
+        let limit = info_field(text, b"maxmemory")?;
+        let policy = info_field(text, b"maxmemory_policy")?;
+        (limit != b"0" && policy != b"noeviction").then(|| short_text(policy))
     }
 
     /// Refuses the servers that cannot hold locks. An unknown mode or role passes: the first SET

@@ -13,6 +13,13 @@ pub(crate) enum HandshakeError {
     ClusterNode,
     #[error("the server refused database {database} ({text}): give one that it has")]
     DatabaseRefused { database: u32, text: String },
+    #[error(
+        "the server evicts keys by `{policy}` when its memory is full, locks too: set \
+         maxmemory-policy noeviction, or allow it with `allow_eviction`"
+    )]
+    Evicts { policy: String },
+    #[error("the node has an epoch: only a fleet without any can be initialised")]
+    Initialised,
     #[error("the server is loading its data")]
     Loading,
     #[error("the server is a replica that lost its master")]
@@ -52,6 +59,8 @@ impl HandshakeError {
             Self::AuthRequired
             | Self::ClusterNode
             | Self::DatabaseRefused { .. }
+            | Self::Evicts { .. }
+            | Self::Initialised
             | Self::NoPermission { .. }
             | Self::NotAMaster
             | Self::ScriptMismatch { .. }

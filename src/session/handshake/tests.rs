@@ -6,6 +6,7 @@ use super::capabilities::{Mode, Role};
 use super::*;
 use crate::resp::decode::{Decoded, Decoder};
 use crate::resp::limits::Limits;
+use crate::session::stamp::Stamp;
 
 const SCRIPTS: [ScriptText; 2] = [
     ScriptText { sha: "e0e1f9fabfc9d4800c877a703b823ac0578ff8db", body: "return 1" },
@@ -21,6 +22,9 @@ const RUN_ID: &str = "a11291f02dcdc247cbde9cbf28826e008554bc4b";
 const NO_SETINFO: &str = "-ERR unknown subcommand 'SETINFO'. Try CLIENT HELP.\r\n";
 const NO_COMMANDS: &str = "*2\r\n$-1\r\n$-1\r\n";
 const NO_HELLO: &str = "-ERR unknown command `HELLO`, with args beginning with: `3`, \r\n";
+const STAMP: &str = "*6\r\n$2\r\ne1\r\n$40\r\na11291f02dcdc247cbde9cbf28826e008554bc4b\r\n\
+    :1795644171217156\r\n:1795644201519156\r\n:30302\r\n$5\r\n5/3/a\r\n";
+const MEMORY: &str = "# Memory\r\nmaxmemory:0\r\nmaxmemory_policy:noeviction\r\n";
 const SECRET: &str = "s3cr3t-passw0rd";
 
 fn config() -> HandshakeConfig {
@@ -31,6 +35,21 @@ fn config() -> HandshakeConfig {
         client_name: "redlatch".to_owned(),
         protocol: Preferred::Resp3,
         scripts: SCRIPTS.to_vec(),
+        intent: Intent::Greet,
+        caller: Caller { fresh: "f1".into(), quarantine_ms: 30_302, fleet: "5/3/a".into() },
+        previous: None,
+        allow_eviction: false,
+    }
+}
+
+fn stamp() -> Stamp {
+    Stamp {
+        id: (*b"e1").into(),
+        run_id: RUN_ID.to_owned(),
+        now_us: 1_795_644_171_217_156,
+        opens_us: 1_795_644_201_519_156,
+        quarantine_ms: 30_302,
+        fleet: "5/3/a".to_owned(),
     }
 }
 
@@ -49,8 +68,9 @@ fn verbatim(text: &str) -> String {
 /// What a server of version 7.0 answers to the greeting, reply by reply.
 fn redis_7() -> Vec<String> {
     let mut replies = vec![HELLO.to_owned(), verbatim(INFO)];
-    replies.extend([NO_SETINFO, NO_SETINFO, "+OK\r\n"].map(str::to_owned));
+    replies.extend([NO_SETINFO, NO_SETINFO, "+OK\r\n", STAMP].map(str::to_owned));
     replies.extend(SCRIPTS.map(|script| bulk(script.sha)));
+    replies.extend([verbatim(MEMORY), "+OK\r\n".to_owned()]);
     replies.push("*2\r\n_\r\n_\r\n".to_owned());
     replies
 }
@@ -60,7 +80,9 @@ fn redis_5(role: &str) -> Vec<String> {
     let old = INFO.replace("7.0.15", "5.0.14");
     let mut replies = vec![bulk(&old), bulk(&format!("# Replication\r\nrole:{role}\r\n"))];
     replies.extend(["+OK\r\n", ":9\r\n", NO_SETINFO, NO_SETINFO, NO_SETINFO].map(str::to_owned));
+    replies.push(STAMP.to_owned());
     replies.extend(SCRIPTS.map(|script| bulk(script.sha)));
+    replies.push(bulk(MEMORY));
     replies.push(NO_COMMANDS.to_owned());
     replies
 }
@@ -142,8 +164,14 @@ fn redis_7_is_greeted_in_one_round_trip() {
         "CLIENT SETINFO LIB-NAME redlatch",
         &format!("CLIENT SETINFO LIB-VER {version}"),
         "CLIENT NO-EVICT ON",
+        &format!(
+            "EVAL {} 2 redlatch:epoch redlatch:node greet f1 30302 5/3/a ",
+            crate::algorithm::script::STAMP.body
+        ),
         "SCRIPT LOAD return 1",
         "SCRIPT LOAD return 2",
+        "INFO memory",
+        "CLIENT TRACKING ON OPTIN NOLOOP",
         "COMMAND INFO delifeq delex",
     ];
     assert_eq!(peer.sent, expected);
@@ -159,6 +187,9 @@ fn redis_7_is_greeted_in_one_round_trip() {
         run_id: Some(RUN_ID.to_owned()),
         client_id: Some(42),
         native_release: None,
+        stamp: Some(stamp()),
+        fence: Fence::NotNeeded,
+        tracks: true,
     };
     assert_eq!(peer.capabilities(), &expected);
     assert_eq!(peer.handshake.protocol(), Protocol::Resp3);
@@ -278,4 +309,35 @@ fn valkey_is_named_by_its_own_version() {
     peer.answer(&replies);
     let found = peer.capabilities();
     assert_eq!((found.server.as_str(), found.version.as_str()), ("valkey", "9.1.02"));
+}
+
+#[test]
+fn an_earlier_connection_to_the_same_process_is_closed_first() {
+    let previous = |run_id: &str| Some(Previous { run_id: run_id.to_owned(), client_id: 17 });
+    let replies = redis_7();
+    for (answer, fence) in [
+        (":1\r\n", Fence::Done),
+        (":0\r\n", Fence::Done),
+        ("-NOPERM this user has no permissions\r\n", Fence::Refused),
+    ] {
+        let mut peer = Peer::start(&HandshakeConfig { previous: previous(RUN_ID), ..config() });
+        let first = peer.sent.len();
+        assert_eq!(peer.answer(&replies), replies.len());
+        assert_eq!(peer.last, Some(Ok(Progress::Continue)), "not done before the fence");
+        assert_eq!(peer.sent[first..], ["CLIENT KILL ID 17"]);
+        peer.answer(&[answer.to_owned()]);
+        assert_eq!(peer.capabilities().fence, fence);
+    }
+    // Another process: its client 17 is somebody else.
+    let mut peer = Peer::start(&HandshakeConfig { previous: previous("other"), ..config() });
+    let first = peer.sent.len();
+    peer.answer(&replies);
+    assert_eq!((peer.sent.len(), peer.capabilities().fence), (first, Fence::NotNeeded));
+    // A process without a name: nothing can be made sure of.
+    let mut nameless = redis_7();
+    nameless[1] = verbatim("redis_version:7.0.15\r\n");
+    nameless[5] = STAMP.replace(&bulk(RUN_ID), "$0\r\n\r\n");
+    let mut peer = Peer::start(&HandshakeConfig { previous: previous(RUN_ID), ..config() });
+    peer.answer(&nameless);
+    assert_eq!((peer.sent.len(), peer.capabilities().fence), (first, Fence::Refused));
 }

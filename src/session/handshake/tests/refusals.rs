@@ -87,6 +87,38 @@ fn servers_that_hold_no_locks_are_refused() {
 }
 
 #[test]
+fn a_node_whose_epoch_cannot_be_told_is_refused() {
+    let role = "-READONLY this node is a replica\r\n";
+    assert_eq!(error_with(&config(), "EVAL", role), HandshakeError::NotAMaster);
+    let open = "-INITIALISED this node has an epoch already\r\n";
+    assert_eq!(error_with(&config(), "EVAL", open), HandshakeError::Initialised);
+    let denied = error_with(&config(), "EVAL", "-NOPERM no permission\r\n");
+    assert_eq!(denied, HandshakeError::NoPermission { command: "EVAL" });
+    for strange in ["+OK\r\n", "$-1\r\n", "*1\r\n$1\r\nx\r\n", "*0\r\n"] {
+        let error = error_with(&config(), "EVAL", strange);
+        assert!(matches!(error, HandshakeError::UnexpectedReply { .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_server_that_may_evict_locks_is_refused_unless_allowed() {
+    let evicts = verbatim("maxmemory:1048576\r\nmaxmemory_policy:volatile-lru\r\n");
+    let error = error_with(&config(), "INFO memory", &evicts);
+    let policy = "volatile-lru".to_owned();
+    assert_eq!((&error, error.is_permanent()), (&HandshakeError::Evicts { policy }, true));
+    let mut peer = Peer::start(&HandshakeConfig { allow_eviction: true, ..config() });
+    let mut replies = redis_7();
+    replies[8] = evicts;
+    peer.answer(&replies);
+    assert!(matches!(peer.last, Some(Ok(Progress::Done(_)))));
+    let unlimited = verbatim("maxmemory:0\r\nmaxmemory_policy:allkeys-lru\r\n");
+    replies[8] = unlimited;
+    let mut peer = Peer::start(&config());
+    peer.answer(&replies);
+    assert!(matches!(peer.last, Some(Ok(Progress::Done(_)))));
+}
+
+#[test]
 fn the_database_must_be_selected() {
     let config = HandshakeConfig { database: 99, ..config() };
     let error = error_with(&config, "SELECT", "-ERR DB index is out of range\r\n");

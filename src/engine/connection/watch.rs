@@ -1,0 +1,121 @@
+//! What a connection watches over time: overdue answers, blocked writes, silence, the heartbeat.
+
+use std::sync::atomic::Ordering;
+use std::task::Context;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::engine::clock::Timer;
+use crate::engine::connection::{Connection, Fault};
+use crate::engine::dispatch::Dispatch;
+use crate::engine::driver;
+use crate::engine::node::{Health, Node, count};
+use crate::session::answer::Kind;
+use crate::session::stamp::{Intent, Stamp};
+use crate::time::Timestamp;
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    /// Deadlines: overdue answers, blocked writes, silence. Runs after everything readable was
+    /// read, so that a stall of this process is not mistaken for one of the node.
+    pub(super) fn watch(
+        &mut self,
+        cx: &mut Context<'_>,
+        node: &Node,
+        now: Timestamp,
+        timer: &mut Timer,
+    ) -> Result<(), Fault> {
+        let settings = &node.settings;
+        while timer.poll_fired(cx).is_ready() {}
+        let blocked = !self.write.is_empty() || !self.staged.is_empty();
+        self.blocked_since = blocked.then(|| self.blocked_since.unwrap_or(now));
+        let expired = Dispatch::expire(&mut self.pipeline, &self.sealed, node, now);
+        count(&node.counters.timeouts, expired);
+        let stuck = self.blocked_since.is_some_and(|at| at.plus(settings.node_timeout) <= now);
+        let healthy = self.pipeline.overdue() == 0 && !stuck;
+        let health = if healthy { self.health(node, now) } else { Health::Suspect };
+        let before = node.health();
+        if health != before {
+            node.set_health(health);
+            if before == Health::Quarantined {
+                node.fleet_changed();
+            }
+        }
+        if stuck {
+            Dispatch::withdraw(&mut self.staged, node, now);
+        }
+        let silent_since = self.pipeline.oldest().map(|oldest| oldest.max(self.last_activity));
+        if silent_since.is_some_and(|at| at.plus(settings.unresponsive_after) <= now) {
+            let ms = settings.unresponsive_after.as_millis();
+            return Err(Fault(format!("no answer for {ms} ms")));
+        }
+        if !self.refused.is_empty() && self.retry_at <= now {
+            self.staged.releases.append(&mut self.refused);
+            self.retry_at = now.plus(settings.heartbeat_interval);
+            cx.waker().wake_by_ref();
+        }
+        if self.beat_at <= now && self.write.is_empty() {
+            self.beat_at = now.plus(settings.heartbeat_interval);
+            self.form_stamp(node, Intent::Greet);
+            self.pipeline.end_write(now);
+            self.poll_write(cx, node)?;
+        }
+        // While there is traffic the alarm stands within a timeout, which lets submitters write
+        // without waking the driver; see `flush`.
+        let quick = self.last_activity.plus(settings.node_timeout);
+        let mut alarm = if quick > now { now.plus(settings.node_timeout) } else { self.beat_at };
+        if health == Health::Quarantined {
+            alarm = alarm.min(self.quarantine.opens_at());
+        }
+        if let Some(at) = self.pipeline.next_expiry(settings.node_timeout) {
+            alarm = alarm.min(at);
+        }
+        if let Some(at) = silent_since {
+            alarm = alarm.min(at.plus(settings.unresponsive_after));
+        }
+        if let Some(at) = self.blocked_since.filter(|_| !stuck) {
+            alarm = alarm.min(at.plus(settings.node_timeout));
+        }
+        alarm = alarm.min(self.beat_at);
+        timer.alarm(alarm.max(now), cx);
+        self.armed = timer.armed();
+        let (gain, delay_ns) = self.gate.averages();
+        node.counters.gather_gain_x1000.store(gain, Ordering::Relaxed);
+        node.counters.gather_delay_ns.store(delay_ns, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// How the node is while it answers.
+    pub(crate) fn health(&self, node: &Node, now: Timestamp) -> Health {
+        if self.votes_count(node, now) { Health::Up } else { Health::Quarantined }
+    }
+
+    /// R1, R5: is the quarantine over, so that grants and extensions count?
+    pub(super) fn votes_count(&self, node: &Node, now: Timestamp) -> bool {
+        self.quarantine.opens_at() <= now || !node.settings.protections.quarantine
+    }
+
+    /// The heartbeat: what time is it there, and is it still the node that we greeted?
+    pub(super) fn form_stamp(&mut self, node: &Node, intent: Intent<'_>) {
+        driver::caller(node, &mut self.rng).write_evalsha(&mut self.write, intent);
+        self.pipeline.push(Kind::Stamp, 0);
+        count(&node.counters.commands, 1);
+    }
+
+    pub(super) fn on_stamp(
+        &mut self,
+        node: &Node,
+        stamp: &Stamp,
+        _sent_at: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), Fault> {
+        if *stamp.id != *self.quarantine.id() {
+            return Err(Fault::epoch());
+        }
+        node.fleet.learn(stamp.quarantine_ms);
+        self.quarantine.note(stamp, now, node.settings.drift_ppm);
+        node.set_opens_at(self.quarantine.opens_at());
+        let warning = node.fleet.mismatch(&stamp.fleet);
+        node.about().warning = warning;
+        Ok(())
+    }
+}

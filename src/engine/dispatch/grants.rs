@@ -1,0 +1,85 @@
+//! What a grant is worth, once its write's seal has come.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::algorithm::tally::{Decision, Phase, Vote};
+use crate::engine::connection::Fault;
+use crate::engine::dispatch::{Dispatch, Item, OWED_GRACE, RELOADS_MAX};
+use crate::engine::node::{Owed, TopUp, count};
+use crate::engine::op::Op;
+use crate::engine::sealed::Verdict;
+use crate::time::Timestamp;
+
+impl Dispatch<'_> {
+    /// R1: the seal of the write at the head has come. Its grants count, or are taken back.
+    pub(super) fn unseal(&mut self, is_cached: bool) -> Result<(), Fault> {
+        let verdict = self.sealed.verdict(is_cached);
+        while let Some((item, sent_at)) = self.sealed.pop() {
+            if verdict == Verdict::Intact {
+                self.granted(item, sent_at);
+            } else {
+                self.void(item);
+            }
+        }
+        if verdict != Verdict::Intact {
+            count(&self.node.counters.seals_broken, 1);
+        }
+        match verdict {
+            Verdict::Intact => {
+                *self.reloads_left = RELOADS_MAX;
+                Ok(())
+            }
+            Verdict::OtherEpoch => Err(Fault::epoch()),
+            Verdict::NoScript => self.begin_reload(),
+        }
+    }
+
+    pub(super) fn granted(&mut self, item: Item, sent_at: Timestamp) {
+        if !self.votes_count {
+            return self.void(item); // R1
+        }
+        match item {
+            Item::Acquire(op) => {
+                // Op I1: the bound first, then the vote that lets it count.
+                op.raise_bound(self.node.index, sent_at, op.ttl);
+                if op.vote(self.node.index, Vote::Granted, self.now) == Some(Decision::Owed)
+                    && op.acquire_tally().phase() != Phase::Released
+                {
+                    // Nobody wants it any more: the release follows on the same connection.
+                    count(&self.node.counters.late_grants_released, 1);
+                    self.owe(op);
+                }
+            }
+            Item::TopUp(TopUp { op, ttl_ms }) => {
+                // R6: behind the end of the old validity it would revive a lock.
+                if op.is_valid(self.now) {
+                    op.raise_bound(self.node.index, sent_at, Duration::from_millis(ttl_ms));
+                    count(&self.node.counters.topped_up, 1);
+                } else {
+                    self.owe(op);
+                }
+            }
+            Item::Extend(_) | Item::Query(_) | Item::Release(_) => {}
+        }
+    }
+
+    /// A grant that may not count: the key may be there, so it is taken back.
+    fn void(&mut self, item: Item) {
+        match item {
+            Item::Acquire(op) => {
+                op.vote(self.node.index, Vote::Ineligible, self.now);
+                self.owe(op);
+            }
+            Item::TopUp(top_up) => self.owe(top_up.op),
+            Item::Extend(_) | Item::Query(_) | Item::Release(_) => {}
+        }
+    }
+
+    /// The node never gets this token again: its release may be sent more than once (R8, R11).
+    fn owe(&mut self, op: Arc<Op>) {
+        op.bar(self.node.index);
+        let until = self.now.plus(op.ttl).plus(OWED_GRACE);
+        self.lanes.releases.push_back(Owed::new(op, until));
+    }
+}

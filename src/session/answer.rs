@@ -1,0 +1,167 @@
+//! Which replies a command may have, and what they say. Pure.
+//!
+//! A reply of the wrong type is a [`Mismatch`]: the connection is poisoned, because a shifted
+//! reply is a false grant.
+
+use crate::resp::reply::{ErrorReply, Reply, Value};
+use crate::session::stamp::Stamp;
+
+/// What a command asks, and so which replies it may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// `SET key token NX PX ttl`.
+    Acquire,
+    /// CLIENT CACHING: the next command's key is watched.
+    Caching,
+    /// The extend script over some leases: one letter each.
+    Extend,
+    /// The fenced script: a lock with its token.
+    Fenced,
+    /// SCRIPT LOAD, after a NOSCRIPT.
+    Load,
+    /// A command of its own with any reply.
+    Query,
+    /// The raise script over one lock: a letter.
+    Raise,
+    /// The release script over some locks: one letter each.
+    Release,
+    /// DELIFEQ or DELEX: 1 deleted, 0 missing or another owner's.
+    ReleaseNative,
+    /// GET of the node's epoch, behind the last SET NX of its write.
+    SealEpoch,
+    /// SCRIPT EXISTS, behind that.
+    SealScript,
+    /// The stamp script: the heartbeat.
+    Stamp,
+    /// `SET key token NX PX ttl` for a lease that is held already.
+    TopUp,
+    /// GET of a held lock's key, to be told when it changes.
+    Watch,
+}
+
+/// A reply that its command cannot have.
+#[derive(Debug, thiserror::Error)]
+#[error("{reply} in answer to {kind:?}")]
+pub(crate) struct Mismatch {
+    kind: Kind,
+    reply: String,
+}
+
+/// What a reply says to its command.
+#[derive(Debug)]
+pub(crate) enum Answer<'a> {
+    /// The key was set.
+    Granted,
+    /// The key is held by another owner.
+    Denied,
+    /// A script's letters, one per item.
+    Letters(&'a [u8]),
+    /// A native release: deleted, or not.
+    Deleted(bool),
+    /// The key was set, and the node counted this far.
+    Fenced(u64),
+    /// The epoch that a seal found; nothing if there is none.
+    Epoch(&'a [u8]),
+    /// Whether a seal found the script.
+    Cached(bool),
+    Stamped(Stamp),
+    /// The value under a watched key; nothing if there is none.
+    Value(&'a [u8]),
+    /// An error reply.
+    Refused(ErrorReply<'a>),
+    /// A loaded script, a switch that was set.
+    Done,
+    /// Whatever a query was told.
+    Reply(&'a Reply<'a>),
+}
+
+/// Reads `reply` as the answer to a command of `kind` over `items` items (I1).
+pub(crate) fn answer<'a>(
+    kind: Kind,
+    items: usize,
+    reply: &'a Reply<'a>,
+) -> Result<Answer<'a>, Mismatch> {
+    let known = match (kind, reply) {
+        (Kind::Query, reply) => Some(Answer::Reply(reply)),
+        (_, Reply::Error(error)) => Some(Answer::Refused(*error)),
+        (Kind::Acquire | Kind::TopUp, Reply::Ok) => Some(Answer::Granted),
+        (Kind::Acquire | Kind::TopUp | Kind::Fenced, Reply::Null) => Some(Answer::Denied),
+        (Kind::Fenced, Reply::Integer(token)) => u64::try_from(*token).ok().map(Answer::Fenced),
+        (Kind::Extend, Reply::Bulk(letters)) => {
+            is_letters(letters, items, b"emo").then_some(Answer::Letters(letters))
+        }
+        (Kind::Release, Reply::Bulk(letters)) => {
+            is_letters(letters, items, b"dmo").then_some(Answer::Letters(letters))
+        }
+        (Kind::ReleaseNative, Reply::Integer(count @ (0 | 1))) => {
+            Some(Answer::Deleted(*count == 1))
+        }
+        (Kind::Raise, Reply::Bulk(letters)) => {
+            is_letters(letters, items, b"enmo").then_some(Answer::Letters(letters))
+        }
+        (Kind::SealEpoch, Reply::Bulk(id)) => Some(Answer::Epoch(id)),
+        (Kind::SealEpoch, Reply::Null) => Some(Answer::Epoch(b"")),
+        (Kind::SealScript, Reply::One(count @ (0 | 1))) => Some(Answer::Cached(*count == 1)),
+        (Kind::SealScript, Reply::Tree(Value::Array(found))) => match found.as_slice() {
+            [Value::Integer(count @ (0 | 1))] => Some(Answer::Cached(*count == 1)),
+            _ => None,
+        },
+        (Kind::Stamp, reply) => Stamp::read(reply).map(Answer::Stamped),
+        (Kind::Watch, Reply::Bulk(value)) => Some(Answer::Value(value)),
+        (Kind::Watch, Reply::Null) => Some(Answer::Value(b"")),
+        (Kind::Load, Reply::Bulk(_)) | (Kind::Caching, Reply::Ok) => Some(Answer::Done),
+        _ => None,
+    };
+    known.ok_or_else(|| {
+        let mut reply = format!("{reply:?}");
+        reply.truncate(reply.char_indices().nth(80).map_or(reply.len(), |(at, _)| at));
+        Mismatch { kind, reply }
+    })
+}
+
+fn is_letters(letters: &[u8], items: usize, alphabet: &[u8]) -> bool {
+    letters.len() == items && letters.iter().all(|letter| alphabet.contains(letter))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reply_of_the_wrong_type_is_a_mismatch() {
+        let wrong: [(Kind, usize, Reply<'_>); 19] = [
+            (Kind::Acquire, 1, Reply::Integer(1)),
+            (Kind::Acquire, 1, Reply::Bulk(b"OK")),
+            (Kind::Acquire, 1, Reply::Simple(b"PONG")),
+            (Kind::Release, 2, Reply::Bulk(b"d")),
+            (Kind::Release, 1, Reply::Bulk(b"e")),
+            (Kind::Extend, 1, Reply::Bulk(b"d")),
+            (Kind::ReleaseNative, 1, Reply::Integer(2)),
+            (Kind::Load, 0, Reply::Null),
+            (Kind::Caching, 0, Reply::Null),
+            (Kind::Fenced, 1, Reply::Ok),
+            (Kind::Fenced, 1, Reply::Integer(-1)),
+            (Kind::Raise, 1, Reply::Bulk(b"d")),
+            (Kind::SealEpoch, 0, Reply::Ok),
+            (Kind::SealEpoch, 0, Reply::Integer(1)),
+            (Kind::SealScript, 0, Reply::Null),
+            (Kind::SealScript, 0, Reply::One(2)),
+            (Kind::Stamp, 0, Reply::Ok),
+            (Kind::TopUp, 1, Reply::Integer(1)),
+            (Kind::Watch, 1, Reply::Integer(1)),
+        ];
+        for (kind, items, reply) in wrong {
+            let error = answer(kind, items, &reply).unwrap_err();
+            assert!(error.to_string().contains("in answer to"), "{error}");
+        }
+        assert!(matches!(answer(Kind::Acquire, 1, &Reply::Ok), Ok(Answer::Granted)));
+        assert!(matches!(answer(Kind::Acquire, 1, &Reply::Null), Ok(Answer::Denied)));
+        assert!(matches!(
+            answer(Kind::Release, 3, &Reply::Bulk(b"dmo")),
+            Ok(Answer::Letters(b"dmo"))
+        ));
+        let long = vec![b'x'; 10_000];
+        let text = answer(Kind::Acquire, 1, &Reply::Simple(&long)).unwrap_err().to_string();
+        assert!(text.len() < 200, "{text}");
+    }
+}
