@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::algorithm::tally::NODES_MAX;
-use crate::config::{Drift, Reconnect, Renewal, Retry, Settings, TTL_MAX};
+use crate::config::{Drift, Handoff, Reconnect, Renewal, Retry, Settings, TTL_MAX};
 use crate::endpoint::{Endpoint, EndpointError};
 use crate::engine::node::NodeSettings;
 use crate::error::{ConfigError, ConnectError};
@@ -40,6 +40,7 @@ pub struct Builder {
     quorum: Option<usize>,
     retry: Retry,
     renewal: Renewal,
+    handoff: Handoff,
     max_hold: Duration,
     batching: Batching,
     max_inflight: usize,
@@ -65,6 +66,7 @@ impl Default for Builder {
             quorum: None,
             retry: Retry::default(),
             renewal: Renewal::default(),
+            handoff: Handoff::default(),
             max_hold: Duration::from_secs(3_600),
             batching: Batching::default(),
             max_inflight: 4_096,
@@ -153,6 +155,13 @@ impl Builder {
     /// Whether held locks are renewed; see [`Renewal`]. A request may choose for itself.
     pub const fn renewal(mut self, renewal: Renewal) -> Self {
         self.renewal = renewal;
+        self
+    }
+
+    /// How far a lock passes from caller to caller of this process without asking the nodes; see
+    /// [`Handoff`].
+    pub const fn handoff(mut self, handoff: Handoff) -> Self {
+        self.handoff = handoff;
         self
     }
 
@@ -295,6 +304,7 @@ impl Builder {
             ("ping_interval", self.ping_interval, ms),
             ("reconnect.base", self.reconnect.base, ms),
             ("reconnect.cap", self.reconnect.cap, self.reconnect.base),
+            ("handoff.within", self.handoff.within, Duration::ZERO),
             ("retry.cap", self.retry.cap, self.retry.base),
         ] {
             if value < least || value > hour {
@@ -314,6 +324,7 @@ impl Builder {
             quorum,
             retry: self.retry,
             renewal: self.renewal,
+            handoff: self.handoff,
             node_timeout: self.node_timeout,
             connect_timeout: self.connect_timeout,
             min_validity: self.min_validity,

@@ -6,6 +6,8 @@ pub(crate) mod connection;
 pub(crate) mod core;
 pub(crate) mod dispatch;
 pub(crate) mod driver;
+pub(crate) mod handoff;
+pub(crate) mod hold;
 pub(crate) mod host;
 pub(crate) mod keeper;
 pub(crate) mod node;
