@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 
 use crate::algorithm::script::RELEASE;
 use crate::algorithm::tally::{Phase, Vote};
+use crate::config::Keep;
 use crate::engine::acquire::Acquisition;
 use crate::engine::clock::Clock;
 use crate::engine::node::Health;
@@ -130,7 +131,9 @@ impl Slots {
 
     /// Takes a slot. `None`: it was free. `Some(true)`: the caller queued up.
     pub fn claim(&self, resource: &Resource) -> Option<bool> {
-        let waiter = || Some(Waiter::new(Duration::from_secs(10)));
+        let ttl = Duration::from_secs(10);
+        let keep = Keep { renew: false, max_hold: ttl };
+        let waiter = || Some(Waiter::new(ttl, keep));
         match self.0.claim(resource, Timestamp::ZERO, waiter) {
             Claim::Taken => None,
             Claim::Occupied => Some(false),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 #[cfg(any(test, feature = "test-util"))]
 use crate::config::Protection;
-use crate::config::{Drift, Protections, Reconnect, Renewal, Retry};
+use crate::config::{Drift, Handoff, Protections, Reconnect, Renewal, Retry};
 use crate::endpoint::{Endpoint, EndpointError};
 use crate::engine::start;
 use crate::error::{ConfigError, ConnectError, InitError};
@@ -43,6 +43,7 @@ pub struct Builder {
     quorum: Option<usize>,
     retry: Retry,
     renewal: Renewal,
+    handoff: Handoff,
     max_hold: Duration,
     batching: Batching,
     max_inflight: usize,
@@ -72,6 +73,7 @@ impl Default for Builder {
             quorum: None,
             retry: Retry::default(),
             renewal: Renewal::default(),
+            handoff: Handoff::default(),
             max_hold: Duration::from_secs(3_600),
             batching: Batching::default(),
             max_inflight: 4_096,
@@ -181,6 +183,13 @@ impl Builder {
     /// Whether held locks are renewed; see [`Renewal`]. A request may choose for itself.
     pub const fn renewal(mut self, renewal: Renewal) -> Self {
         self.renewal = renewal;
+        self
+    }
+
+    /// How far a lock passes from caller to caller of this process without asking the nodes; see
+    /// [`Handoff`].
+    pub const fn handoff(mut self, handoff: Handoff) -> Self {
+        self.handoff = handoff;
         self
     }
 

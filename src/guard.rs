@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::algorithm::tally::{Phase, Tally, Vote};
 use crate::config::whole_millis;
 use crate::engine::core::Wakes;
+use crate::engine::handoff::Ended;
 use crate::engine::op::{Op, millis};
 use crate::engine::wish::Course;
 use crate::error::{ExtendError, Lost, ReleaseError};
@@ -22,6 +23,9 @@ use crate::token::Token;
 
 /// A held lock. Dropping it releases the lock in the background: that never blocks, never waits
 /// and works in any thread. Use [`Guard::release`] to know that it was released.
+///
+/// While another caller of this process waits for the lock, a release may hand it over as it is,
+/// without asking the nodes; see [`Handoff`](crate::Handoff).
 #[must_use = "if unused the lock is released at once"]
 #[clippy::has_significant_drop]
 pub struct Guard {
@@ -53,7 +57,7 @@ impl Guard {
         self.lease.resource()
     }
 
-    /// The value stored on the nodes. Whoever knows it can release the lock.
+    /// As [`Lease::token`]: from then on, the lock is not handed to another caller of this process.
     pub fn token(&self) -> Token {
         self.lease.token()
     }
@@ -78,7 +82,8 @@ impl Guard {
         self.lease.lost()
     }
 
-    /// Rounds that it took to get the lock; [`Guard::report`] tells more.
+    /// Rounds that it took to get the lock, none if another caller of this process handed it over;
+    /// [`Guard::report`] tells more.
     pub const fn attempts(&self) -> u32 {
         self.course.attempts
     }
@@ -141,7 +146,8 @@ impl Guard {
             .map_err(|reason| ExtendError::Lost { resource: self.resource().clone(), reason })
     }
 
-    /// Releases the lock and waits until a quorum of nodes has confirmed.
+    /// Releases the lock and waits until a quorum of nodes has confirmed. Returns at once when the
+    /// lock passes to another caller of this process: for this one, it is released.
     ///
     /// # Errors
     /// [`ReleaseError`]. Releasing a lock that has expired is no error; finding another owner's
@@ -155,10 +161,9 @@ impl Guard {
         let engine = &self.core().engine;
         let op = self.op();
         let mut wakes = Wakes::default();
-        let held = engine.let_go(op, &mut wakes);
-        engine.give_slot_up(op, &mut wakes);
+        let ended = engine.end_hold(op, self.lease.generation(), &mut wakes);
         engine.wake(wakes);
-        if !held {
+        if ended != Ended::Releasing {
             return Ok(());
         }
         let tally = std::future::poll_fn(|cx| {
@@ -181,7 +186,7 @@ impl Guard {
             return ReleaseError::NotHeld { resource, report };
         }
         let op = self.op();
-        let ttl = Duration::from_millis(op.renew_ttl_ms.load(Ordering::Acquire)).max(op.ttl);
+        let ttl = op.renew_ttl().max(op.ttl);
         ReleaseError::Unconfirmed { resource, within: ttl, report }
     }
 
@@ -191,6 +196,8 @@ impl Guard {
     pub fn into_lease(mut self) -> Lease {
         self.disarmed = true;
         let engine = &self.core().engine;
+        // Whoever holds the lease without a guard will want its token.
+        self.op().hold.expose(self.lease.generation());
         engine.keeper.drop_lease(self.op());
         let mut wakes = Wakes::default();
         engine.give_slot_up(self.op(), &mut wakes);
@@ -210,10 +217,11 @@ impl Drop for Guard {
         let engine = &self.core().engine;
         let op = self.op();
         let mut wakes = Wakes::default();
-        engine.let_go(op, &mut wakes);
-        engine.give_slot_up(op, &mut wakes);
+        let ended = engine.end_hold(op, self.lease.generation(), &mut wakes);
         engine.wake(wakes);
-        engine.pool.put(Arc::clone(op));
+        if ended != Ended::HandedOn {
+            engine.pool.put(Arc::clone(op));
+        }
     }
 }
 

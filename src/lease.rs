@@ -27,15 +27,30 @@ impl Deadline {
 }
 
 /// A view of a grant: cheap to clone, releases nothing when dropped.
+///
+/// It is a view of one holder's grant. When that holder lets go, every clone of it is released, for
+/// good, also when the lock passed to the next caller of this process as it was.
 #[derive(Clone)]
 pub struct Lease {
     core: Arc<Core>,
     op: Arc<Op>,
+    /// The hold that it is a view of (DESIGN R12).
+    generation: u64,
 }
 
 impl Lease {
-    pub(crate) const fn new(core: Arc<Core>, op: Arc<Op>) -> Self {
-        Self { core, op }
+    /// Of the holder that there is: only it makes leases, and only it can pass the lock on.
+    pub(crate) fn new(core: Arc<Core>, op: Arc<Op>) -> Self {
+        let generation = op.hold.generation();
+        Self { core, op, generation }
+    }
+
+    pub(crate) const fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    fn is_handed_on(&self) -> bool {
+        self.op.hold.generation() != self.generation
     }
 
     pub(crate) const fn op(&self) -> &Arc<Op> {
@@ -51,25 +66,38 @@ impl Lease {
         &self.op.resource
     }
 
-    /// The value stored on the nodes. Whoever knows it can release the lock.
+    /// The value stored on the nodes. Whoever knows it can release the lock, so a lock whose token
+    /// was read is not handed to another caller of this process: it is released on the nodes.
+    ///
+    /// Of a lease that was handed on already: 32 zeros, a value that no node holds.
     pub fn token(&self) -> Token {
-        self.op.token
+        if self.op.hold.expose(self.generation) { self.op.token } else { Token::NOBODY }
     }
 
     /// Up to when a quorum of nodes holds the lock, as far as is known now; renewals move it on.
+    /// Long past once the lock was handed to another caller of this process.
     pub fn valid_until(&self) -> Deadline {
-        Deadline(self.op.valid_until())
+        let until = self.op.valid_until();
+        Deadline(if self.is_handed_on() { Timestamp::ZERO } else { until })
     }
 
     /// Validity left; zero once the lease is lost or released.
     pub fn remaining(&self) -> Duration {
         let now = self.core.engine.clock.now();
-        if self.op.is_valid(now) { self.op.valid_until().since(now) } else { Duration::ZERO }
+        let left =
+            if self.op.is_valid(now) { self.op.valid_until().since(now) } else { Duration::ZERO };
+        if self.is_handed_on() { Duration::ZERO } else { left }
     }
 
     /// Whether the lock is held: a local reading, no round trip.
     pub fn is_valid(&self) -> bool {
-        self.op.is_valid(self.core.engine.clock.now())
+        // In this order: then the lock was valid while it was ours.
+        self.op.is_valid(self.core.engine.clock.now()) && !self.is_handed_on()
+    }
+
+    /// Why it is lost. One that was handed on was released in time, whatever became of it since.
+    fn loss(&self) -> Option<Lost> {
+        self.op.lost().filter(|_| !self.is_handed_on())
     }
 
     /// For `?` in the middle of the work.
@@ -77,19 +105,20 @@ impl Lease {
     /// # Errors
     /// Why the lease is lost; [`Lost::Expired`] also when it was released.
     pub fn ensure_valid(&self) -> Result<(), Lost> {
-        if self.is_valid() { Ok(()) } else { Err(self.op.lost().unwrap_or(Lost::Expired)) }
+        if self.is_valid() { Ok(()) } else { Err(self.loss().unwrap_or(Lost::Expired)) }
     }
 
     /// Completes when the lock can no longer be proven held, a little *before* its validity ends.
     /// Never completes for a lock that is released in time. `'static`: move it into any task.
     pub fn lost(&self) -> impl Future<Output = Lost> + Send + Sync + use<> + 'static {
-        let op = Arc::clone(&self.op);
+        let (op, generation) = (Arc::clone(&self.op), self.generation);
         std::future::poll_fn(move |cx| {
-            if let Some(reason) = op.lost() {
-                return Poll::Ready(reason);
+            if op.lost().is_none() && op.hold.generation() == generation {
+                op.watch(cx.waker());
             }
-            op.watch(cx.waker());
-            op.lost().map_or(Poll::Pending, Poll::Ready)
+            // Handed on: released in time, and what became of it since is not its own.
+            let loss = op.lost().filter(|_| op.hold.generation() == generation);
+            loss.map_or(Poll::Pending, Poll::Ready)
         })
     }
 }
@@ -98,9 +127,10 @@ impl fmt::Debug for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lease")
             .field("resource", self.resource())
-            .field("token", &self.token())
+            // Eight digits, which nobody can use: the token does not leave the engine.
+            .field("token", &self.op.token)
             .field("remaining", &self.remaining())
-            .field("lost", &self.op.lost())
+            .field("lost", &self.loss())
             .finish_non_exhaustive()
     }
 }

@@ -344,6 +344,7 @@ impl Redlock {
             contended: load(&counters.contended),
             failed: load(&counters.failed),
             released: load(&counters.released),
+            handed_on: load(&counters.handed_on),
             lost: load(&counters.lost),
             acquire: Percentiles::new(engine.keeper.acquire_latency()),
         }

@@ -53,11 +53,14 @@ pub struct NodeVote {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
-    /// Rounds in which at least one node was asked.
+    /// Rounds in which at least one node was asked; none, if the lock was handed over.
     pub attempts: u32,
     /// Whether anybody else was in the way: the first attempt did not win, or the request had
     /// to queue behind another of this process.
     pub contended: bool,
+    /// Whether another caller of this process handed its lease over, so that no node was asked:
+    /// the votes are those of the round that the lease was won in.
+    pub handed_over: bool,
     /// Time spent in the queue of this process.
     pub queued: Duration,
     /// Time from the request to its outcome, everything included.
@@ -80,6 +83,9 @@ impl Report {
 /// `1 of 3 granted, 2 needed; redis://b:6379: no answer; ... ; 4 attempts, waited 1.2s`.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.handed_over {
+            return write!(f, "handed over by another caller here; waited {:.1?}", self.waited);
+        }
         if self.attempts == 0 && self.contended {
             return write!(f, "another caller of this process has it; waited {:.1?}", self.waited);
         }
@@ -131,5 +137,8 @@ mod tests {
         let report = Report { contended: true, ..Report::default() };
         let text = report.to_string();
         assert!(text.starts_with("another caller of this process has it"), "{text}");
+        let report = Report { contended: true, handed_over: true, ..Report::default() };
+        let text = report.to_string();
+        assert!(text.starts_with("handed over by another caller"), "{text}");
     }
 }

@@ -17,6 +17,7 @@ impl Core {
         Report {
             attempts: course.attempts,
             contended: course.contended,
+            handed_over: course.handed,
             queued: course.queued,
             waited: course.waited,
             quorum_wait: course.quorum_wait,

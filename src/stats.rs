@@ -21,8 +21,11 @@ pub struct Stats {
     pub contended: u64,
     /// Acquisitions that failed, for whatever reason.
     pub failed: u64,
-    /// Locks released.
+    /// Locks released on the nodes.
     pub released: u64,
+    /// Locks that passed to the next caller of this process as they were; see
+    /// [`Handoff`](crate::Handoff).
+    pub handed_on: u64,
     /// Leases lost.
     pub lost: u64,
     /// Time from request to grant, of the acquisitions that succeeded.

@@ -13,6 +13,9 @@ impl Token {
     /// Length in bytes, as stored on the nodes.
     pub const LEN: usize = 32;
 
+    /// What no node ever holds: process ids are random, and none is zero.
+    pub(crate) const NOBODY: Self = Self([b'0'; Self::LEN]);
+
     pub(crate) fn new(process: u64, attempt: u64) -> Self {
         let mut digits = [b'0'; Self::LEN];
         let bits = (u128::from(process) << 64) | u128::from(attempt);

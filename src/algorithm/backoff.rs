@@ -47,10 +47,9 @@ impl Turn {
 
     /// The lock passes to another caller of this process: a gap to leave first, if one is due.
     pub(crate) fn pass(&mut self, now: Timestamp, bits: u64) -> Option<Duration> {
-        self.passes = self.passes.saturating_add(1);
-        let scale = u32::try_from(self.burst.as_millis() / BURST_MIN.as_millis()).unwrap_or(1);
-        let spent = now.since(self.began) >= self.burst;
-        if !spent && self.passes < PASSES_MIN.saturating_mul(scale) {
+        let is_over = self.is_over(now);
+        self.count();
+        if !is_over {
             return None;
         }
         self.burst = (self.burst * 2).min(BURST_MAX);
@@ -58,6 +57,18 @@ impl Turn {
         let gap = GAP / 2 + Duration::from_nanos(scale_half(bits));
         self.began = now.plus(gap);
         Some(gap)
+    }
+
+    /// Whether the next pass ends the burst.
+    pub(crate) fn is_over(&self, now: Timestamp) -> bool {
+        let scale = u32::try_from(self.burst.as_millis() / BURST_MIN.as_millis()).unwrap_or(1);
+        let passes = self.passes.saturating_add(1);
+        now.since(self.began) >= self.burst || passes >= PASSES_MIN.saturating_mul(scale)
+    }
+
+    /// A pass within the burst, for which [`Turn::is_over`] was asked.
+    pub(crate) fn count(&mut self) {
+        self.passes = self.passes.saturating_add(1);
     }
 
     /// Somebody else held the lock: short bursts again.

@@ -58,6 +58,7 @@ impl Builder {
             ("heartbeat_interval", self.heartbeat_interval, ms),
             ("reconnect.base", self.reconnect.base, ms),
             ("reconnect.cap", self.reconnect.cap, self.reconnect.base),
+            ("handoff.within", self.handoff.within, Duration::ZERO),
             ("retry.cap", self.retry.cap, self.retry.base),
         ] {
             if value < least || value > hour {
@@ -90,6 +91,7 @@ impl Builder {
             quorum,
             retry: self.retry,
             renewal: self.renewal,
+            handoff: self.handoff,
             node_timeout: self.node_timeout,
             connect_timeout: self.connect_timeout,
             min_validity: self.min_validity,

@@ -3,16 +3,18 @@
 //! ```text
 //!            slot taken                won
 //!   New ─┬──────────────► Racing ─────────────► Done (the lease takes the slot along)
-//!        │                 ▲   │ lost
-//!        │ slot occupied   │   ▼
-//!        └──► Queued ──────┴─ Pausing        deadline, attempts used up: Done (slot passes on)
+//!        │                 ▲   │ lost                ▲
+//!        │ slot occupied   │   ▼                     │ still valid
+//!        ├──► Queued ──────┼─ Pausing                │
+//!        │       │ handed  │ gone bad                │
+//!        │       └──────► Handed ────────────────────┘
+//!        └─ deadline, attempts used up: Done (the slot passes on)
 //! ```
 //! - I1 whatever state it is dropped in, the slot passes on, and every node that may hold the key
 //!   of an attempt under way is sent a release.
 //! - I2 validity is judged after the last wait, right before the lease is handed out.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -26,10 +28,14 @@ use crate::engine::wish::{Course, Failure, Wish};
 use crate::resource::Resource;
 use crate::time::Timestamp;
 
+mod ends;
+
 #[derive(Debug)]
 enum State {
     New,
     Queued(Arc<Waiter>),
+    /// Another caller of this process handed its lease over.
+    Handed(Arc<Op>),
     Racing(Arc<Op>),
     Pausing(Timestamp),
     Done,
@@ -70,6 +76,7 @@ impl Acquisition {
             course: Course {
                 attempts: 0,
                 contended: false,
+                handed: false,
                 queued: Duration::ZERO,
                 waited: Duration::ZERO,
                 quorum_wait: Duration::ZERO,
@@ -110,6 +117,12 @@ impl Acquisition {
                         return Poll::Pending;
                     }
                 }
+                State::Handed(op) => {
+                    let op = Arc::clone(op);
+                    if self.take_over(engine, &op) {
+                        return Poll::Ready(Ok(op));
+                    }
+                }
                 State::Racing(op) => {
                     let op = Arc::clone(op);
                     match self.poll_racing(engine, &op, cx) {
@@ -140,9 +153,9 @@ impl Acquisition {
         let now = engine.clock.now();
         self.began = now;
         self.deadline = self.wish.wait.map_or(Timestamp::MAX, |wait| now.plus(wait));
-        let (ttl, once) = (self.wish.ttl, self.wish.once);
+        let (ttl, keep, once) = (self.wish.ttl, self.wish.keep, self.wish.once);
         let waiter = || {
-            let waiter = Waiter::new(ttl);
+            let waiter = Waiter::new(ttl, keep);
             waiter.waker.register(cx.waker());
             (!once).then_some(waiter)
         };
@@ -192,6 +205,7 @@ impl Acquisition {
                 self.state = State::Racing(Arc::clone(op));
                 self.course.attempts = 1;
             }
+            Place::Handed(op) => self.state = State::Handed(Arc::clone(op)),
             Place::Called(None) | Place::Gone => self.state = State::Pausing(Timestamp::ZERO),
             Place::Called(Some(pause)) => {
                 self.state = State::Pausing(engine.clock.now().plus(*pause));
@@ -261,7 +275,7 @@ impl Acquisition {
                 let validity = op.valid_until().since(now);
                 if validity < engine.settings.min_validity(self.wish.ttl) {
                     let mut wakes = Wakes::default();
-                    engine.let_go(op, &mut wakes);
+                    engine.let_go(op, None, &mut wakes);
                     engine.wake(wakes);
                     engine.pool.put(Arc::clone(op));
                     self.after_round(engine, now, Failure::TooSlow(validity));
@@ -341,33 +355,14 @@ impl Acquisition {
         until.since(now).clamp(Duration::from_millis(1), QUARANTINE_LOOK)
     }
 
-    fn succeed(&mut self, engine: &Engine, op: &Arc<Op>, now: Timestamp) {
-        self.cancel_timer(engine);
-        op.has_slot.store(self.has_slot, Ordering::Release);
-        self.has_slot = false;
-        self.state = State::Done;
-        engine.keeper.keep(op, self.wish.keep, now, self.course.waited);
-        engine.counters.acquired.fetch_add(1, Ordering::Relaxed);
-        if self.course.contended {
-            engine.counters.contended.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    fn fail(&mut self, engine: &Engine, failure: Failure) -> Poll<Result<Arc<Op>, Failure>> {
-        self.course.waited = engine.clock.now().since(self.began);
-        engine.counters.failed.fetch_add(1, Ordering::Relaxed);
-        self.leave(engine);
-        Poll::Ready(Err(failure))
-    }
-
     /// Waits until `until` on the keeper's wheel.
     fn wait(&mut self, engine: &Engine, until: Timestamp, cx: &mut Context<'_>) -> Poll<()> {
         if engine.clock.now() >= until {
             self.cancel_timer(engine);
             return Poll::Ready(());
         }
-        let ttl = self.wish.ttl;
-        let waiter = self.waiter.get_or_insert_with(|| Arc::new(Waiter::new(ttl)));
+        let (ttl, keep) = (self.wish.ttl, self.wish.keep);
+        let waiter = self.waiter.get_or_insert_with(|| Arc::new(Waiter::new(ttl, keep)));
         waiter.waker.register(cx.waker());
         if self.timer.is_none() {
             self.timer = Some(engine.keeper.wake_at(until, waiter));
@@ -379,40 +374,6 @@ impl Acquisition {
         if let Some(key) = self.timer.take() {
             engine.keeper.cancel(key);
         }
-    }
-
-    /// I1: undoes whatever is under way. Called once, when the caller fails or goes away.
-    pub(crate) fn leave(&mut self, engine: &Engine) {
-        self.cancel_timer(engine);
-        let state = std::mem::replace(&mut self.state, State::Done);
-        let mut wakes = Wakes::default();
-        match state {
-            State::New | State::Pausing(_) | State::Done => {}
-            State::Queued(waiter) => {
-                if !engine.waiters.leave(&self.wish.resource, &waiter) {
-                    // Called in the same moment: the slot is ours to pass on.
-                    self.has_slot = true;
-                    let place = std::mem::replace(&mut *waiter.place(), Place::Gone);
-                    if let Place::Started(op) = place {
-                        Self::drop_attempt(engine, &op, &mut wakes);
-                    }
-                }
-            }
-            State::Racing(op) => Self::drop_attempt(engine, &op, &mut wakes),
-        }
-        if std::mem::take(&mut self.has_slot) {
-            engine.pass_slot(&self.wish.resource, &mut wakes);
-        }
-        engine.wake(wakes);
-    }
-
-    fn drop_attempt(engine: &Engine, op: &Arc<Op>, wakes: &mut Wakes) {
-        match op.abandon() {
-            Some(tally) => engine.undo(op, tally, wakes),
-            None if op.acquire_tally().phase() == Phase::Won => drop(engine.let_go(op, wakes)),
-            None => engine.undo(op, op.acquire_tally(), wakes),
-        }
-        engine.pool.put(Arc::clone(op));
     }
 }
 

@@ -49,6 +49,7 @@ pub(crate) struct Counters {
     pub(crate) contended: AtomicU64,
     pub(crate) failed: AtomicU64,
     pub(crate) released: AtomicU64,
+    pub(crate) handed_on: AtomicU64,
     pub(crate) lost: AtomicU64,
 }
 
@@ -190,10 +191,11 @@ impl Engine {
         }
     }
 
-    /// Queues releases of a won lock at every node that may hold it. `false`: not held any more.
-    pub(crate) fn let_go(&self, op: &Arc<Op>, wakes: &mut Wakes) -> bool {
+    /// Queues releases of a won lock at every node that may hold it, for `holder` or for whoever
+    /// holds it. `false`: not held any more.
+    pub(crate) fn let_go(&self, op: &Arc<Op>, holder: Option<u64>, wakes: &mut Wakes) -> bool {
         self.keeper.drop_lease(op);
-        let Some(tally) = op.let_go() else { return false };
+        let Some(tally) = op.let_go(holder) else { return false };
         let holders = op.holders(tally);
         op.begin_release(holders);
         self.submit_releases(op, holders, wakes);
@@ -213,8 +215,7 @@ impl Engine {
         if holders == 0 {
             return;
         }
-        let ttl = op.ttl.max(Duration::from_millis(op.renew_ttl_ms.load(Ordering::Acquire)));
-        let ttl = ttl.saturating_add(self.settings.lock_delay);
+        let ttl = op.ttl.max(op.renew_ttl()).saturating_add(self.settings.lock_delay);
         let until = self.clock.now().plus(ttl).plus(OWED_GRACE);
         for node in self.nodes.iter().filter(|node| holders & (1 << node.index) != 0) {
             wakes.add(node.index, node.submit_release(op, until));
@@ -301,7 +302,7 @@ impl Engine {
         let mut wakes = Wakes::default();
         for op in self.keeper.held() {
             op.lose(Lost::Closed);
-            self.let_go(&op, &mut wakes);
+            self.let_go(&op, None, &mut wakes);
             op.has_slot.store(false, Ordering::Release);
         }
         self.wake(wakes);

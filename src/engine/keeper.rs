@@ -36,9 +36,8 @@ pub(crate) enum Timed {
 #[derive(Debug)]
 pub(crate) struct Lease {
     op: Arc<Op>,
-    /// No renewal extends the validity beyond this.
-    hold_until: Timestamp,
-    /// When the next renewal is due; never, when renewal is off.
+    /// When the next renewal is due, if its holder wants one then: whoever that is. A lease that
+    /// is handed on keeps it, so that it is renewed in time however often that happens.
     renew_at: Timestamp,
     /// The round under way.
     round: Option<(u8, Timestamp)>,
@@ -84,10 +83,10 @@ impl Keeper {
 
     /// Starts keeping a lease that was just granted.
     pub(crate) fn keep(&self, op: &Arc<Op>, keep: Keep, now: Timestamp, latency: Duration) {
-        let hold_until = now.plus(keep.max_hold);
-        let renew_at = if keep.renew { op.decided_at().plus(op.ttl / 3) } else { Timestamp::MAX };
-        let due = op.valid_until().minus(loss_margin(op.ttl)).min(renew_at);
-        let lease = Lease { op: Arc::clone(op), hold_until, renew_at, round: None };
+        op.keep(keep, now);
+        let renew_at = op.decided_at().plus(op.ttl / 3);
+        let lease = Lease { op: Arc::clone(op), renew_at, round: None };
+        let due = lease.due(now, Duration::ZERO);
         let mut state = self.state();
         if let Some(histogram) = &mut state.acquire_latency {
             histogram.saturating_record(crate::time::nanos(latency));
@@ -96,6 +95,23 @@ impl Keeper {
         let key = state.wheel.insert(due, Timed::Lease(lease));
         op.keeper_key.store(key.to_word(), Ordering::Release);
         self.arm(state, due);
+    }
+
+    /// A kept lease has a new holder since [`Op::keep`] said how it wants it kept.
+    pub(crate) fn handed(&self, op: &Op, now: Timestamp, latency: Duration) {
+        let mut state = self.state();
+        if let Some(histogram) = &mut state.acquire_latency {
+            histogram.saturating_record(crate::time::nanos(latency));
+        }
+        // In the keeper's own hands just now: it goes back as the new holder wants it.
+        let Some(key) = Key::from_word(op.keeper_key.load(Ordering::Acquire)) else { return };
+        let Some((due, Timed::Lease(lease))) = state.wheel.get(key) else { return };
+        // Only where the one before did not want the renewal is it due too late.
+        if lease.renew_at < due && lease.round.is_none() && op.may_renew(now) {
+            let due = lease.renew_at.max(now);
+            state.wheel.reschedule(key, due);
+            self.arm(state, due);
+        }
     }
 
     /// Stops keeping a lease (I3).
@@ -150,9 +166,11 @@ impl Keeper {
     }
 
     /// Puts a lease back that is still held.
-    fn keep_on(&self, lease: Lease, due: Timestamp) {
+    fn keep_on(&self, lease: Lease, now: Timestamp, recheck: Duration) {
         let op = Arc::clone(&lease.op);
         let mut state = self.state();
+        // Judged under the lock: a new holder that did not find it here was before us.
+        let due = lease.due(now, recheck);
         let key = state.wheel.insert(due, Timed::Lease(lease));
         // Dropped meanwhile, when there was no key to be found: out again (I3).
         if op.keeper_key.swap(key.to_word(), Ordering::AcqRel) == 0 {
@@ -190,7 +208,11 @@ impl KeeperTask {
             match timed {
                 Timed::Wake(waiter) => waiter.waker.wake(),
                 Timed::Lease(lease) => match look_after(&engine, lease, now) {
-                    Some((lease, due)) => engine.keeper.keep_on(lease, due),
+                    Some(lease) => {
+                        // Looks at the votes soon: a refusal by a majority must not wait for the
+                        // timeout.
+                        engine.keeper.keep_on(lease, now, engine.settings.node_timeout / 8);
+                    }
                     None => engine.keeper.forget(),
                 },
             }
@@ -248,8 +270,20 @@ impl Keeper {
     }
 }
 
+impl Lease {
+    /// When to look at it next: `recheck` from now while a round is under way.
+    fn due(&self, now: Timestamp, recheck: Duration) -> Timestamp {
+        let end = self.op.valid_until().minus(loss_margin(self.op.ttl));
+        if !self.op.may_renew(now) {
+            return end;
+        }
+        let next = if self.round.is_some() { now.plus(recheck) } else { self.renew_at };
+        next.min(end)
+    }
+}
+
 /// A lease is due: renews it, announces its loss, or looks again later. `None`: not kept any more.
-fn look_after(engine: &Engine, mut lease: Lease, now: Timestamp) -> Option<(Lease, Timestamp)> {
+fn look_after(engine: &Engine, mut lease: Lease, now: Timestamp) -> Option<Lease> {
     let op = &lease.op;
     if op.acquire_tally().phase() != Phase::Won {
         return None;
@@ -258,11 +292,12 @@ fn look_after(engine: &Engine, mut lease: Lease, now: Timestamp) -> Option<(Leas
         engine.after_loss(op);
         return None;
     }
-    let ttl = Duration::from_millis(op.renew_ttl_ms.load(Ordering::Acquire));
+    let ttl = op.renew_ttl();
+    let may_renew = op.may_renew(now);
     let end = op.valid_until().minus(loss_margin(op.ttl));
     if end <= now {
         op.keeper_key.store(0, Ordering::Release);
-        let reason = if lease.renew_at == Timestamp::MAX {
+        let reason = if !may_renew {
             Lost::Expired
         } else {
             let tally = op.extend_tally();
@@ -272,9 +307,8 @@ fn look_after(engine: &Engine, mut lease: Lease, now: Timestamp) -> Option<(Leas
         engine.lose(op, reason);
         return None;
     }
-    if lease.renew_at < Timestamp::MAX && lease.hold_until < now.plus(ttl) {
-        // I2's bound: from here on it runs out.
-        lease.renew_at = Timestamp::MAX;
+    if !may_renew {
+        // I2's bound: from here on it runs out, unless a next holder wants it longer.
         lease.round = None;
     }
     if let Some((round, sent_at)) = lease.round {
@@ -291,15 +325,9 @@ fn look_after(engine: &Engine, mut lease: Lease, now: Timestamp) -> Option<(Leas
             }
         }
     }
-    if lease.round.is_none() && lease.renew_at <= now {
+    if may_renew && lease.round.is_none() && lease.renew_at <= now {
         let round = engine.extend(op, ttl);
         lease.round = Some((round, now));
     }
-    let next = match lease.round {
-        // Looks at the votes soon: a refusal by a majority must not wait for the timeout.
-        Some(_) => now.plus(engine.settings.node_timeout / 8),
-        None => lease.renew_at,
-    };
-    let due = next.min(end).max(now.plus(Duration::from_millis(1)));
-    Some((lease, due))
+    Some(lease)
 }

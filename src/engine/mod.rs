@@ -8,6 +8,8 @@ pub(crate) mod dispatch;
 pub(crate) mod driver;
 pub(crate) mod fleet;
 pub(crate) mod greeting;
+pub(crate) mod handoff;
+pub(crate) mod hold;
 pub(crate) mod host;
 pub(crate) mod initialise;
 pub(crate) mod keeper;

@@ -9,7 +9,7 @@
 mod fencing;
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
@@ -17,13 +17,18 @@ use atomic_waker::AtomicWaker;
 
 use crate::algorithm::tally::{Decision, NODES_MAX, Phase, Rule, Tally, Vote};
 use crate::algorithm::validity::quorum_expiry;
-use crate::config::Drift;
+use crate::config::{Drift, Keep};
+use crate::engine::hold::Hold;
 use crate::engine::op::fencing::Fencing;
 use crate::error::Lost;
 use crate::resource::Resource;
 use crate::resp::command;
 use crate::time::{Timestamp, nanos};
 use crate::token::Token;
+
+mod pool;
+
+pub(crate) use pool::Pool;
 
 /// See the module's head.
 #[derive(Debug)]
@@ -54,12 +59,16 @@ pub(crate) struct Op {
     decided_at: AtomicU64,
     lost: AtomicU8,
     watchers: Mutex<Vec<Waker>>,
+    /// Whose lease it is, once it is one.
+    pub(crate) hold: Hold,
     /// Whether this op still occupies its resource's local slot.
     pub(crate) has_slot: AtomicBool,
     /// The keeper's key of this lease plus one; zero while it is not kept.
     pub(crate) keeper_key: AtomicU64,
     /// The ttl that renewals ask for, in milliseconds.
     pub(crate) renew_ttl_ms: AtomicU64,
+    /// No renewal extends the validity beyond this.
+    renew_until: AtomicU64,
     /// Extension rounds begun: the next one's number.
     pub(crate) rounds: AtomicU32,
 }
@@ -102,9 +111,11 @@ impl Op {
             decided_at: AtomicU64::new(0),
             lost: AtomicU8::new(0),
             watchers: Mutex::new(Vec::new()),
+            hold: Hold::new(),
             has_slot: AtomicBool::new(false),
             keeper_key: AtomicU64::new(0),
             renew_ttl_ms: AtomicU64::new(0),
+            renew_until: AtomicU64::new(0),
             rounds: AtomicU32::new(0),
         };
         op.reset(spec);
@@ -141,9 +152,11 @@ impl Op {
         *self.decided_at.get_mut() = 0;
         *self.lost.get_mut() = 0;
         self.watchers.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
+        self.hold.reset();
         *self.has_slot.get_mut() = false;
         *self.keeper_key.get_mut() = 0;
         *self.renew_ttl_ms.get_mut() = ttl_ms;
+        *self.renew_until.get_mut() = 0;
         *self.rounds.get_mut() = 0;
     }
 
@@ -220,9 +233,29 @@ impl Op {
         step(&self.acquire, Tally::abandon)
     }
 
-    /// The holder lets go: the word as it was at that instant. `None`: not held any more.
-    pub(crate) fn let_go(&self) -> Option<Tally> {
+    /// `holder`, or whoever holds it, lets go: the word as it was at that instant. `None`: not
+    /// held any more. From here on nothing is handed on (DESIGN R12).
+    pub(crate) fn let_go(&self, holder: Option<u64>) -> Option<Tally> {
+        if !self.hold.end(holder) {
+            return None;
+        }
         step(&self.acquire, Tally::release)
+    }
+
+    /// From `now` on the lease is kept so, for the holder that there is or is about to be.
+    pub(crate) fn keep(&self, keep: Keep, now: Timestamp) {
+        let until = if keep.renew { now.plus(keep.max_hold) } else { Timestamp::ZERO };
+        self.renew_until.store(until.as_nanos(), Ordering::Release);
+    }
+
+    /// The ttl that renewals ask for.
+    pub(crate) fn renew_ttl(&self) -> Duration {
+        Duration::from_millis(self.renew_ttl_ms.load(Ordering::Acquire))
+    }
+
+    /// Whether a renewal at `now` stays within what its holder wants.
+    pub(crate) fn may_renew(&self, now: Timestamp) -> bool {
+        now.plus(self.renew_ttl()).as_nanos() <= self.renew_until.load(Ordering::Acquire)
     }
 
     /// Begins extension round `round` among `nodes`: all others have no say in it.
@@ -255,6 +288,8 @@ impl Op {
             tally = tally.apply(node, Vote::Unknown, Rule::Grants).map_or(tally, |next| next.0);
         }
         self.acquire.store(tally.adopted().word(), Ordering::Release);
+        // Its token came from outside.
+        self.hold.expose(0);
     }
 
     /// The instant up to which a quorum holds our key: the ledger's q-th largest bound.
@@ -401,50 +436,5 @@ fn step(word: &AtomicU64, change: fn(Tally) -> Option<Tally>) -> Option<Tally> {
             Ok(_) => return Some(tally),
             Err(now) => current = now,
         }
-    }
-}
-
-/// Ops between uses. First in, first out: the oldest is the likeliest to be nobody's.
-#[derive(Debug)]
-pub(crate) struct Pool {
-    free: Mutex<std::collections::VecDeque<Arc<Op>>>,
-}
-
-/// More idle ops than this are dropped; each takes about 500 bytes.
-const POOL_MAX: usize = 8_192;
-/// How many still referred-to ops a caller passes over before it allocates: a node that lags behind
-/// the quorum refers to the latest ones for a while.
-const PASSES_MAX: usize = 32;
-
-impl Pool {
-    pub(crate) fn new() -> Self {
-        Self { free: Mutex::new(std::collections::VecDeque::new()) }
-    }
-
-    pub(crate) fn take(&self, spec: &Spec<'_>) -> Arc<Op> {
-        for _ in 0..PASSES_MAX {
-            let next = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-            let Some(mut op) = next else { break };
-            if let Some(free) = Arc::get_mut(&mut op) {
-                free.reset(spec);
-                return op;
-            }
-            self.put(op);
-        }
-        Arc::new(Op::new(spec))
-    }
-
-    pub(crate) fn put(&self, op: Arc<Op>) {
-        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        if free.len() < POOL_MAX {
-            free.push_back(op);
-        }
-    }
-
-    #[cfg(test)]
-    pub(crate) fn has_no_op_twice(&self) -> bool {
-        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let distinct: std::collections::HashSet<_> = free.iter().map(Arc::as_ptr).collect();
-        distinct.len() == free.len()
     }
 }

@@ -49,7 +49,8 @@ pub(crate) fn start<T: Transport + Clone>(
         Arc::new(Node::new(index, endpoint, settings, fleet, Arc::clone(&changed)))
     };
     let nodes: Box<[Arc<Node>]> = endpoints.into_iter().enumerate().map(node).collect();
-    let (process, seed) = (random()?, random()?);
+    // Zero stands for nobody in a token.
+    let (process, seed) = (random()?.max(1), random()?);
     let engine = Engine::new(nodes, settings, clock, Arc::clone(&changed), process, seed);
     let engine = Arc::new(engine);
     let mut drivers = Vec::new();

@@ -16,6 +16,7 @@ use ahash::RandomState;
 use atomic_waker::AtomicWaker;
 
 use crate::algorithm::backoff::Turn;
+use crate::config::Keep;
 use crate::engine::op::Op;
 use crate::resource::Resource;
 use crate::time::Timestamp;
@@ -26,6 +27,8 @@ pub(crate) struct Waiter {
     pub(crate) waker: AtomicWaker,
     /// What its attempt is to ask for.
     pub(crate) ttl: Duration,
+    /// How its lease is to be kept.
+    pub(crate) keep: Keep,
     state: Mutex<Place>,
 }
 
@@ -35,6 +38,8 @@ pub(crate) enum Place {
     Queued,
     /// The slot is its own; whoever passed it on has started its attempt already.
     Started(Arc<Op>),
+    /// The slot is its own, and so is the lease of the one who handed both on.
+    Handed(Arc<Op>),
     /// The slot is its own; it starts by itself, after a pause if one is due.
     Called(Option<Duration>),
     /// It left, or has taken note of its call.
@@ -42,8 +47,8 @@ pub(crate) enum Place {
 }
 
 impl Waiter {
-    pub(crate) fn new(ttl: Duration) -> Self {
-        Self { waker: AtomicWaker::new(), ttl, state: Mutex::new(Place::Queued) }
+    pub(crate) fn new(ttl: Duration, keep: Keep) -> Self {
+        Self { waker: AtomicWaker::new(), ttl, keep, state: Mutex::new(Place::Queued) }
     }
 
     pub(crate) fn place(&self) -> MutexGuard<'_, Place> {
@@ -147,6 +152,40 @@ impl Waiters {
         }
     }
 
+    /// Hands the slot and what is in it to the first waiter, if this process's turn is not over
+    /// and `give` has a place for that waiter: it is [`Place::Queued`], and cannot leave meanwhile.
+    pub(crate) fn hand_on(
+        &self,
+        resource: &Resource,
+        now: Timestamp,
+        give: impl FnOnce(&Waiter) -> Option<Place>,
+    ) -> Option<Arc<Waiter>> {
+        let mut shard = self.shard(resource)?;
+        let slot = shard.get_mut(resource)?;
+        if slot.turn.is_over(now) {
+            return None;
+        }
+        loop {
+            let next = slot.queue.pop_front()?;
+            let mut place = next.place();
+            if matches!(*place, Place::Gone) {
+                drop(place);
+                slot.gone = slot.gone.saturating_sub(1);
+                continue;
+            }
+            let Some(given) = give(&next) else {
+                drop(place);
+                slot.queue.push_front(next);
+                return None;
+            };
+            *place = given;
+            drop(place);
+            slot.turn.count();
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            return Some(next);
+        }
+    }
+
     /// A queued waiter leaves. `false`: it has been called already, and the slot is its own.
     pub(crate) fn leave(&self, resource: &Resource, waiter: &Waiter) -> bool {
         let Some(mut shard) = self.shard(resource) else { return true };
@@ -199,9 +238,10 @@ mod tests {
     use super::*;
 
     const NOW: Timestamp = Timestamp::ZERO;
+    const KEEP: Keep = Keep { renew: false, max_hold: Duration::ZERO };
 
     fn queue(waiters: &Waiters, resource: &Resource) -> Arc<Waiter> {
-        match waiters.claim(resource, NOW, || Some(Waiter::new(Duration::ZERO))) {
+        match waiters.claim(resource, NOW, || Some(Waiter::new(Duration::ZERO, KEEP))) {
             Claim::Queued(waiter) => waiter,
             other => panic!("{other:?}"),
         }

@@ -85,37 +85,65 @@ impl<T> Wheel<T> {
             });
             index
         });
+        let mut generation = 0;
+        if let Some(entry) = self.entries.get_mut(index as usize) {
+            generation = entry.generation.wrapping_add(1).max(1);
+            entry.generation = generation;
+            entry.value = Some(value);
+        }
+        self.link(index, due);
+        self.len += 1;
+        Key((u64::from(generation) << 32) | u64::from(index))
+    }
+
+    /// Puts the entry at `index`, which is in no slot, into that of `due`.
+    fn link(&mut self, index: u32, due: Timestamp) {
         // Rounded up, so that a visited slot's entries are due (I1).
         let due_tick = due.as_nanos().div_ceil(1 << TICK_SHIFT).max(self.tick);
         let slot = slot_of(due_tick);
         let head = self.slots.get(slot).copied().unwrap_or(NONE);
-        let mut generation = 0;
         if let Some(entry) = self.entries.get_mut(index as usize) {
-            generation = entry.generation.wrapping_add(1).max(1);
-            *entry =
-                Entry { due, slot, previous: NONE, next: head, generation, value: Some(value) };
+            (entry.due, entry.slot, entry.previous, entry.next) = (due, slot, NONE, head);
         }
         if let Some(first) = self.entries.get_mut(head as usize) {
             first.previous = index;
         }
         self.set_head(slot, index);
-        self.len += 1;
-        Key((u64::from(generation) << 32) | u64::from(index))
     }
 
     /// Takes an entry out before it is due. `None`: it was handed out or removed already.
     pub(crate) fn remove(&mut self, key: Key) -> Option<T> {
-        let (index, generation) = key.parts();
-        let entry = self.entries.get_mut(index as usize)?;
-        if entry.generation != generation || entry.value.is_none() {
-            return None;
-        }
-        self.unlink(index)
+        self.get(key)?;
+        self.take(key.parts().0)
     }
 
-    fn unlink(&mut self, index: u32) -> Option<T> {
-        let entry = self.entries.get_mut(index as usize)?;
-        let value = entry.value.take()?;
+    /// An entry that is still in the wheel, and its deadline.
+    pub(crate) fn get(&self, key: Key) -> Option<(Timestamp, &T)> {
+        let (index, generation) = key.parts();
+        let entry = self.entries.get(index as usize)?;
+        let value = entry.value.as_ref().filter(|_| entry.generation == generation)?;
+        Some((entry.due, value))
+    }
+
+    /// Gives an entry another deadline; its key stays. Nothing happens to one that is out.
+    pub(crate) fn reschedule(&mut self, key: Key, due: Timestamp) {
+        if self.get(key).is_some() {
+            self.unlink(key.parts().0);
+            self.link(key.parts().0, due);
+        }
+    }
+
+    fn take(&mut self, index: u32) -> Option<T> {
+        let value = self.entries.get_mut(index as usize)?.value.take()?;
+        self.unlink(index);
+        self.free.push(index);
+        self.len -= 1;
+        Some(value)
+    }
+
+    /// Takes the entry at `index` out of its slot.
+    fn unlink(&mut self, index: u32) {
+        let Some(entry) = self.entries.get(index as usize) else { return };
         let (slot, previous, next) = (entry.slot, entry.previous, entry.next);
         if let Some(before) = self.entries.get_mut(previous as usize) {
             before.next = next;
@@ -125,9 +153,6 @@ impl<T> Wheel<T> {
         if let Some(after) = self.entries.get_mut(next as usize) {
             after.previous = previous;
         }
-        self.free.push(index);
-        self.len -= 1;
-        Some(value)
     }
 
     fn set_head(&mut self, slot: usize, head: u32) {
@@ -154,7 +179,7 @@ impl<T> Wheel<T> {
             let mut index = self.slots.get(slot_of(tick)).copied().unwrap_or(NONE);
             while let Some(entry) = self.entries.get(index as usize) {
                 let (next, is_due) = (entry.next, entry.due <= now);
-                if is_due && let Some(value) = self.unlink(index) {
+                if is_due && let Some(value) = self.take(index) {
                     due.push(value);
                 }
                 index = next;
@@ -234,6 +259,8 @@ mod tests {
         assert_eq!(wheel.remove(first), None);
         let second = wheel.insert(at(10), 2);
         assert_eq!(wheel.remove(first), None);
+        wheel.reschedule(first, at(50_000));
+        assert_eq!((wheel.get(first), wheel.get(second)), (None, Some((at(10), &2))));
         assert_eq!(Key::from_word(second.to_word()), Some(second));
         assert_eq!(due(&mut wheel, at(100)), [2]);
         assert_eq!(wheel.remove(second), None);
@@ -244,7 +271,7 @@ mod tests {
         /// sleep past a deadline.
         #[test]
         fn i1_agrees_with_a_list(
-            steps in proptest::collection::vec((0u8..4, 0u64..12_000), 1..200),
+            steps in proptest::collection::vec((0u8..5, 0u64..12_000), 1..200),
         ) {
             let mut wheel = Wheel::new(at(5));
             let mut list: Vec<(Timestamp, u32, Key)> = Vec::new();
@@ -260,6 +287,13 @@ mod tests {
                         let at = usize::try_from(ms).unwrap() % list.len();
                         let (_, id, key) = list.swap_remove(at);
                         prop_assert_eq!(wheel.remove(key), Some(id));
+                    }
+                    3 if !list.is_empty() => {
+                        let at = usize::try_from(ms).unwrap() % list.len();
+                        let deadline = now.plus(Duration::from_millis(ms));
+                        wheel.reschedule(list[at].2, deadline);
+                        list[at].0 = deadline;
+                        prop_assert_eq!(wheel.get(list[at].2), Some((deadline, &list[at].1)));
                     }
                     _ => {
                         now = now.plus(Duration::from_millis(ms / 4));

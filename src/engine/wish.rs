@@ -23,6 +23,8 @@ pub(crate) struct Wish {
 pub(crate) struct Course {
     pub(crate) attempts: u32,
     pub(crate) contended: bool,
+    /// The lease was another caller's of this process, who handed it on.
+    pub(crate) handed: bool,
     pub(crate) queued: Duration,
     pub(crate) waited: Duration,
     pub(crate) quorum_wait: Duration,

@@ -17,7 +17,10 @@ use crate::algorithm::script;
 use crate::engine::clock::Clock;
 use crate::net::{Dialing, Transport};
 use crate::request::AcquireFuture;
-use crate::testing::{NodeCore, Options, Session};
+use crate::testing::{NodeCore, Options, Session, TestClock};
+use crate::{Handoff, Renewal};
+
+mod handoff;
 
 /// One node: its data, its links, and every command in the order in which it was executed.
 struct Peer {
@@ -34,7 +37,39 @@ struct Link {
 }
 
 #[derive(Clone)]
-struct Memory(Arc<Vec<Mutex<Peer>>>);
+struct Memory(Arc<Vec<Mutex<Peer>>>, TestClock);
+
+impl Memory {
+    fn pump(&self) {
+        self.0.iter().for_each(|peer| peer.lock().unwrap().pump());
+    }
+
+    /// The client's clock first: the nodes never run ahead of it.
+    async fn advance(&self, span: Duration) {
+        tokio::time::advance(span).await;
+        self.1.advance(span);
+    }
+
+    /// Everybody does what there is to do, again and again, for `span`.
+    async fn run(&self, span: Duration) {
+        const STEP: Duration = Duration::from_millis(1);
+        for _ in 0..=span.as_millis() {
+            settle().await;
+            self.pump();
+            self.advance(STEP).await;
+        }
+        settle().await;
+    }
+
+    /// Commands of this name that the nodes have executed.
+    fn executed(&self, name: &[u8]) -> usize {
+        let count = |peer: &Mutex<Peer>| {
+            let peer = peer.lock().unwrap();
+            peer.executed.iter().filter(|command| command[0] == name).count()
+        };
+        self.0.iter().map(count).sum()
+    }
+}
 
 impl Transport for Memory {
     type Stream = DuplexStream;
@@ -98,9 +133,9 @@ fn parse(bytes: &[u8]) -> Option<(Vec<Vec<u8>>, usize)> {
     (at <= bytes.len()).then_some((parts, at))
 }
 
-fn client(memory: &Memory) -> Redlock {
+fn client(memory: &Memory, handoff: Handoff) -> Redlock {
     let nodes = (0..memory.0.len()).map(|node| format!("redis://node{node}"));
-    let builder = Redlock::builder().nodes(nodes).max_inflight(64);
+    let builder = Redlock::builder().nodes(nodes).max_inflight(64).handoff(handoff);
     let (endpoints, settings, node_settings) = builder.check().unwrap();
     let engine = start::start(
         &tokio::runtime::Handle::current(),
@@ -114,11 +149,12 @@ fn client(memory: &Memory) -> Redlock {
 }
 
 fn memory(nodes: usize) -> Memory {
+    let clock = TestClock::manual(0);
     let peer = || {
-        let core = NodeCore::new(Options::new());
+        let core = NodeCore::new(Options::new().clock(clock.clone()));
         Mutex::new(Peer { core, links: Vec::new(), executed: Vec::new() })
     };
-    Memory(Arc::new((0..nodes).map(|_| peer()).collect()))
+    Memory(Arc::new((0..nodes).map(|_| peer()).collect()), clock)
 }
 
 async fn settle() {
@@ -147,27 +183,53 @@ fn check_order(executed: &[Vec<Vec<u8>>]) {
     }
 }
 
-async fn play(actions: &[(u8, u8)]) {
-    let memory = memory(3);
-    let locks = client(&memory);
+/// A client whose nodes are all up.
+async fn started(memory: &Memory, handoff: Handoff) -> Redlock {
+    let locks = client(memory, handoff);
     for _ in 0..100 {
         settle().await;
-        memory.0.iter().for_each(|peer| peer.lock().unwrap().pump());
+        memory.pump();
     }
     let up = locks.nodes().iter().filter(|node| node.state == NodeState::Up).count();
-    assert_eq!(up, 3);
+    assert_eq!(up, memory.0.len());
+    locks
+}
+
+/// At most one valid lease of each resource; none whose guard has gone, whatever follows.
+fn check_leases(guards: &[Guard], past: &[Lease]) {
+    let mut held = HashSet::new();
+    for guard in guards.iter().filter(|guard| guard.is_valid()) {
+        assert!(held.insert(guard.resource().clone()), "two valid leases of {}", guard.resource());
+    }
+    for lease in past {
+        assert!(!lease.is_valid() && lease.remaining().is_zero(), "{lease:?} came back");
+        assert!(lease.ensure_valid().is_err());
+    }
+}
+
+async fn play(actions: &[(u8, u8)]) {
+    let memory = memory(3);
+    // So few that chains end in every way.
+    let locks = started(&memory, Handoff::default().bound(3, Duration::from_millis(40))).await;
     let mut cx = Context::from_waker(Waker::noop());
     let mut futures: Vec<Pin<Box<AcquireFuture<'_>>>> = Vec::new();
     let mut guards: Vec<Guard> = Vec::new();
+    let mut past: Vec<Lease> = Vec::new();
     for (action, argument) in actions.iter().copied() {
         let node = usize::from(argument) % 3;
-        match action % 12 {
+        match action % 15 {
             0 | 1 => {
                 let key = format!("key{}", argument % 4);
                 let mut request = locks.acquire(key);
                 if argument & 16 != 0 {
                     // Less than the nodes' timeout: the deadline cuts rounds short.
                     request = request.wait_for(Duration::from_millis(20));
+                }
+                if argument & 32 != 0 {
+                    request = request.ttl(Duration::from_millis(100));
+                }
+                if argument & 64 != 0 {
+                    request = request.renewal(Renewal::Off);
                 }
                 let mut future = Box::pin(request.into_future());
                 if let Poll::Ready(outcome) = future.as_mut().poll(&mut cx) {
@@ -189,22 +251,47 @@ async fn play(actions: &[(u8, u8)]) {
             4 if !futures.is_empty() => {
                 drop(futures.swap_remove(usize::from(argument) % futures.len()));
             }
-            5 if !guards.is_empty() => {
-                drop(guards.swap_remove(usize::from(argument) % guards.len()));
+            5 | 12 if !guards.is_empty() => {
+                let guard = guards.swap_remove(usize::from(argument) % guards.len());
+                past.push(guard.lease().clone());
+                drop(guard);
             }
             6 | 7 => memory.0[node].lock().unwrap().pump(),
             8 | 9 => settle().await,
-            10 => tokio::time::advance(Duration::from_millis(u64::from(argument % 64))).await,
+            10 => memory.advance(Duration::from_millis(u64::from(argument % 64))).await,
             11 if argument % 4 == 0 => memory.0[node].lock().unwrap().links.clear(),
+            13 if !guards.is_empty() => {
+                let guard = &guards[usize::from(argument) % guards.len()];
+                let handed = locks.stats().handed_on;
+                let (resource, shown) = (guard.resource().clone(), guard.token());
+                assert_ne!(shown, Token::NOBODY);
+                if argument & 128 != 0 {
+                    let at = guards.iter().position(|guard| guard.token() == shown).unwrap();
+                    past.push(guards[at].lease().clone());
+                    drop(guards.swap_remove(at));
+                    assert_eq!(locks.stats().handed_on, handed, "{resource}: token known outside");
+                }
+            }
+            14 if !guards.is_empty() => {
+                let mut release = Box::pin({
+                    let guard = guards.swap_remove(usize::from(argument) % guards.len());
+                    past.push(guard.lease().clone());
+                    guard.release()
+                });
+                // Waited for or not.
+                let _ = release.as_mut().poll(&mut cx);
+            }
             _ => {}
         }
+        check_leases(&guards, &past);
     }
+    past.clear();
     drop(futures);
     drop(guards);
     for _ in 0..400 {
         settle().await;
-        memory.0.iter().for_each(|peer| peer.lock().unwrap().pump());
-        tokio::time::advance(Duration::from_millis(5)).await;
+        memory.pump();
+        memory.advance(Duration::from_millis(5)).await;
     }
     for (node, peer) in memory.0.iter().enumerate() {
         let mut peer = peer.lock().unwrap();
@@ -220,7 +307,8 @@ async fn play(actions: &[(u8, u8)]) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
-    /// DESIGN rules R7 and R8, and the invariant of §3.1: no key is left, whatever happened.
+    /// DESIGN rules R7, R8 and R12, and the invariant of §3.1: one holder, and no key is left,
+    /// whatever happened.
     #[test]
     fn a_release_never_overtakes_its_set_and_no_key_is_left(
         actions in proptest::collection::vec((any::<u8>(), any::<u8>()), 1..120),
@@ -237,7 +325,7 @@ proptest! {
 #[tokio::test(start_paused = true)]
 async fn a_lock_is_granted_over_memory() {
     let memory = memory(3);
-    let locks = client(&memory);
+    let locks = client(&memory, Handoff::default());
     let mut request = Box::pin(locks.acquire("r").into_future());
     let mut cx = Context::from_waker(Waker::noop());
     for _ in 0..100 {
@@ -246,8 +334,8 @@ async fn a_lock_is_granted_over_memory() {
             return;
         }
         settle().await;
-        memory.0.iter().for_each(|peer| peer.lock().unwrap().pump());
-        tokio::time::advance(Duration::from_millis(1)).await;
+        memory.pump();
+        memory.advance(Duration::from_millis(1)).await;
     }
     panic!("not granted: {:?}", locks.nodes());
 }

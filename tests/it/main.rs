@@ -19,6 +19,7 @@ mod cancel;
 mod concurrency;
 mod failure;
 mod faulty_peers;
+mod handoff;
 mod leases;
 mod performance;
 #[path = "../support/server.rs"]
