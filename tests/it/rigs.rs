@@ -386,6 +386,8 @@ fn a_loading_server_says_so() {
     let server = Server::start();
     set(&server, "k", "1");
     start_loading(&server, 20_000);
+    // Not only in passing: 20 s at the least, unless it is ended.
+    thread::sleep(ms(700));
     assert_eq!(write_error(&server).as_deref(), Some("LOADING"));
     end_loading(&server);
     assert_eq!(write_error(&server), None);
