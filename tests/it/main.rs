@@ -16,14 +16,23 @@
 mod allocator;
 mod basic;
 mod cancel;
+#[path = "../support/clock_shim.rs"]
+mod clock_shim;
 mod concurrency;
 mod failure;
 mod faulty_peers;
 mod handoff;
+#[path = "../support/hop.rs"]
+mod hop;
 mod leases;
 mod performance;
+#[path = "../support/persistence.rs"]
+mod persistence;
+mod rigs;
 #[path = "../support/server.rs"]
 mod server;
 mod setup;
+#[path = "../support/states.rs"]
+mod states;
 mod support;
 mod timeout;

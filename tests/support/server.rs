@@ -19,6 +19,7 @@
     reason = "test support: a failure here is the failure of the test"
 )]
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -39,6 +40,7 @@ pub struct Server {
     pub port: u16,
     dir: PathBuf,
     extra: Vec<String>,
+    environment: Vec<(OsString, OsString)>,
     child: Mutex<Option<Child>>,
     /// Holds the port's flock.
     _claim: File,
@@ -52,13 +54,22 @@ impl Server {
 
     /// Starts a server whose configuration ends with the given lines.
     pub fn start_with(extra: &[&str]) -> Self {
-        let server = Self::launch(extra);
-        server.into_ready()
+        Self::start_in(extra, &[])
+    }
+
+    /// [`Server::start_with`] with more environment variables, kept over restarts.
+    pub fn start_in(extra: &[&str], environment: &[(OsString, OsString)]) -> Self {
+        Self::launch(extra, environment).into_ready()
     }
 
     /// The process now running; panics while the server is killed.
     pub fn pid(&self) -> u32 {
         self.child.lock().unwrap().as_ref().expect("the server is not running").id()
+    }
+
+    /// Whether it was started and not killed; a process that ended by itself counts as running.
+    pub fn is_running(&self) -> bool {
+        self.child.lock().unwrap().is_some()
     }
 
     pub fn addr(&self) -> SocketAddr {
@@ -79,6 +90,11 @@ impl Server {
         self.dir.join("r.sock")
     }
 
+    /// Where the server keeps its data; emptied when a server starts, not when one restarts.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// SIGKILL: the process is gone and reaped when this returns. Killing a dead server is fine.
     pub fn kill(&self) {
         if let Some(mut child) = self.child.lock().unwrap().take() {
@@ -89,10 +105,16 @@ impl Server {
     }
 
     /// Kills the server if it runs and starts it on the same port, with the same configuration.
+    /// Its directory stays, so a persistent data set comes back.
     pub fn restart(&self) {
+        self.restart_with(&[]);
+    }
+
+    /// [`Server::restart`] with more lines of configuration, for this one process.
+    pub fn restart_with(&self, more: &[&str]) {
         self.kill();
         for _ in 0..START_ATTEMPTS {
-            *self.child.lock().unwrap() = Some(self.spawn());
+            *self.child.lock().unwrap() = Some(self.spawn(more));
             if self.wait_ready().is_ok() {
                 return;
             }
@@ -192,16 +214,16 @@ impl Server {
     }
 
     /// Claims a port and spawns the process, without waiting for it.
-    fn launch(extra: &[&str]) -> Self {
-        let number = STARTED.fetch_add(1, Ordering::Relaxed);
-        let (port, claim) = claim_port(number);
+    fn launch(extra: &[&str], environment: &[(OsString, OsString)]) -> Self {
+        let (port, claim) = claim_port();
         // The port's directory is the claim's too: what a killed process left there goes now.
         let dir = claims().join(port.to_string());
         let _ = fs::remove_dir_all(&dir);
         fs::create_dir_all(&dir).unwrap_or_else(|error| panic!("create {dir:?}: {error}"));
         let extra = extra.iter().map(|line| (*line).to_owned()).collect();
-        let server = Self { port, dir, extra, child: Mutex::new(None), _claim: claim };
-        *server.child.lock().unwrap() = Some(server.spawn());
+        let environment = environment.to_vec();
+        let server = Self { port, dir, extra, environment, child: Mutex::new(None), _claim: claim };
+        *server.child.lock().unwrap() = Some(server.spawn(&[]));
         server
     }
 
@@ -215,17 +237,18 @@ impl Server {
             }
             let extra = self.extra.clone();
             let extra: Vec<&str> = extra.iter().map(String::as_str).collect();
-            self = Self::launch(&extra);
+            self = Self::launch(&extra, &self.environment);
         }
         panic!("no server could be started:\n{failures}");
     }
 
-    fn spawn(&self) -> Child {
+    fn spawn(&self, more: &[&str]) -> Child {
         let console = File::create(self.dir.join("console")).unwrap();
         let mut command = guarded(server_binary());
         command
             .arg("-")
             .current_dir(&self.dir)
+            .envs(self.environment.iter().cloned())
             .stdin(Stdio::piped())
             .stdout(console.try_clone().unwrap())
             .stderr(console);
@@ -233,11 +256,11 @@ impl Server {
             .unwrap_or_else(|error| panic!("cannot run {:?}: {error}", server_binary()));
         let mut stdin = child.stdin.take().expect("stdin is piped");
         // A server that exits at once breaks the pipe; `wait_ready` then reports its log.
-        let _ = stdin.write_all(self.config().as_bytes());
+        let _ = stdin.write_all(self.config(more).as_bytes());
         child
     }
 
-    fn config(&self) -> String {
+    fn config(&self, more: &[&str]) -> String {
         let (port, dir) = (self.port, self.dir.display());
         let mut config = format!(
             "port {port}\nbind 127.0.0.1\nprotected-mode yes\n\
@@ -245,7 +268,7 @@ impl Server {
              save \"\"\nappendonly no\ndir {dir}\nlogfile {dir}/log\ndaemonize no\n\
              enable-debug-command local\nmaxmemory-policy noeviction\n"
         );
-        for line in &self.extra {
+        for line in self.extra.iter().map(String::as_str).chain(more.iter().copied()) {
             config += line;
             config.push('\n');
         }
@@ -300,7 +323,7 @@ impl Cluster {
     }
 
     pub fn start_with(n: usize, extra: &[&str]) -> Self {
-        let launched: Vec<Server> = (0..n).map(|_| Server::launch(extra)).collect();
+        let launched: Vec<Server> = (0..n).map(|_| Server::launch(extra, &[])).collect();
         Self(launched.into_iter().map(Server::into_ready).collect())
     }
 
@@ -322,12 +345,24 @@ impl Deref for Cluster {
 pub struct Client(BufReader<TcpStream>);
 
 impl Client {
+    /// Waits [`REPLY_LIMIT`] for a reply.
     pub fn connect(addr: SocketAddr) -> io::Result<Self> {
+        let client = Self::connect_patient(addr)?;
+        client.0.get_ref().set_read_timeout(Some(REPLY_LIMIT))?;
+        Ok(client)
+    }
+
+    /// Waits for a reply as long as the server lives.
+    pub fn connect_patient(addr: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect_timeout(&addr, REPLY_LIMIT)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(REPLY_LIMIT))?;
         stream.set_write_timeout(Some(REPLY_LIMIT))?;
         Ok(Self(BufReader::new(stream)))
+    }
+
+    /// Waits so long for a reply from now on.
+    pub fn limit(&self, limit: Duration) -> io::Result<()> {
+        self.0.get_ref().set_read_timeout(Some(limit))
     }
 
     /// One command, one reply.
@@ -418,7 +453,7 @@ pub fn poll_until<T>(what: &str, mut poll: impl FnMut() -> Option<T>) -> T {
 }
 
 #[allow(clippy::disallowed_methods, reason = "test support has no engine to ask for the time")]
-fn now() -> Instant {
+pub fn now() -> Instant {
     Instant::now()
 }
 
@@ -487,8 +522,10 @@ fn spawn_from_lasting_thread(command: Command) -> io::Result<Child> {
     answer.recv().expect("the spawner never ends")
 }
 
-/// Invariant 2. The start is spread by pid and count so that parallel processes seldom meet.
-fn claim_port(number: u32) -> (u16, File) {
+/// A port to listen on, and what keeps others from claiming it (invariant 2): hold it as long.
+/// The start is spread by pid and count so that parallel processes seldom meet.
+pub fn claim_port() -> (u16, File) {
+    let number = STARTED.fetch_add(1, Ordering::Relaxed);
     let dir = claims();
     fs::create_dir_all(&dir).unwrap_or_else(|error| panic!("create {dir:?}: {error}"));
     let span = u32::from(PORT_LAST - PORT_FIRST) + 1;
