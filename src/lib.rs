@@ -50,6 +50,8 @@ mod credentials;
 mod endpoint;
 mod engine;
 mod error;
+mod fence;
+mod fencing;
 mod guard;
 mod lease;
 pub mod manual;
@@ -74,6 +76,8 @@ pub use error::{
     AcquireError, ConfigError, ConnectError, ExtendError, InitError, InspectError, Lost,
     ReleaseError, ResumeError, RunError,
 };
+pub use fence::{FenceGate, StaleToken};
+pub use fencing::{FencingToken, FencingTokenError};
 pub use guard::Guard;
 pub use lease::{Deadline, Inspection, Lease, NodeInspection};
 pub use redlock::Redlock;

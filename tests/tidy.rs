@@ -52,8 +52,8 @@ enum Layer {
 
 fn layer(module: &str) -> Option<Layer> {
     Some(match module {
-        "lib" | "redlock" | "builder" | "request" | "guard" | "lease" | "snapshot" | "blocking"
-        | "manual" | "bench_internals" => Layer::Face,
+        "lib" | "redlock" | "builder" | "request" | "guard" | "lease" | "fence" | "snapshot"
+        | "blocking" | "manual" | "bench_internals" => Layer::Face,
         "testing" => Layer::Testing,
         "engine" => Layer::Engine,
         "net" => Layer::Net,
@@ -61,8 +61,8 @@ fn layer(module: &str) -> Option<Layer> {
         "algorithm" => Layer::Algorithm,
         "observe" => Layer::Observe,
         "resp" => Layer::Resp,
-        "time" | "error" | "token" | "resource" | "endpoint" | "credentials" | "config"
-        | "report" | "stats" => Layer::Value,
+        "time" | "error" | "token" | "fencing" | "resource" | "endpoint" | "credentials"
+        | "config" | "report" | "stats" => Layer::Value,
         _ => return None,
     })
 }
