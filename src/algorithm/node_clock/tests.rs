@@ -190,6 +190,18 @@ fn chronys_fastest_slew_makes_a_node_suspect_either_way() {
 }
 
 #[test]
+fn i1_a_slew_goes_on_during_a_slow_round_trip() {
+    let mut world = World::new();
+    world.rate_ppm = 45_000;
+    // Read as early and as late as can be, in turns: 2 ms of slew lie between.
+    let mut readings = (0..120).map(|turn| world.sample(SECOND, 50_000, 1_000 * (turn % 2)));
+    let settled = readings.by_ref().skip(20).find(is_step);
+    assert_eq!(settled, None);
+    let rate = world.clock.rate_ppm().unwrap();
+    assert!((44_500..=45_500).contains(&rate), "{rate}");
+}
+
+#[test]
 fn hours_between_samples_widen_the_interval_and_no_more() {
     let mut world = World::new();
     world.ticks(20);
