@@ -90,7 +90,7 @@ impl Ops {
             fencing: None,
         });
         for node in 0..nodes {
-            op.raise_bound(node, now, op.ttl);
+            op.raise_bound(node, now, op.ttl, 0);
             op.vote(node, Vote::Granted, now);
         }
         let is_won = op.acquire_tally().phase() == Phase::Won;
@@ -133,7 +133,7 @@ impl Slots {
     pub fn claim(&self, resource: &Resource) -> Option<bool> {
         let ttl = Duration::from_secs(10);
         let keep = Keep { renew: false, max_hold: ttl };
-        let waiter = || Some(Waiter::new(ttl, keep));
+        let waiter = || Some(Waiter::new(ttl, keep, false));
         match self.0.claim(resource, Timestamp::ZERO, waiter) {
             Claim::Taken => None,
             Claim::Occupied => Some(false),
@@ -191,7 +191,8 @@ impl Fleet {
         let settings = &self.0.engine.settings;
         let (resource, ttl) = (resource.clone(), settings.ttl);
         let keep = settings.keep(settings.renewal);
-        let mut way = Acquisition::new(Wish { resource, ttl, wait: None, keep, once: false });
+        let mut way =
+            Acquisition::new(Wish { resource, ttl, wait: None, keep, once: false, fenced: false });
         let op = poll_fn(|cx| way.poll(&self.0.engine, cx)).await.ok()?;
         Some(Guard::new(&self.0, op, *way.course()))
     }

@@ -15,6 +15,7 @@ use crate::engine::handoff::Ended;
 use crate::engine::op::{Op, millis};
 use crate::engine::wish::Course;
 use crate::error::{ExtendError, Lost, ReleaseError};
+use crate::fencing::FencingToken;
 use crate::lease::{Deadline, Lease};
 use crate::redlock::Core;
 use crate::report::Report;
@@ -60,6 +61,16 @@ impl Guard {
     /// As [`Lease::token`]: from then on, the lock is not handed to another caller of this process.
     pub fn token(&self) -> Token {
         self.lease.token()
+    }
+
+    /// As [`Lease::fencing_token`].
+    pub fn fencing_token(&self) -> Option<FencingToken> {
+        self.lease.fencing_token()
+    }
+
+    /// As [`Lease::margin`].
+    pub fn margin(&self) -> usize {
+        self.lease.margin()
     }
 
     /// As [`Lease::valid_until`].
@@ -117,6 +128,14 @@ impl Guard {
         let ttl = whole_millis(ttl);
         self.ensure_held()?;
         op.renew_ttl_ms.store(millis(ttl), Ordering::Release);
+        let until = self.ask(ttl).await?;
+        engine.top_up(op, ttl, engine.clock.now());
+        Ok(until)
+    }
+
+    /// Rounds of extension, until one is decided: a ttl of zero only asks.
+    async fn ask(&self, ttl: Duration) -> Result<Deadline, ExtendError> {
+        let (engine, op) = (&self.core().engine, self.op());
         let began = engine.clock.now();
         let mut tally = op.extend_tally();
         // Another extension of the same lease may overtake this one: a few rounds settle it.
@@ -138,6 +157,21 @@ impl Guard {
             remaining: self.remaining(),
             report: Box::new(self.core().report(&course)),
         })
+    }
+
+    /// Asks the nodes whether a quorum still holds this lock: one round trip, nothing is changed.
+    /// For a moment that must not rest on local knowledge alone: after a pause of the process, or
+    /// before a step that cannot be undone. It proves that the lock was held when they answered;
+    /// what happens later only a fencing token can fence off.
+    ///
+    /// # Errors
+    /// [`ExtendError::Lost`], or [`ExtendError::Unconfirmed`] if too few nodes answered.
+    ///
+    /// # Cancel safety
+    /// Safe: nothing is changed.
+    pub async fn verify(&self) -> Result<Deadline, ExtendError> {
+        self.ensure_held()?;
+        self.ask(Duration::ZERO).await
     }
 
     fn ensure_held(&self) -> Result<(), ExtendError> {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::engine::op::Op;
 use crate::error::Lost;
+use crate::fencing::FencingToken;
 use crate::redlock::Core;
 use crate::resource::Resource;
 use crate::time::Timestamp;
@@ -72,6 +73,22 @@ impl Lease {
     /// Of a lease that was handed on already: 32 zeros, a value that no node holds.
     pub fn token(&self) -> Token {
         if self.op.hold.expose(self.generation) { self.op.token } else { Token::NOBODY }
+    }
+
+    /// The fencing token, if the lock was asked for [`fenced`](crate::Acquire::fenced): larger
+    /// than that of every earlier holder, the same for as long as this one holds.
+    pub fn fencing_token(&self) -> Option<FencingToken> {
+        FencingToken::try_from(self.op.fence.as_ref()?.chosen()).ok()
+    }
+
+    /// How many nodes may lose the lock before it is lost: those that hold it beyond the quorum.
+    /// Renewals ask nodes that do not hold it to do so too.
+    pub fn margin(&self) -> usize {
+        let now = self.core.engine.clock.now();
+        if !self.is_valid() {
+            return 0;
+        }
+        (self.op.holding(now).count_ones() as usize).saturating_sub(self.op.quorum)
     }
 
     /// Up to when a quorum of nodes holds the lock, as far as is known now; renewals move it on.

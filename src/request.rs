@@ -24,13 +24,14 @@ pub struct Acquire<'a> {
     wait: Option<Duration>,
     renewal: Renewal,
     once: bool,
+    fenced: bool,
 }
 
 impl<'a> Acquire<'a> {
     pub(crate) fn new(locks: &'a Redlock, resource: Resource) -> Self {
         let settings = locks.settings();
         let (ttl, renewal) = (settings.ttl, settings.renewal);
-        Self { locks, resource, ttl, wait: None, renewal, once: false }
+        Self { locks, resource, ttl, wait: None, renewal, once: false, fenced: false }
     }
 
     /// This lock's ttl, instead of the builder's. Whole milliseconds; the rest is cut off.
@@ -49,6 +50,16 @@ impl<'a> Acquire<'a> {
     /// Whether this lock is renewed, instead of the builder's choice.
     pub const fn renewal(mut self, renewal: Renewal) -> Self {
         self.renewal = renewal;
+        self
+    }
+
+    /// Also asks for a [`FencingToken`](crate::FencingToken), larger than that of every earlier
+    /// holder: [`Guard::fencing_token`]. Hand it to whatever the lock protects and let that refuse
+    /// smaller ones; then a holder that was suspended past its validity does no harm. Costs the
+    /// nodes a script per lock, about three times the CPU of a plain one, and nearly always no
+    /// further round trip. A fenced lock is never handed on within the process.
+    pub const fn fenced(mut self) -> Self {
+        self.fenced = true;
         self
     }
 
@@ -75,6 +86,7 @@ impl<'a> IntoFuture for Acquire<'a> {
             wait: self.wait,
             keep: self.locks.settings().keep(self.renewal),
             once: self.once,
+            fenced: self.fenced,
         };
         AcquireFuture { locks: self.locks, acquisition: Acquisition::new(wish), invalid }
     }
@@ -95,6 +107,12 @@ impl<'a> TryAcquire<'a> {
     /// As [`Acquire::ttl`].
     pub const fn ttl(mut self, ttl: Duration) -> Self {
         self.0.ttl = ttl;
+        self
+    }
+
+    /// As [`Acquire::fenced`].
+    pub const fn fenced(mut self) -> Self {
+        self.0.fenced = true;
         self
     }
 

@@ -1,7 +1,6 @@
 //! Redlock itself, as functions of votes and time: no sockets, no clock, no RESP.
 
 pub(crate) mod backoff;
-#[cfg_attr(not(test), expect(dead_code, reason = "no heartbeat samples the nodes' clocks yet"))]
 pub(crate) mod node_clock;
 pub(crate) mod script;
 pub(crate) mod tally;

@@ -29,6 +29,7 @@ use crate::resource::Resource;
 use crate::time::Timestamp;
 
 mod ends;
+mod token;
 
 #[derive(Debug)]
 enum State {
@@ -57,6 +58,8 @@ pub(crate) struct Acquisition {
     /// Since when no round could be decided by the nodes' answers.
     unanswered_since: Option<Timestamp>,
     failure: Failure,
+    /// The round that raises the nodes' fencing counters to one value, and that value.
+    raise: Option<(u8, u64)>,
 }
 
 /// Of the ttl, how long a request without a deadline goes on while no quorum answers.
@@ -85,6 +88,7 @@ impl Acquisition {
             denied: 0,
             unanswered_since: None,
             failure: Failure::TimedOut,
+            raise: None,
         }
     }
 
@@ -154,8 +158,9 @@ impl Acquisition {
         self.began = now;
         self.deadline = self.wish.wait.map_or(Timestamp::MAX, |wait| now.plus(wait));
         let (ttl, keep, once) = (self.wish.ttl, self.wish.keep, self.wish.once);
+        let fenced = self.wish.fenced;
         let waiter = || {
-            let waiter = Waiter::new(ttl, keep);
+            let waiter = Waiter::new(ttl, keep, fenced);
             waiter.waker.register(cx.waker());
             (!once).then_some(waiter)
         };
@@ -224,7 +229,7 @@ impl Acquisition {
     fn begin_round(&mut self, engine: &Engine, now: Timestamp) {
         self.round_began = now;
         self.course.tally = None;
-        match engine.attempt(&self.wish.resource, self.wish.ttl) {
+        match engine.attempt(&self.wish.resource, self.wish.ttl, self.wish.fenced) {
             Ok(op) => {
                 self.course.attempts = self.course.attempts.saturating_add(1);
                 let mut wakes = Wakes::default();
@@ -271,13 +276,23 @@ impl Acquisition {
                 self.course.tally = Some(tally);
                 self.course.waited = now.since(self.began);
                 self.course.quorum_wait = op.decided_at().since(self.round_began);
+                if op.fence.is_some() {
+                    match self.poll_token(engine, op, tally, cx) {
+                        Poll::Pending => return Poll::Pending,
+                        Poll::Ready(Ok(())) => {}
+                        Poll::Ready(Err(failure)) => {
+                            self.give_back(engine, op);
+                            self.after_round(engine, engine.clock.now(), failure);
+                            return Poll::Ready(None);
+                        }
+                    }
+                }
+                let now = engine.clock.now();
+                engine.drop_voided(op, self.round_began);
                 // I2; etcd#11456: nothing may be awaited between this and the caller.
                 let validity = op.valid_until().since(now);
                 if validity < engine.settings.min_validity(self.wish.ttl) {
-                    let mut wakes = Wakes::default();
-                    engine.let_go(op, None, &mut wakes);
-                    engine.wake(wakes);
-                    engine.pool.put(Arc::clone(op));
+                    self.give_back(engine, op);
                     self.after_round(engine, now, Failure::TooSlow(validity));
                     return Poll::Ready(None);
                 }
@@ -299,6 +314,15 @@ impl Acquisition {
                 Poll::Ready(None)
             }
         }
+    }
+
+    /// A won round that is of no use.
+    fn give_back(&mut self, engine: &Engine, op: &Arc<Op>) {
+        let mut wakes = Wakes::default();
+        engine.let_go(op, None, &mut wakes);
+        engine.wake(wakes);
+        engine.pool.put(Arc::clone(op));
+        self.raise = None;
     }
 
     fn undo(&self, engine: &Engine, op: &Arc<Op>, tally: Tally) {
@@ -361,8 +385,8 @@ impl Acquisition {
             self.cancel_timer(engine);
             return Poll::Ready(());
         }
-        let (ttl, keep) = (self.wish.ttl, self.wish.keep);
-        let waiter = self.waiter.get_or_insert_with(|| Arc::new(Waiter::new(ttl, keep)));
+        let (ttl, keep, fenced) = (self.wish.ttl, self.wish.keep, self.wish.fenced);
+        let waiter = self.waiter.get_or_insert_with(|| Arc::new(Waiter::new(ttl, keep, fenced)));
         waiter.waker.register(cx.waker());
         if self.timer.is_none() {
             self.timer = Some(engine.keeper.wake_at(until, waiter));

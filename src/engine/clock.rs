@@ -37,6 +37,15 @@ impl Clock {
         Self { source: Source::Runtime(tokio::time::Instant::now()) }
     }
 
+    /// How long the machine has been suspended since it booted, as far as this clock can tell.
+    pub(crate) fn suspended(self) -> std::time::Duration {
+        match self.source {
+            Source::Boottime => suspended(),
+            #[cfg(test)]
+            Source::Runtime(_) => std::time::Duration::ZERO,
+        }
+    }
+
     /// Now. Costs about 26 ns.
     pub(crate) fn now(self) -> Timestamp {
         match self.source {
@@ -58,6 +67,20 @@ fn boottime() -> Timestamp {
     let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
     let nanos = u64::try_from(now.tv_nsec).unwrap_or(0);
     Timestamp::from_nanos(seconds.saturating_mul(1_000_000_000).saturating_add(nanos))
+}
+
+#[cfg(target_os = "linux")]
+fn suspended() -> std::time::Duration {
+    let monotonic = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let seconds = u64::try_from(monotonic.tv_sec).unwrap_or(0);
+    let nanos = u64::try_from(monotonic.tv_nsec).unwrap_or(0);
+    let awake = Timestamp::from_nanos(seconds.saturating_mul(1_000_000_000).saturating_add(nanos));
+    boottime().since(awake)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn suspended() -> std::time::Duration {
+    std::time::Duration::ZERO
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -29,6 +29,7 @@ use crate::engine::node::{Lanes, Node, Owed, count};
 use crate::engine::rng::Rng;
 use crate::engine::sealed::Sealed;
 use crate::resp::decode::{Decoded, Decoder};
+use crate::resp::push::Push;
 use crate::session::batch::Gate;
 use crate::session::handshake::{Capabilities, NativeRelease};
 use crate::session::pipeline::Pipeline;
@@ -92,6 +93,8 @@ pub(crate) struct Connection<S> {
     /// A heartbeat's answer, until it is acted on.
     stamped: Option<(Stamp, Timestamp)>,
     beat_at: Timestamp,
+    step: Option<watch::Step>,
+    tracks: bool,
     /// Nothing of an earlier connection can be executed any more.
     is_fenced: bool,
     rng: Rng,
@@ -149,6 +152,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             quarantine,
             stamped: None,
             beat_at: now.plus(node.settings.heartbeat_interval),
+            step: None,
+            tracks: capabilities.tracks,
             is_fenced,
             rng,
             driver: Waker::from(Arc::new(WakeDriver(Arc::clone(node)))),
@@ -286,8 +291,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         while let Some(input) = self.read.get(at..self.filled).filter(|input| !input.is_empty()) {
             match self.decoder.decode(input)? {
                 Decoded::Incomplete => break,
-                // Nothing subscribes yet: a push is a hint to nobody.
-                Decoded::Push { len, .. } => at += len,
+                Decoded::Push { push, len } => {
+                    match push {
+                        // Flushed: nothing that it held for us is there any more.
+                        Push::InvalidateAll => node.void(now),
+                        Push::InvalidateKeys(keys) => node.tell(keys),
+                        Push::Message { .. } | Push::Other(_) => {}
+                    }
+                    at += len;
+                }
                 Decoded::Reply { reply, len } => {
                     dispatch.reply(&mut self.pipeline, &reply)?;
                     self.handed_out += 1;

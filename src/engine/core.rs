@@ -14,12 +14,14 @@ use crate::algorithm::tally::{Tally, Vote};
 use crate::config::Settings;
 use crate::engine::clock::Clock;
 use crate::engine::dispatch::OWED_GRACE;
+use crate::engine::fleet::Fleet;
 use crate::engine::keeper::Keeper;
-use crate::engine::node::{Extension, Health, Node, Refusal};
+use crate::engine::node::{Extension, Health, Node, Refusal, TopUp};
 use crate::engine::op::{Op, Pool, Spec, millis};
 use crate::engine::rng::SharedRng;
 use crate::engine::waiters::{Place, Waiters};
 use crate::error::Lost;
+use crate::fencing::FencingToken;
 use crate::resource::Resource;
 use crate::time::Timestamp;
 use crate::token::Token;
@@ -28,6 +30,7 @@ use crate::token::Token;
 #[derive(Debug)]
 pub(crate) struct Engine {
     pub(crate) nodes: Box<[Arc<Node>]>,
+    pub(crate) fleet: Arc<Fleet>,
     pub(crate) settings: Settings,
     pub(crate) clock: Clock,
     pub(crate) pool: Pool,
@@ -51,6 +54,7 @@ pub(crate) struct Counters {
     pub(crate) released: AtomicU64,
     pub(crate) handed_on: AtomicU64,
     pub(crate) lost: AtomicU64,
+    pub(crate) suspends: AtomicU64,
 }
 
 /// Drivers to wake, once, after everything for them is queued.
@@ -72,6 +76,7 @@ pub(crate) enum Unstartable {
 impl Engine {
     pub(crate) fn new(
         nodes: Box<[Arc<Node>]>,
+        fleet: Arc<Fleet>,
         settings: Settings,
         clock: Clock,
         changed: Arc<Notify>,
@@ -80,6 +85,7 @@ impl Engine {
     ) -> Self {
         Self {
             nodes,
+            fleet,
             settings,
             clock,
             pool: Pool::new(),
@@ -165,9 +171,67 @@ impl Engine {
         &self,
         resource: &Resource,
         ttl: Duration,
+        fenced: bool,
     ) -> Result<Arc<Op>, Unstartable> {
         self.admit()?;
-        Ok(self.pool.take(&self.spec(resource, ttl, self.fresh_token())))
+        let mut spec = self.spec(resource, ttl, self.fresh_token());
+        if fenced {
+            spec.fencing = Some(self.propose());
+        }
+        Ok(self.pool.take(&spec))
+    }
+
+    /// The fencing token to propose: the median of the nodes' clocks in microseconds, so that no
+    /// single clock, ours least of all, can carry the tokens away; and beyond the end of every
+    /// quarantine, because a node that forgot its counter may have accepted up to there.
+    fn propose(&self) -> u64 {
+        let now = self.clock.now();
+        let mut times: Vec<i64> =
+            self.nodes.iter().filter_map(|node| node.wall_time_us(now)).collect();
+        times.sort_unstable();
+        let median = times.get(times.len() / 2).copied().unwrap_or(0);
+        let floor = self.fleet.token_floor_us();
+        u64::try_from(median.max(floor.saturating_add(1)))
+            .unwrap_or(1)
+            .min(FencingToken::MAX.get() / 2)
+    }
+
+    /// Raises the fencing counters of `nodes` to `value`; the round's number.
+    pub(crate) fn raise(&self, op: &Arc<Op>, nodes: u16, value: u64) -> u8 {
+        self.ask(op, nodes, 0, Some(value))
+    }
+
+    /// What a node held of an attempt that began before it was voided does not count.
+    pub(crate) fn drop_voided(&self, op: &Op, began: Timestamp) {
+        for node in &self.nodes {
+            if node.voided_at() >= began {
+                op.clear_bound(node.index);
+            }
+        }
+    }
+
+    /// Asks the nodes that do not hold a held lease's key to hold it too (R6: called only when a
+    /// quorum has just answered that they hold it).
+    pub(crate) fn top_up(&self, op: &Arc<Op>, ttl: Duration, now: Timestamp) {
+        let holding = op.holding(now);
+        let mut wakes = Wakes::default();
+        for node in self.nodes.iter().filter(|node| holding & (1 << node.index) == 0) {
+            if !op.is_barred(node.index) {
+                let top_up = TopUp { op: Arc::clone(op), ttl_ms: millis(ttl) };
+                wakes.add(node.index, node.submit_top_up(top_up));
+            }
+        }
+        self.wake(wakes);
+    }
+
+    /// Asks every node that holds the key to tell when it changes.
+    pub(crate) fn watch(&self, op: &Arc<Op>, now: Timestamp) {
+        let holding = op.holding(now);
+        let mut wakes = Wakes::default();
+        for node in self.nodes.iter().filter(|node| holding & (1 << node.index) != 0) {
+            wakes.add(node.index, node.submit_watch(op));
+        }
+        self.wake(wakes);
     }
 
     /// Queues an attempt at every node that takes it; the others vote *not sent*.
@@ -222,14 +286,18 @@ impl Engine {
         }
     }
 
-    /// Begins an extension round at every node that may hold the key; its number.
+    /// Begins an extension round at every node that may hold the key; its number. A ttl of zero
+    /// only asks whether they do.
     pub(crate) fn extend(&self, op: &Arc<Op>, ttl: Duration) -> u8 {
         let holders = op.holders(op.acquire_tally());
-        let round = op.begin_extend(holders);
+        self.ask(op, holders, millis(ttl), None)
+    }
+
+    fn ask(&self, op: &Arc<Op>, nodes: u16, ttl_ms: u64, raise: Option<u64>) -> u8 {
+        let round = op.begin_extend(nodes);
         let mut wakes = Wakes::default();
-        for node in self.nodes.iter().filter(|node| holders & (1 << node.index) != 0) {
-            let extension =
-                Extension { op: Arc::clone(op), round, ttl_ms: millis(ttl), raise: None };
+        for node in self.nodes.iter().filter(|node| nodes & (1 << node.index) != 0) {
+            let extension = Extension { op: Arc::clone(op), round, ttl_ms, raise };
             wakes.add(node.index, node.submit_extension(extension));
         }
         self.wake(wakes);
@@ -273,7 +341,7 @@ impl Engine {
             }
             let started = match pause {
                 Some(_) => None,
-                None => self.attempt(resource, next.ttl).ok(),
+                None => self.attempt(resource, next.ttl, next.fenced).ok(),
             };
             let Some(op) = started else {
                 *place = Place::Called(pause);

@@ -32,6 +32,8 @@ pub(crate) enum Item {
     Query(Arc<Query>),
     Release(Owed),
     TopUp(TopUp),
+    /// A held key that is watched.
+    Watch(Arc<Op>),
 }
 
 /// Beyond its ttl a key is owed a release for this long: a command of a dead connection may still
@@ -103,7 +105,14 @@ impl Dispatch<'_> {
             }
             Answer::Deleted(deleted) => pipeline.pop(|_, item| self.deleted(item, deleted)),
             Answer::Refused(error) => return self.refused(pipeline, head.kind, error),
-            Answer::Done | Answer::Value(_) => pipeline.pop(|_, _| {}),
+            Answer::Done => pipeline.pop(|_, _| {}),
+            Answer::Value(value) => pipeline.pop(|_, item| {
+                if let Item::Watch(op) = item
+                    && value != op.token.as_bytes()
+                {
+                    self.node.tell(vec![op.key.clone()]);
+                }
+            }),
             Answer::Reply(reply) => pipeline.pop(|_, item| {
                 if let Item::Query(query) = item {
                     query.answer(self.node.index, reply);
@@ -132,7 +141,7 @@ impl Dispatch<'_> {
             }
             Item::Release(owed) => self.released(owed, vote),
             Item::Query(query) => query.fail(self.node.index),
-            Item::TopUp(_) => {}
+            Item::TopUp(_) | Item::Watch(_) => {}
         }
     }
 
@@ -167,7 +176,7 @@ impl Dispatch<'_> {
             }
             if vote == Vote::Granted {
                 let ttl = Duration::from_millis(*ttl_ms);
-                op.raise_bound(self.node.index, sent_at, ttl);
+                op.raise_bound(self.node.index, sent_at, ttl, self.node.drift_ppm());
             } else {
                 op.clear_bound(self.node.index);
             }
@@ -232,7 +241,7 @@ impl Dispatch<'_> {
             Item::Release(owed) => self.lanes.releases.push_back(owed),
             Item::Extend(extension) => self.lanes.extensions.push_back(extension),
             Item::Acquire(op) => self.lanes.acquires.push_back(op),
-            Item::Query(_) | Item::TopUp(_) => {}
+            Item::Query(_) | Item::TopUp(_) | Item::Watch(_) => {}
         });
         Ok(())
     }
@@ -279,8 +288,11 @@ impl Dispatch<'_> {
         let mut acquires = std::mem::take(&mut queued.acquires);
         let mut extensions = std::mem::take(&mut queued.extensions);
         let mut queries = std::mem::take(&mut queued.queries);
-        queued.top_ups.clear();
-        staged.top_ups.clear();
+        for lanes in [&mut *queued, &mut *staged] {
+            // Nobody waits for these: the next renewal asks again.
+            lanes.top_ups.clear();
+            lanes.watches.clear();
+        }
         let left = queued.len();
         outbox.bytes = 0;
         node.queued.store(left, std::sync::atomic::Ordering::Relaxed);
@@ -327,7 +339,7 @@ impl Dispatch<'_> {
                     }
                 }
                 Item::Release(release) => owed.push_back(release),
-                Item::Extend(_) | Item::Query(_) => {}
+                Item::Extend(_) | Item::Query(_) | Item::Watch(_) => {}
             }
         };
         // Granted, but without a seal: that is no answer.
@@ -349,7 +361,7 @@ fn unknown(item: &Item, node: &Node, now: Timestamp) {
         }
         Item::Query(query) => query.fail(node.index),
         Item::Release(owed) => owed.op.vote_release(node.index, Vote::Unknown),
-        Item::TopUp(_) => {}
+        Item::TopUp(_) | Item::Watch(_) => {}
     }
 }
 

@@ -50,7 +50,7 @@ pub(crate) struct Driver<T: Transport> {
 enum Link<S> {
     Waiting { until: Timestamp },
     Dialing { dialing: Dialing<S>, deadline: Timestamp },
-    Greeting { greeting: Box<Greeting<S>>, deadline: Timestamp },
+    Greeting { greeting: Box<Greeting<S>>, began: Timestamp, deadline: Timestamp },
     Up(Arc<Mutex<Connection<S>>>),
 }
 
@@ -101,12 +101,12 @@ impl<T: Transport> Driver<T> {
                     let stamping = self.stamping();
                     let (endpoint, settings) = (&self.node.endpoint, &self.node.settings);
                     let greeting = Box::new(Greeting::new(stream, endpoint, settings, stamping));
-                    self.link = Link::Greeting { greeting, deadline };
+                    self.link = Link::Greeting { greeting, began: now, deadline };
                     return Poll::Ready(Ok(()));
                 }
                 wait_until(*deadline, now, &mut self.timer, cx, "no connection")
             }
-            Link::Greeting { greeting, deadline } => {
+            Link::Greeting { greeting, deadline, .. } => {
                 if let Poll::Ready(done) = greeting.poll(cx) {
                     let capabilities = done?;
                     self.up(&capabilities, now)?;
@@ -139,14 +139,20 @@ impl<T: Transport> Driver<T> {
             return Err(Setback { reason, permanent: true });
         }
         let waiting = Link::Waiting { until: now };
-        let Link::Greeting { greeting, .. } = std::mem::replace(&mut self.link, waiting) else {
+        let Link::Greeting { greeting, began: greeting_began, .. } =
+            std::mem::replace(&mut self.link, waiting)
+        else {
             return Ok(());
         };
         let Greeting { stream, decoder, read, filled, .. } = *greeting;
         let leftover = read.get(..filled).unwrap_or_default();
+        if self.previous.as_ref().map(|known| known.run_id.as_str()) != capabilities.run_id() {
+            node.forget_clock();
+        }
         let (mut quarantine, is_fenced) = (self.quarantine.clone(), self.is_fenced(capabilities));
         if let Some(stamp) = &capabilities.stamp {
-            node.fleet.learn(stamp.quarantine_ms);
+            node.fleet.learn(stamp);
+            node.read_clock(greeting_began, now, stamp.now_us);
             if quarantine.note(stamp, now, node.settings.drift_ppm) {
                 count(&node.counters.epochs, 1);
             }

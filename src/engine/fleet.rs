@@ -5,13 +5,23 @@
 //! - I2 one server process votes once: a second address that leads to it is refused.
 
 use std::fmt::Write;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use atomic_waker::AtomicWaker;
+
 use crate::endpoint::Endpoint;
+use crate::session::stamp::Stamp;
+use crate::time::Timestamp;
 
 #[derive(Debug)]
 pub(crate) struct Fleet {
+    /// Wakes the keeper: a node said something about leases that it held.
+    pub(crate) alarm: AtomicWaker,
+    /// When each node's clock last stepped forward.
+    stepped: Mutex<Vec<Option<Timestamp>>>,
+    /// The end of the latest quarantine of any node, in its own microseconds.
+    token_floor_us: AtomicI64,
     name: String,
     quarantine_ms: AtomicU64,
     /// The process behind each node, while it is connected.
@@ -21,6 +31,9 @@ pub(crate) struct Fleet {
 impl Fleet {
     pub(crate) fn new(endpoints: &[Endpoint], quorum: usize, quarantine_ms: u64) -> Self {
         Self {
+            alarm: AtomicWaker::new(),
+            stepped: Mutex::new(vec![None; endpoints.len()]),
+            token_floor_us: AtomicI64::new(0),
             name: name(endpoints, quorum),
             quarantine_ms: AtomicU64::new(quarantine_ms),
             run_ids: Mutex::new(vec![None; endpoints.len()]),
@@ -37,9 +50,16 @@ impl Fleet {
         self.quarantine_ms.load(Ordering::Acquire)
     }
 
-    /// A node knows of a client with longer locks (I1).
-    pub(crate) fn learn(&self, quarantine_ms: u64) {
-        self.quarantine_ms.fetch_max(quarantine_ms, Ordering::AcqRel);
+    /// A node knows of a client with longer locks (I1), and when its own quarantine ends.
+    pub(crate) fn learn(&self, stamp: &Stamp) {
+        self.quarantine_ms.fetch_max(stamp.quarantine_ms, Ordering::AcqRel);
+        self.token_floor_us.fetch_max(stamp.opens_us, Ordering::AcqRel);
+    }
+
+    /// Below it no fencing token is proposed: a node that forgot its counter votes again only
+    /// behind it.
+    pub(crate) fn token_floor_us(&self) -> i64 {
+        self.token_floor_us.load(Ordering::Acquire)
     }
 
     /// `node` leads to the process `run_id`. The node that leads there already, if any (I2).
@@ -65,6 +85,22 @@ impl Fleet {
         if let Some(slot) = run_ids.get_mut(node) {
             *slot = None;
         }
+    }
+
+    /// `node`'s clock stepped forward at `now`, as far as this client can tell.
+    pub(crate) fn stepped(&self, node: usize, now: Timestamp) {
+        let mut stepped = self.stepped.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(slot) = stepped.get_mut(node) {
+            *slot = Some(now);
+        }
+    }
+
+    /// Whether most clocks seem to have stepped since `since`: then it was this process that
+    /// stood still, with its clocks (a paused virtual machine), and the nodes are not to blame.
+    pub(crate) fn stood_still(&self, since: Timestamp) -> bool {
+        let stepped = self.stepped.lock().unwrap_or_else(PoisonError::into_inner);
+        let recent = stepped.iter().flatten().filter(|at| **at >= since).count();
+        stepped.len() > 1 && recent * 2 > stepped.len()
     }
 
     /// What is wrong if a node takes itself for a part of the fleet `other`.
@@ -141,10 +177,32 @@ mod tests {
     }
 
     #[test]
+    fn one_clock_that_steps_is_the_nodes_most_of_them_are_ours() {
+        let at = Timestamp::from_nanos;
+        let fleet = fleet(&["redis://a", "redis://b", "redis://c"], 2);
+        fleet.stepped(0, at(50));
+        assert!(!fleet.stood_still(at(10)));
+        fleet.stepped(2, at(60));
+        assert!(fleet.stood_still(at(10)));
+        assert!(!fleet.stood_still(at(55)), "the first was long before");
+        let single = super::tests::fleet(&["redis://a"], 1);
+        single.stepped(0, at(50));
+        assert!(!single.stood_still(at(10)), "of one clock nobody can tell");
+    }
+
+    #[test]
     fn i1_the_quarantine_only_grows() {
         let fleet = fleet(&["redis://a"], 1);
-        fleet.learn(30);
-        fleet.learn(20);
-        assert_eq!(fleet.quarantine_ms(), 30);
+        let stamp = |quarantine_ms, opens_us| Stamp {
+            id: (*b"e").into(),
+            run_id: "r".into(),
+            now_us: 0,
+            opens_us,
+            quarantine_ms,
+            fleet: "-".into(),
+        };
+        fleet.learn(&stamp(30, 5));
+        fleet.learn(&stamp(20, 7));
+        assert_eq!((fleet.quarantine_ms(), fleet.token_floor_us()), (30, 7));
     }
 }

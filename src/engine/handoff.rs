@@ -74,6 +74,9 @@ impl Engine {
             && now.since(op.decided_at()) < bound.within
             && op.lost().is_none()
             && op.acquire_tally().phase() == Phase::Won
+            // A fencing token is one holder's: the next one gets its own from the nodes.
+            && op.fence.is_none()
+            && !waiter.fenced
             // The frame, the keys' ttl and the renewals are what the waiter asked for.
             && waiter.ttl == op.ttl
             && op.renew_ttl_ms.load(Ordering::Acquire) == millis(op.ttl)

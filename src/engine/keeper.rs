@@ -5,6 +5,8 @@
 //!   validity; an expired lease is never renewed.
 //! - I3 the keeper holds a lease only while it is held: releasing it takes it out.
 
+mod heed;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
@@ -41,6 +43,8 @@ pub(crate) struct Lease {
     renew_at: Timestamp,
     /// The round under way.
     round: Option<(u8, Timestamp)>,
+    /// A node said that its key may have changed: ask, renewed or not.
+    is_doubtful: bool,
 }
 
 #[derive(Debug)]
@@ -57,6 +61,9 @@ struct State {
     acquire_latency: Option<Histogram<u64>>,
     leases: usize,
 }
+
+/// How long a suspend can go unnoticed by the timers at most.
+const SUSPEND_LOOK: Duration = Duration::from_secs(1);
 
 /// How long before the end of its validity a lease is announced lost: a tenth of what the ttl was,
 /// from 3 ms (twice a timer's grain, and then some) to 100 ms.
@@ -85,7 +92,7 @@ impl Keeper {
     pub(crate) fn keep(&self, op: &Arc<Op>, keep: Keep, now: Timestamp, latency: Duration) {
         op.keep(keep, now);
         let renew_at = op.decided_at().plus(op.ttl / 3);
-        let lease = Lease { op: Arc::clone(op), renew_at, round: None };
+        let lease = Lease { op: Arc::clone(op), renew_at, round: None, is_doubtful: false };
         let due = lease.due(now, Duration::ZERO);
         let mut state = self.state();
         if let Some(histogram) = &mut state.acquire_latency {
@@ -192,12 +199,17 @@ pub(crate) struct KeeperTask {
     engine: Arc<Engine>,
     timer: Timer,
     due: Vec<Timed>,
+    /// Per node, up to when what it voided has been taken out of the ledgers.
+    heeded: Vec<Timestamp>,
+    suspended: Duration,
 }
 
 impl KeeperTask {
     pub(crate) fn new(engine: Arc<Engine>) -> Self {
         let timer = Timer::new(engine.clock);
-        Self { engine, timer, due: Vec::new() }
+        let heeded = vec![Timestamp::ZERO; engine.nodes.len()];
+        let suspended = engine.clock.suspended();
+        Self { engine, timer, due: Vec::new(), heeded, suspended }
     }
 
     fn serve(&mut self) -> Option<Timestamp> {
@@ -237,9 +249,14 @@ impl Future for KeeperTask {
         if this.engine.is_over() {
             return Poll::Ready(());
         }
+        this.engine.fleet.alarm.register(cx.waker());
         while this.timer.poll_fired(cx).is_ready() {}
+        this.notice_suspend();
+        this.heed_nodes();
         if let Some(next) = this.serve() {
-            this.timer.alarm(next, cx);
+            // Timers stand still while the machine is suspended, leases do not.
+            let look = this.engine.clock.now().plus(SUSPEND_LOOK);
+            this.timer.alarm(next.min(look), cx);
         }
         Poll::Pending
     }
@@ -274,7 +291,7 @@ impl Lease {
     /// When to look at it next: `recheck` from now while a round is under way.
     fn due(&self, now: Timestamp, recheck: Duration) -> Timestamp {
         let end = self.op.valid_until().minus(loss_margin(self.op.ttl));
-        if !self.op.may_renew(now) {
+        if !self.op.may_renew(now) && self.round.is_none() && !self.is_doubtful {
             return end;
         }
         let next = if self.round.is_some() { now.plus(recheck) } else { self.renew_at };
@@ -307,7 +324,7 @@ fn look_after(engine: &Engine, mut lease: Lease, now: Timestamp) -> Option<Lease
         engine.lose(op, reason);
         return None;
     }
-    if !may_renew {
+    if !may_renew && !lease.is_doubtful {
         // I2's bound: from here on it runs out, unless a next holder wants it longer.
         lease.round = None;
     }
@@ -316,8 +333,14 @@ fn look_after(engine: &Engine, mut lease: Lease, now: Timestamp) -> Option<Lease
         let settled = tally.round() != round || tally.phase() != Phase::Open;
         if settled || sent_at.plus(engine.settings.node_timeout) <= now {
             lease.round = None;
+            lease.is_doubtful = false;
             if tally.round() == round && tally.phase() == Phase::Won {
                 lease.renew_at = sent_at.plus(ttl / 3);
+                // R6: a quorum has just said that it is ours.
+                if may_renew {
+                    engine.top_up(op, ttl, now);
+                    engine.watch(op, now);
+                }
             } else {
                 // Failed: again soon, several times within what is left.
                 let pause = (end.since(now) / 8).min(Duration::from_millis(250));
@@ -325,8 +348,9 @@ fn look_after(engine: &Engine, mut lease: Lease, now: Timestamp) -> Option<Lease
             }
         }
     }
-    if may_renew && lease.round.is_none() && lease.renew_at <= now {
-        let round = engine.extend(op, ttl);
+    let is_due = (may_renew && lease.renew_at <= now) || lease.is_doubtful;
+    if is_due && lease.round.is_none() {
+        let round = engine.extend(op, if may_renew { ttl } else { Duration::ZERO });
         lease.round = Some((round, now));
     }
     Some(lease)

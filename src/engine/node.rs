@@ -5,14 +5,18 @@
 //!   owed to it wait in its outbox until they are sent or the keys must have expired.
 //! - I3 every queue is bounded; what does not fit is refused with a vote, never dropped in silence.
 
+mod clock;
+mod facts;
+
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use atomic_waker::AtomicWaker;
 use tokio::sync::Notify;
 
+use crate::algorithm::node_clock::NodeClock;
 use crate::algorithm::tally::Vote;
 use crate::config::Protections;
 use crate::endpoint::Endpoint;
@@ -23,6 +27,10 @@ use crate::engine::op::Op;
 use crate::engine::query::Query;
 use crate::session::batch::Batching;
 use crate::time::Timestamp;
+
+pub(crate) use facts::{About, Counters, count};
+
+use clock::Told;
 
 /// What a driver needs to know; one per engine.
 #[derive(Clone, Debug)]
@@ -120,6 +128,7 @@ pub(crate) struct Lanes {
     pub(crate) extensions: VecDeque<Extension>,
     pub(crate) queries: VecDeque<Arc<Query>>,
     pub(crate) top_ups: VecDeque<TopUp>,
+    pub(crate) watches: VecDeque<Arc<Op>>,
     pub(crate) acquires: VecDeque<Arc<Op>>,
 }
 
@@ -133,6 +142,7 @@ impl Lanes {
             + self.extensions.len()
             + self.queries.len()
             + self.top_ups.len()
+            + self.watches.len()
             + self.acquires.len()
     }
 }
@@ -159,54 +169,17 @@ pub(crate) struct Node {
     /// While it is quarantined: from when on its votes count, in nanoseconds.
     opens_at: AtomicU64,
     pub(crate) fleet: Arc<Fleet>,
+    wall_clock: Mutex<NodeClock>,
+    drift_ppm: AtomicU32,
+    runs_wild: AtomicBool,
+    voided_at: AtomicU64,
+    told: Mutex<Told>,
     pub(crate) in_flight: AtomicUsize,
     pub(crate) queued: AtomicUsize,
     pub(crate) closing: AtomicBool,
     pub(crate) about: Mutex<About>,
     pub(crate) counters: Counters,
     changed: Arc<Notify>,
-}
-
-/// What is known of a node besides its health; touched off the hot path only.
-#[derive(Debug, Default)]
-pub(crate) struct About {
-    pub(crate) reason: Option<String>,
-    pub(crate) server: Option<String>,
-    pub(crate) run_id: Option<String>,
-    pub(crate) round_trips: Option<hdrhistogram::Histogram<u64>>,
-    /// The epoch it is in.
-    pub(crate) epoch: Option<String>,
-    /// What is wrong with how it is set up, though it works.
-    pub(crate) warning: Option<String>,
-}
-
-/// Counters since the engine started.
-#[derive(Debug, Default)]
-pub(crate) struct Counters {
-    pub(crate) commands: AtomicU64,
-    pub(crate) operations: AtomicU64,
-    pub(crate) writes: AtomicU64,
-    pub(crate) reads: AtomicU64,
-    pub(crate) bytes_written: AtomicU64,
-    pub(crate) timeouts: AtomicU64,
-    pub(crate) connects: AtomicU64,
-    pub(crate) disconnects: AtomicU64,
-    pub(crate) late_grants_released: AtomicU64,
-    pub(crate) withdrawn: AtomicU64,
-    pub(crate) releases_given_up: AtomicU64,
-    pub(crate) releases_repeated: AtomicU64,
-    pub(crate) script_reloads: AtomicU64,
-    pub(crate) seals_broken: AtomicU64,
-    pub(crate) unfenced: AtomicU64,
-    pub(crate) epochs: AtomicU64,
-    pub(crate) topped_up: AtomicU64,
-    pub(crate) gather_gain_x1000: AtomicU64,
-    pub(crate) gather_delay_ns: AtomicU64,
-}
-
-/// Adds to a statistics counter.
-pub(crate) fn count(counter: &AtomicU64, by: u64) {
-    counter.fetch_add(by, Ordering::Relaxed);
 }
 
 /// Releases owed to one node at most. Beyond it the keys are left to expire, and counted.
@@ -234,12 +207,17 @@ impl Node {
         Self {
             index,
             endpoint,
-            settings,
             outbox: Mutex::new(Outbox::default()),
             waker: AtomicWaker::new(),
             health: AtomicU8::new(Health::Connecting as u8),
             opens_at: AtomicU64::new(0),
             fleet,
+            wall_clock: Mutex::new(NodeClock::default()),
+            drift_ppm: AtomicU32::new(settings.drift_ppm),
+            runs_wild: AtomicBool::new(false),
+            voided_at: AtomicU64::new(0),
+            told: Mutex::new(Told::default()),
+            settings,
             in_flight: AtomicUsize::new(0),
             queued: AtomicUsize::new(0),
             closing: AtomicBool::new(false),
@@ -342,6 +320,16 @@ impl Node {
             return false;
         }
         outbox.lanes.top_ups.push_back(top_up);
+        self.queue_grew(&mut outbox)
+    }
+
+    /// Asks to be told when the key of a held lease changes, if that is easily done: it is a hint.
+    pub(crate) fn submit_watch(&self, op: &Arc<Op>) -> bool {
+        let mut outbox = self.outbox();
+        if self.admits().is_err() {
+            return false;
+        }
+        outbox.lanes.watches.push_back(Arc::clone(op));
         self.queue_grew(&mut outbox)
     }
 

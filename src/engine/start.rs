@@ -51,7 +51,7 @@ pub(crate) fn start<T: Transport + Clone>(
     let nodes: Box<[Arc<Node>]> = endpoints.into_iter().enumerate().map(node).collect();
     // Zero stands for nobody in a token.
     let (process, seed) = (random()?.max(1), random()?);
-    let engine = Engine::new(nodes, settings, clock, Arc::clone(&changed), process, seed);
+    let engine = Engine::new(nodes, fleet, settings, clock, Arc::clone(&changed), process, seed);
     let engine = Arc::new(engine);
     let mut drivers = Vec::new();
     for node in &engine.nodes {

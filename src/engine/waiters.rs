@@ -29,6 +29,8 @@ pub(crate) struct Waiter {
     pub(crate) ttl: Duration,
     /// How its lease is to be kept.
     pub(crate) keep: Keep,
+    /// Whether it wants a fencing token of its own.
+    pub(crate) fenced: bool,
     state: Mutex<Place>,
 }
 
@@ -47,8 +49,8 @@ pub(crate) enum Place {
 }
 
 impl Waiter {
-    pub(crate) fn new(ttl: Duration, keep: Keep) -> Self {
-        Self { waker: AtomicWaker::new(), ttl, keep, state: Mutex::new(Place::Queued) }
+    pub(crate) fn new(ttl: Duration, keep: Keep, fenced: bool) -> Self {
+        Self { waker: AtomicWaker::new(), ttl, keep, fenced, state: Mutex::new(Place::Queued) }
     }
 
     pub(crate) fn place(&self) -> MutexGuard<'_, Place> {
@@ -241,7 +243,7 @@ mod tests {
     const KEEP: Keep = Keep { renew: false, max_hold: Duration::ZERO };
 
     fn queue(waiters: &Waiters, resource: &Resource) -> Arc<Waiter> {
-        match waiters.claim(resource, NOW, || Some(Waiter::new(Duration::ZERO, KEEP))) {
+        match waiters.claim(resource, NOW, || Some(Waiter::new(Duration::ZERO, KEEP, false))) {
             Claim::Queued(waiter) => waiter,
             other => panic!("{other:?}"),
         }

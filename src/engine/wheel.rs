@@ -125,6 +125,13 @@ impl<T> Wheel<T> {
         Some((entry.due, value))
     }
 
+    /// The entry behind `key`, if it is still in, to change it where it is.
+    pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
+        let (index, generation) = key.parts();
+        let entry = self.entries.get_mut(index as usize)?;
+        entry.value.as_mut().filter(|_| entry.generation == generation)
+    }
+
     /// Gives an entry another deadline; its key stays. Nothing happens to one that is out.
     pub(crate) fn reschedule(&mut self, key: Key, due: Timestamp) {
         if self.get(key).is_some() {

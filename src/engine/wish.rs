@@ -16,6 +16,8 @@ pub(crate) struct Wish {
     pub(crate) keep: Keep,
     /// One attempt, no waiting.
     pub(crate) once: bool,
+    /// With a fencing token.
+    pub(crate) fenced: bool,
 }
 
 /// How it went, for reports.

@@ -143,6 +143,7 @@ enum Step {
     InfoMemory,
     InfoReplication,
     InfoServer,
+    ScriptExists,
     ScriptLoad(ScriptText),
     Select,
     Stamp,
@@ -159,6 +160,7 @@ impl Step {
             Self::CommandInfo => "COMMAND INFO",
             Self::Hello => "HELLO",
             Self::InfoMemory | Self::InfoReplication | Self::InfoServer => "INFO",
+            Self::ScriptExists => "SCRIPT EXISTS",
             Self::ScriptLoad(_) => "SCRIPT LOAD",
             Self::Select => "SELECT",
             Self::Stamp => "EVAL",
@@ -291,6 +293,11 @@ impl Handshake {
         for script in &self.config.scripts {
             command::script_load(out, script.body);
             self.awaited.push_back(Step::ScriptLoad(*script));
+        }
+        // Every write's seal asks this: a right that is missing must show here, not there.
+        if let Some(script) = self.config.scripts.first() {
+            command::command(out, &[b"SCRIPT", b"EXISTS", script.sha.as_bytes()]);
+            self.awaited.push_back(Step::ScriptExists);
         }
         command::info(out, "memory");
         self.awaited.push_back(Step::InfoMemory);

@@ -52,6 +52,11 @@ impl<S> Connection<S> {
                 self.pipeline.push(Kind::Query, 1);
             }
         }
+        while !full(&self.write, &self.pipeline)
+            && let Some(op) = self.staged.watches.pop_front()
+        {
+            self.form_watch(op, now);
+        }
         // The seal's place in the caps is kept free for it; a write may always hold one SET.
         let sealed = |write: &Vec<u8>, pipeline: &Pipeline<Item>| {
             let formed = pipeline.len() - before;
@@ -131,6 +136,17 @@ impl<S> Connection<S> {
         self.pipeline.push_item(Item::TopUp(TopUp { op, ttl_ms }));
         self.pipeline.push(Kind::TopUp, 1);
         true
+    }
+
+    /// Asks to be told when a held key changes: tracking watches what is read behind CACHING.
+    fn form_watch(&mut self, op: Arc<Op>, now: Timestamp) {
+        if self.tracks && op.is_valid(now) {
+            command::client_caching(&mut self.write);
+            self.pipeline.push(Kind::Caching, 0);
+            command::get(&mut self.write, &op.key);
+            self.pipeline.push_item(Item::Watch(op));
+            self.pipeline.push(Kind::Watch, 1);
+        }
     }
 
     /// One native release, or one script call over as many releases as it takes.

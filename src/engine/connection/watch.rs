@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 use std::task::Context;
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -53,6 +54,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.retry_at = now.plus(settings.heartbeat_interval);
             cx.waker().wake_by_ref();
         }
+        if self.step.is_some() && self.write.is_empty() {
+            self.judge_step(node, now);
+            self.poll_write(cx, node)?;
+        }
         if self.beat_at <= now && self.write.is_empty() {
             self.beat_at = now.plus(settings.heartbeat_interval);
             self.form_stamp(node, Intent::Greet);
@@ -63,7 +68,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         // without waking the driver; see `flush`.
         let quick = self.last_activity.plus(settings.node_timeout);
         let mut alarm = if quick > now { now.plus(settings.node_timeout) } else { self.beat_at };
-        if health == Health::Quarantined {
+        if health == Health::Quarantined && self.quarantine.opens_at() > now {
             alarm = alarm.min(self.quarantine.opens_at());
         }
         if let Some(at) = self.pipeline.next_expiry(settings.node_timeout) {
@@ -76,6 +81,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             alarm = alarm.min(at.plus(settings.node_timeout));
         }
         alarm = alarm.min(self.beat_at);
+        if let Some(step) = &self.step {
+            alarm = alarm.min(step.judge_at);
+        }
         timer.alarm(alarm.max(now), cx);
         self.armed = timer.armed();
         let (gain, delay_ns) = self.gate.averages();
@@ -91,6 +99,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// R1, R5: is the quarantine over, so that grants and extensions count?
     pub(super) fn votes_count(&self, node: &Node, now: Timestamp) -> bool {
+        if node.runs_wild() || self.step.is_some() {
+            return false;
+        }
         self.quarantine.opens_at() <= now || !node.settings.protections.quarantine
     }
 
@@ -105,17 +116,54 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         &mut self,
         node: &Node,
         stamp: &Stamp,
-        _sent_at: Timestamp,
+        sent_at: Timestamp,
         now: Timestamp,
     ) -> Result<(), Fault> {
+        if node.read_clock(sent_at, now, stamp.now_us) {
+            self.on_step(node, now);
+        }
         if *stamp.id != *self.quarantine.id() {
             return Err(Fault::epoch());
         }
-        node.fleet.learn(stamp.quarantine_ms);
+        node.fleet.learn(stamp);
         self.quarantine.note(stamp, now, node.settings.drift_ppm);
         node.set_opens_at(self.quarantine.opens_at());
         let warning = node.fleet.mismatch(&stamp.fleet);
         node.about().warning = warning;
         Ok(())
     }
+
+    /// The node's clock seems to have stepped forward: what it holds for us may have expired. Its
+    /// votes do not count until it is known whether it was that clock, or all of ours standing
+    /// still; in the first case it gets a new epoch, so that no client counts its votes.
+    fn on_step(&mut self, node: &Node, now: Timestamp) {
+        node.void(now);
+        node.fleet.stepped(node.index, now);
+        let look = self.beat_interval(node) * 2;
+        self.step = Some(Step { since: now.minus(look), judge_at: now.plus(look) });
+        // Looked at again soon, so that the judgement rests on fresh readings of every clock.
+        self.beat_at = now;
+    }
+
+    /// Judges a step, when every clock has been read since.
+    fn judge_step(&mut self, node: &Node, now: Timestamp) {
+        let Some(step) = self.step.take_if(|step| step.judge_at <= now) else { return };
+        if !node.fleet.stood_still(step.since) {
+            let old = self.quarantine.id().to_vec();
+            self.form_stamp(node, Intent::Void(&old));
+            self.pipeline.end_write(now);
+        }
+    }
+
+    fn beat_interval(&self, node: &Node) -> Duration {
+        node.settings.heartbeat_interval
+    }
+}
+
+/// A step of a node's clock that is not judged yet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Step {
+    /// Steps of other clocks from here on count as the same event.
+    since: Timestamp,
+    pub(super) judge_at: Timestamp,
 }

@@ -42,7 +42,7 @@ impl Dispatch<'_> {
         match item {
             Item::Acquire(op) => {
                 // Op I1: the bound first, then the vote that lets it count.
-                op.raise_bound(self.node.index, sent_at, op.ttl);
+                op.raise_bound(self.node.index, sent_at, op.ttl, self.node.drift_ppm());
                 if op.vote(self.node.index, Vote::Granted, self.now) == Some(Decision::Owed)
                     && op.acquire_tally().phase() != Phase::Released
                 {
@@ -54,13 +54,14 @@ impl Dispatch<'_> {
             Item::TopUp(TopUp { op, ttl_ms }) => {
                 // R6: behind the end of the old validity it would revive a lock.
                 if op.is_valid(self.now) {
-                    op.raise_bound(self.node.index, sent_at, Duration::from_millis(ttl_ms));
+                    let ttl = Duration::from_millis(ttl_ms);
+                    op.raise_bound(self.node.index, sent_at, ttl, self.node.drift_ppm());
                     count(&self.node.counters.topped_up, 1);
                 } else {
                     self.owe(op);
                 }
             }
-            Item::Extend(_) | Item::Query(_) | Item::Release(_) => {}
+            Item::Extend(_) | Item::Query(_) | Item::Release(_) | Item::Watch(_) => {}
         }
     }
 
@@ -72,7 +73,7 @@ impl Dispatch<'_> {
                 self.owe(op);
             }
             Item::TopUp(top_up) => self.owe(top_up.op),
-            Item::Extend(_) | Item::Query(_) | Item::Release(_) => {}
+            Item::Extend(_) | Item::Query(_) | Item::Release(_) | Item::Watch(_) => {}
         }
     }
 

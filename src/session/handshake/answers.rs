@@ -51,6 +51,11 @@ impl Handshake {
                 }
                 self.found.check()
             }
+            Step::ScriptExists => match reply {
+                Reply::One(1) => Ok(()),
+                Reply::Error(error) => Err(self.refusal(step.command(), *error)),
+                _ => Err(unexpected(step.command(), reply)),
+            },
             Step::ScriptLoad(script) => self.on_script_load(script, reply),
             Step::Select => self.on_select(reply),
             Step::Stamp => self.on_stamp(reply),

@@ -70,6 +70,7 @@ fn redis_7() -> Vec<String> {
     let mut replies = vec![HELLO.to_owned(), verbatim(INFO)];
     replies.extend([NO_SETINFO, NO_SETINFO, "+OK\r\n", STAMP].map(str::to_owned));
     replies.extend(SCRIPTS.map(|script| bulk(script.sha)));
+    replies.push("*1\r\n:1\r\n".to_owned());
     replies.extend([verbatim(MEMORY), "+OK\r\n".to_owned()]);
     replies.push("*2\r\n_\r\n_\r\n".to_owned());
     replies
@@ -82,6 +83,7 @@ fn redis_5(role: &str) -> Vec<String> {
     replies.extend(["+OK\r\n", ":9\r\n", NO_SETINFO, NO_SETINFO, NO_SETINFO].map(str::to_owned));
     replies.push(STAMP.to_owned());
     replies.extend(SCRIPTS.map(|script| bulk(script.sha)));
+    replies.push("*1\r\n:1\r\n".to_owned());
     replies.push(bulk(MEMORY));
     replies.push(NO_COMMANDS.to_owned());
     replies
@@ -170,6 +172,7 @@ fn redis_7_is_greeted_in_one_round_trip() {
         ),
         "SCRIPT LOAD return 1",
         "SCRIPT LOAD return 2",
+        "SCRIPT EXISTS e0e1f9fabfc9d4800c877a703b823ac0578ff8db",
         "INFO memory",
         "CLIENT TRACKING ON OPTIN NOLOOP",
         "COMMAND INFO delifeq delex",

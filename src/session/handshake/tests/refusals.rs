@@ -94,6 +94,8 @@ fn a_node_whose_epoch_cannot_be_told_is_refused() {
     assert_eq!(error_with(&config(), "EVAL", open), HandshakeError::Initialised);
     let denied = error_with(&config(), "EVAL", "-NOPERM no permission\r\n");
     assert_eq!(denied, HandshakeError::NoPermission { command: "EVAL" });
+    let denied = error_with(&config(), "SCRIPT EXISTS", "-NOPERM no permission\r\n");
+    assert_eq!(denied, HandshakeError::NoPermission { command: "SCRIPT EXISTS" });
     for strange in ["+OK\r\n", "$-1\r\n", "*1\r\n$1\r\nx\r\n", "*0\r\n"] {
         let error = error_with(&config(), "EVAL", strange);
         assert!(matches!(error, HandshakeError::UnexpectedReply { .. }), "{error}");
@@ -108,11 +110,11 @@ fn a_server_that_may_evict_locks_is_refused_unless_allowed() {
     assert_eq!((&error, error.is_permanent()), (&HandshakeError::Evicts { policy }, true));
     let mut peer = Peer::start(&HandshakeConfig { allow_eviction: true, ..config() });
     let mut replies = redis_7();
-    replies[8] = evicts;
+    replies[9] = evicts;
     peer.answer(&replies);
     assert!(matches!(peer.last, Some(Ok(Progress::Done(_)))));
     let unlimited = verbatim("maxmemory:0\r\nmaxmemory_policy:allkeys-lru\r\n");
-    replies[8] = unlimited;
+    replies[9] = unlimited;
     let mut peer = Peer::start(&config());
     peer.answer(&replies);
     assert!(matches!(peer.last, Some(Ok(Progress::Done(_)))));

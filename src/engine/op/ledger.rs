@@ -1,0 +1,90 @@
+//! The vote ledger: which nodes hold the key, and until when that can be relied on.
+//!
+//! DESIGN §6: per node a lower bound `e_i` of the key's expiry there, counted from just before that
+//! node's bytes were written; the lease is valid until the q-th largest of them. Early grants,
+//! late ones, partial extensions, top-ups and revocations all come down to these bounds.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::algorithm::tally::{NODES_MAX, Tally, Vote};
+use crate::algorithm::validity::quorum_expiry;
+use crate::config::Drift;
+use crate::engine::op::{Op, millis};
+use crate::time::Timestamp;
+
+impl Op {
+    /// A node set or lengthened our key for `ttl` at `sent_at` or later: raises its bound.
+    ///
+    /// Redlock: `validity = ttl - elapsed - drift`, elapsed counted from before the request left.
+    pub(crate) fn raise_bound(&self, node: usize, sent_at: Timestamp, ttl: Duration, ppm: u32) {
+        let parts_per_million = self.drift.parts_per_million.max(ppm);
+        let drift = Drift { parts_per_million, ..self.drift };
+        let until = sent_at.plus(drift.share(ttl)).as_nanos();
+        if let Some(bound) = self.bounds.get(node) {
+            bound.fetch_max(until, Ordering::AcqRel);
+        }
+    }
+
+    /// A node answered that it does not hold our key.
+    pub(crate) fn clear_bound(&self, node: usize) {
+        if let Some(bound) = self.bounds.get(node) {
+            bound.store(0, Ordering::Release);
+        }
+    }
+
+    /// The instant up to which a quorum holds our key: the ledger's q-th largest bound.
+    pub(crate) fn valid_until(&self) -> Timestamp {
+        let mut bounds = [0u64; NODES_MAX];
+        for (bound, atomic) in bounds.iter_mut().zip(&self.bounds) {
+            *bound = atomic.load(Ordering::Acquire);
+        }
+        let counted = bounds.get(..self.nodes).unwrap_or_default();
+        Timestamp::from_nanos(quorum_expiry(counted, self.quorum))
+    }
+
+    /// Nodes that may hold our key, as far as `tally` knows: everybody but those who said no.
+    pub(crate) fn holders(&self, tally: Tally) -> u16 {
+        let topped_up = self.topped_up.load(Ordering::Acquire);
+        tally.set(Vote::Granted) | tally.set(Vote::Unknown) | tally.pending() | topped_up
+    }
+
+    /// How long the keys are to live for a validity of `ttl`.
+    pub(crate) fn key_ttl_ms(&self, ttl: Duration) -> u64 {
+        millis(ttl).saturating_add(self.lock_delay_ms)
+    }
+
+    /// Nodes that count towards the validity at `now`.
+    pub(crate) fn holding(&self, now: Timestamp) -> u16 {
+        let counted = self.bounds.iter().take(self.nodes).enumerate();
+        let holds = |(at, bound): (usize, &AtomicU64)| {
+            u16::from(bound.load(Ordering::Acquire) > now.as_nanos()) << at
+        };
+        counted.map(holds).fold(0, |all, one| all | one)
+    }
+
+    /// A fenced attempt's node accepted `token`; before its vote.
+    pub(crate) fn note_fence(&self, node: usize, token: u64) {
+        if let Some(fence) = &self.fence {
+            fence.note(node, token);
+        }
+    }
+
+    /// The node is about to be asked to hold the key: from here on it may. `false`: it must not.
+    pub(crate) fn note_top_up(&self, node: usize) -> bool {
+        if self.is_barred(node) {
+            return false;
+        }
+        self.topped_up.fetch_or(1 << node, Ordering::AcqRel);
+        true
+    }
+
+    /// A release of this token is owed to the node on its own account (R8): no top-up from here.
+    pub(crate) fn bar(&self, node: usize) {
+        self.barred.fetch_or(1 << node, Ordering::AcqRel);
+    }
+
+    pub(crate) fn is_barred(&self, node: usize) -> bool {
+        self.barred.load(Ordering::Acquire) & (1 << node) != 0
+    }
+}
