@@ -6,8 +6,9 @@
 //! for simulations.
 //!
 //! It is not a Redis: no persistence, replication, cluster, pub/sub, Lua or other data types; an
-//! unknown command answers the server's error for one. Client tracking is accepted and pushes
-//! nothing.
+//! unknown command answers the server's error for one. Tracked keys are pushed when they are changed
+//! or found expired, not when their time comes; broadcast tracking is accepted and pushes flushes
+//! alone.
 
 mod admin;
 mod clock;
@@ -16,19 +17,22 @@ mod connection;
 mod core;
 mod data;
 mod node;
+mod open;
 mod options;
 mod reply;
 mod request;
 mod script;
 mod serve;
 mod store;
+mod tracking;
 
 use std::time::Duration;
 
 pub use self::clock::TestClock;
 pub use self::core::{NodeCore, Progress, Session};
 pub use self::node::TestNode;
-pub use self::options::Options;
+pub use self::open::open_node_command;
+pub use self::options::{Options, Role};
 pub use self::serve::{Listener, serve};
 
 /// One live key of a node.
