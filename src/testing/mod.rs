@@ -1,14 +1,14 @@
 //! An in-process lock node for tests, with switches for its faults (feature `test-util`).
 //!
-//! [`TestNode`] listens on a socket and speaks RESP2 and RESP3 like a redis-server 7.0.15, as far
-//! as this crate's engine needs one: string keys with expiry, and the engine's scripts. It is
-//! compared with a real server, reply for reply. [`NodeCore`] is the same node without sockets,
-//! for simulations.
+//! [`TestNode`] listens on a socket and speaks RESP2 and RESP3 like a redis-server 7.0.15, as
+//! far as this crate's engine needs one: string keys with expiry, and the engine's scripts. It
+//! is compared with a real server, reply for reply. [`NodeCore`] is the same node without
+//! sockets, for simulations.
 //!
-//! It is not a Redis: no persistence, replication, cluster, pub/sub, Lua or other data types; an
-//! unknown command answers the server's error for one. Tracked keys are pushed when they are changed
-//! or found expired, not when their time comes; broadcast tracking is accepted and pushes flushes
-//! alone.
+//! It is not a Redis: no persistence, replication, cluster, pub/sub, Lua or other data types;
+//! an unknown command answers the server's error for one. Tracked keys are pushed when they are
+//! changed or found expired, not when their time comes; broadcast tracking is accepted and
+//! pushes flushes alone.
 
 mod admin;
 mod clock;

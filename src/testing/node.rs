@@ -228,6 +228,12 @@ impl TestNode {
         self.shared.state().core.run_id()
     }
 
+    /// The id of this history of the data, as INFO reports it: new after a restart or a promotion.
+    #[must_use]
+    pub fn replid(&self) -> String {
+        self.shared.state().core.replid()
+    }
+
     /// Gives the node another clock. Deadlines already set stay points on the old one.
     pub fn set_clock(&self, clock: TestClock) {
         self.shared.change(|state| state.core.set_clock(clock));

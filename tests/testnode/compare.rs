@@ -1,9 +1,9 @@
 //! The node's answers against a real server's, byte for byte.
 //!
-//! Masked: ids, the time, INFO's text, the order of KEYS, and the milliseconds that pass between
-//! setting a key and asking for its PTTL. In epochs' records, times are compared by their distance
-//! from now, and a server's own ids by their places (`states`). A server other than 7.0.15 words its errors in its own
-//! way; then only their codes are compared.
+//! Masked: ids, the time, INFO's text, the order of KEYS, and the milliseconds that pass
+//! between setting a key and asking for its PTTL. In epochs' records, times are compared by
+//! their distance from now, and a server's own ids by their places (`states`). A server other
+//! than 7.0.15 words its errors in its own way; then only their codes are compared.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;

@@ -67,7 +67,7 @@ impl<'a> Invocation<'a> {
 
     /// `redis.call('GET', key)`.
     pub(super) fn get(&mut self, line: u32, key: Option<&[u8]>) -> Result<Option<Vec<u8>>, Raised> {
-        let key = key.ok_or(Raised::at(line, NOT_TEXT))?;
+        let key = key.ok_or_else(|| Raised::at(line, NOT_TEXT))?;
         let value = self.node.store.get(self.db, key, self.now_ms);
         let value = value.map(|entry| entry.value.to_vec());
         self.has_read(key);
@@ -85,7 +85,7 @@ impl<'a> Invocation<'a> {
     /// `redis.call('PEXPIRE', key, ttl)` of a key that is there.
     pub(super) fn pexpire(&mut self, line: u32, key: &[u8], ttl_ms: f64) -> Result<(), Raised> {
         self.may_write(line, false)?;
-        let ttl_ms = as_argument(ttl_ms).ok_or(Raised::at(line, NOT_AN_INTEGER))?;
+        let ttl_ms = as_argument(ttl_ms).ok_or_else(|| Raised::at(line, NOT_AN_INTEGER))?;
         let deadline_ms = self.now_ms.saturating_add(ttl_ms);
         self.node.store.expire_at(self.db, key, deadline_ms, self.now_ms);
         self.has_written();
@@ -95,7 +95,8 @@ impl<'a> Invocation<'a> {
     /// `redis.call('SET', ...)` with these words after the first.
     pub(super) fn set(&mut self, line: u32, words: &[Option<&[u8]>]) -> Result<Written, Raised> {
         let words: Option<Vec<&[u8]>> = words.iter().copied().collect();
-        let words = [&[b"SET".as_slice()], &*words.ok_or(Raised::at(line, NOT_TEXT))?].concat();
+        let words =
+            [&[b"SET".as_slice()], &*words.ok_or_else(|| Raised::at(line, NOT_TEXT))?].concat();
         self.may_write(line, true)?;
         let written = write(&mut self.node.store, self.db, self.now_ms, &words);
         self.has_written();

@@ -60,8 +60,8 @@ pub(super) fn stamp(call: &mut Invocation<'_>) -> Result<Answer, Raised> {
     }
     let age = now - seen;
     if other == fleet {
-        changed = changed || age > 5_000_000.0 || age < 0.0;
-    } else if age > 10_000_000.0 || age < 0.0 {
+        changed = changed || !(0.0..=5_000_000.0).contains(&age);
+    } else if !(0.0..=10_000_000.0).contains(&age) {
         (other, changed) = (fleet, true);
     }
     if changed {

@@ -1,8 +1,8 @@
 //! Random commands over few keys, tokens and databases, right and wrong ones.
 //!
-//! Left out, because the node does not have them: SET's options but NX, GET and PX, KEYS with other patterns,
-//! COMMAND INFO of existing commands, overlapping tracking prefixes, and scripts other than the
-//! engine's.
+//! Left out, because the node does not have them: SET's options but NX, GET and PX, KEYS with
+//! other patterns, COMMAND INFO of existing commands, overlapping tracking prefixes, and
+//! scripts other than the engine's.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -162,7 +162,9 @@ fn called(digests: Args) -> impl Strategy<Value = Args> {
         4 => select(vec!["520000", "540000", "560000", "9007199254740993"]),
         1 => select(SCRIPT_NUMBERS.to_vec()),
     ];
-    let ttl = prop_oneof![9 => Just("60000"), 1 => select(SCRIPT_NUMBERS.to_vec())];
+    // STAMP takes it for a quarantine, which must not be over at once.
+    let ttls: Vec<&str> = SCRIPT_NUMBERS.into_iter().filter(|number| *number != "1.5").collect();
+    let ttl = prop_oneof![9 => Just("60000"), 1 => select(ttls)];
     (select(digests), select(vec!["t0", "t1"]), ttl, number).prop_map(
         |(digest, token, ttl, number)| {
             let head = [words(&["EVALSHA"]), vec![digest]].concat();

@@ -4,25 +4,47 @@
 use redlatch::testing::Options;
 
 use super::states::{QUARANTINES, RECORDS};
-use super::{Args, Pair, STAMP, generate, words};
+use super::{Args, Pair, STAMP, difference, generate, words};
 use crate::server::Server;
 
 const STATE: &[&str] = &["k", "none", "l", "c"];
 
+/// Commands of one write: a round trip each would make up most of a test's time.
+#[derive(Default)]
+struct Batch(Vec<Args>);
+
+impl Batch {
+    fn add(&mut self, lines: &[&[&str]]) {
+        self.0.extend(lines.iter().map(|line| words(line)));
+    }
+
+    fn call(&mut self, digest: &[u8], rest: &[&str]) {
+        self.0.push([words(&["EVALSHA"]), vec![digest.to_vec()], words(rest)].concat());
+    }
+
+    /// Asks for what is held.
+    fn add_data(&mut self) {
+        for key in STATE {
+            self.add(&[&["GET", key], &["PTTL", key]]);
+        }
+    }
+
+    /// The equal replies to all.
+    fn ask(self, pair: &mut Pair) -> Vec<Vec<u8>> {
+        let replies = self.0.iter().zip(pair.ask(&self.0));
+        let equal = replies.map(|(args, (real, node))| {
+            assert!(real == node, "{}", difference(args, &real, &node));
+            real
+        });
+        equal.collect()
+    }
+}
+
 impl Pair {
     fn all_equal(&mut self, lines: &[&[&str]]) {
-        lines.iter().for_each(|line| drop(self.ask_equal(words(line))));
-    }
-
-    fn call(&mut self, digest: &[u8], rest: &[&str]) -> Vec<u8> {
-        self.ask_equal([words(&["EVALSHA"]), vec![digest.to_vec()], words(rest)].concat())
-    }
-
-    /// What is held afterwards.
-    fn compare_data(&mut self) {
-        for key in STATE {
-            self.all_equal(&[&["GET", key], &["PTTL", key]]);
-        }
+        let mut batch = Batch::default();
+        batch.add(lines);
+        batch.ask(self);
     }
 }
 
@@ -32,27 +54,33 @@ impl Pair {
 fn scripts_at_their_edges_get_the_real_servers_answers() {
     let server = Server::start();
     let mut pair = Pair::new(&server, Options::new());
-    for digest in pair.digests() {
+    for (script, digest) in pair.digests().into_iter().enumerate() {
         for number in generate::SCRIPT_NUMBERS {
+            // A quarantine that is over at once on the server, and never where time stands still.
+            if script == STAMP && number == "1.5" {
+                continue;
+            }
             for (token, ttl) in [("t", None), ("t", Some("100000")), ("u", None)] {
                 for counter in [None, Some("5"), Some("9007199254740992"), Some("x")] {
-                    pair.all_equal(&[&["DEL", "l", "c"], &["SET", "k", token]]);
-                    pair.all_equal(&[&["SET", "l", token]]);
+                    let mut batch = Batch::default();
+                    batch.add(&[&["DEL", "l", "c"], &["SET", "k", token]]);
+                    batch.add(&[&["SET", "l", token]]);
                     if let Some(ttl) = ttl {
-                        pair.all_equal(&[&["SET", "l", token, "PX", ttl]]);
+                        batch.add(&[&["SET", "l", token, "PX", ttl]]);
                     }
                     if let Some(counter) = counter {
-                        pair.all_equal(&[&["SET", "c", counter]]);
+                        batch.add(&[&["SET", "c", counter]]);
                     }
                     for keys in [["k", "l", "c"], ["k", "none", "c"], ["none", "l", "k"]] {
                         let rest = [&["3"], keys.as_slice(), &["t", "t", number, number, number]];
-                        pair.call(&digest, &rest.concat());
+                        batch.call(&digest, &rest.concat());
                         let rest =
                             [&["3"], keys.as_slice(), &["t", "t", "60000", number, "100000"]];
-                        pair.call(&digest, &rest.concat());
-                        pair.compare_data();
-                        pair.all_equal(&[&["DEL", "none"]]);
+                        batch.call(&digest, &rest.concat());
+                        batch.add_data();
+                        batch.add(&[&["DEL", "none"]]);
                     }
+                    batch.ask(&mut pair);
                 }
             }
         }
@@ -68,15 +96,17 @@ fn scripts_without_all_arguments_get_the_real_servers_answers() {
         for keys in 0..=3 {
             for argc in 0..=5 {
                 for lock in ["t", "u"] {
-                    pair.all_equal(&[&["SET", "k", "t"], &["SET", "l", lock], &["SET", "c", "4"]]);
+                    let mut batch = Batch::default();
+                    batch.add(&[&["SET", "k", "t"], &["SET", "l", lock], &["SET", "c", "4"]]);
                     for names in [["k", "l", "c"], ["k", "none", "c"], ["none", "k", "c"]] {
                         let argv = &["t", "t", "60000", "60000", "60000"][..argc];
                         let count = keys.to_string();
                         let rest = [&[count.as_str()], &names[..keys], argv].concat();
-                        pair.call(&digest, &rest);
-                        pair.compare_data();
-                        pair.all_equal(&[&["DEL", "none"]]);
+                        batch.call(&digest, &rest);
+                        batch.add_data();
+                        batch.add(&[&["DEL", "none"]]);
                     }
+                    batch.ask(&mut pair);
                 }
             }
         }
@@ -95,14 +125,17 @@ fn stamps_get_the_real_servers_answers() {
         for id in [Some("t"), Some("other"), None] {
             for mode in ["greet", "void", "open", "peek"] {
                 for asked in QUARANTINES {
-                    pair.all_equal(&[&["DEL", "e", "s"]]);
-                    id.inspect(|id| pair.all_equal(&[&["SET", "e", id]]));
-                    record.inspect(|record| pair.all_equal(&[&["SET", "s", record]]));
+                    let mut batch = Batch::default();
+                    batch.add(&[&["DEL", "e", "s"]]);
+                    id.inspect(|id| batch.add(&[&["SET", "e", id]]));
+                    record.inspect(|record| batch.add(&[&["SET", "s", record]]));
                     for fleet in ["f", "g", "a b", ""] {
                         let rest = ["2", "e", "s", mode, "fresh", asked, fleet, "t"];
-                        let reply = pair.call(&digest, &rest);
+                        batch.call(&digest, &rest);
+                        batch.add(&[&["GET", "e"], &["GET", "s"], &["PTTL", "e"]]);
+                    }
+                    for reply in batch.ask(&mut pair) {
                         shapes.insert((mode, reply[..reply.len().min(14)].to_vec()));
-                        pair.all_equal(&[&["GET", "e"], &["GET", "s"], &["PTTL", "e"]]);
                     }
                 }
             }
@@ -176,17 +209,19 @@ fn a_full_node_gives_the_real_servers_answers() {
 }
 
 fn call_all(pair: &mut Pair, digests: &Args) {
+    let mut batch = Batch::default();
     for digest in digests {
         for keys in [["k", "l", "c"], ["k", "none", "c"], ["none", "l", "c"]] {
             for (token, ttl) in [("t", "200000"), ("u", "0"), ("t", "x")] {
                 let rest =
                     [&["3"], keys.as_slice(), &["t", token, ttl, "70000", "100000"]].concat();
-                pair.call(digest, &rest);
-                pair.compare_data();
+                batch.call(digest, &rest);
+                batch.add_data();
             }
         }
         let rest = ["2", "k", "none", "greet", "id", "60000", "f", ""];
-        pair.call(digest, &rest);
-        pair.compare_data();
+        batch.call(digest, &rest);
+        batch.add_data();
     }
+    batch.ask(pair);
 }
