@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::command::{Call, SYNTAX_ERROR, find};
 use super::connection::VERSION;
 use super::core::NodeCore;
+use super::options::Role;
 
 pub(super) fn dbsize(call: &mut Call<'_>, _args: &[&[u8]]) {
     let now_ms = call.node.now_ms();
@@ -28,13 +29,14 @@ pub(super) fn keys(call: &mut Call<'_>, args: &[&[u8]]) {
 pub(super) fn flush_db(call: &mut Call<'_>, args: &[&[u8]]) {
     if is_flush(call, args) {
         call.node.store.clear(call.session.db);
+        call.node.announce_flush();
         call.reply.ok();
     }
 }
 
 pub(super) fn flush_all(call: &mut Call<'_>, args: &[&[u8]]) {
     if is_flush(call, args) {
-        call.node.store.clear_all();
+        call.node.flush();
         call.reply.ok();
     }
 }
@@ -57,10 +59,18 @@ pub(super) fn time(call: &mut Call<'_>, _args: &[&[u8]]) {
 }
 
 pub(super) fn role(call: &mut Call<'_>, _args: &[&[u8]]) {
-    call.reply.array(3);
-    call.reply.bulk("master");
-    call.reply.integer(0);
-    call.reply.array(0);
+    if call.node.role == Role::Master {
+        call.reply.array(3);
+        call.reply.bulk("master");
+        call.reply.integer(0);
+        return call.reply.array(0);
+    }
+    call.reply.array(5);
+    call.reply.bulk("slave");
+    call.reply.bulk(MASTER_HOST);
+    call.reply.integer(MASTER_PORT);
+    call.reply.bulk("connect");
+    call.reply.integer(-1);
 }
 
 /// Null for a command that the node does not have; else an entry of the server's shape that holds
@@ -135,15 +145,24 @@ fn server_fields(node: &mut NodeCore, text: &mut String) {
 fn memory_fields(node: &mut NodeCore, text: &mut String) {
     field(text, "used_memory", node.store.used_bytes());
     field(text, "maxmemory", node.options.max_memory);
-    field(text, "maxmemory_policy", "noeviction");
+    field(text, "maxmemory_policy", &node.options.max_memory_policy);
 }
 
 fn replication_fields(node: &mut NodeCore, text: &mut String) {
-    field(text, "role", "master");
+    if node.role == Role::Replica {
+        field(text, "role", "slave");
+        field(text, "master_host", MASTER_HOST);
+        field(text, "master_port", MASTER_PORT);
+        field(text, "master_link_status", "down");
+        field(text, "slave_read_only", 1);
+    } else {
+        field(text, "role", "master");
+    }
+    let earlier = node.replid_before();
     field(text, "connected_slaves", 0);
-    field(text, "master_replid", node.identity(2));
-    field(text, "master_replid2", "0".repeat(40));
-    field(text, "second_repl_offset", -1);
+    field(text, "master_replid", node.replid());
+    field(text, "second_repl_offset", if earlier.is_some() { 1 } else { -1 });
+    field(text, "master_replid2", earlier.unwrap_or_else(|| "0".repeat(40)));
 }
 
 fn keyspace_fields(node: &mut NodeCore, text: &mut String) {
@@ -163,3 +182,7 @@ fn field(text: &mut String, name: &str, value: impl std::fmt::Display) {
     // Writing to a `String` cannot fail.
     let _ = write!(text, "{name}:{value}\r\n");
 }
+
+/// Where a replica's master would be: nothing listens there.
+const MASTER_HOST: &str = "127.0.0.1";
+const MASTER_PORT: i64 = 1;

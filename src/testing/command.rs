@@ -3,10 +3,10 @@
 //! The order of the checks is the server's: unknown command, arity, login, then the command.
 
 use super::core::{NodeCore, Session};
+use super::options::Role;
 use super::reply::Reply;
 use super::{admin, connection, data};
-
-pub(super) use super::connection::Tracking;
+use crate::algorithm::script::{RESERVED, STATE_KEY};
 
 /// One command being executed.
 #[derive(Debug)]
@@ -36,10 +36,23 @@ pub(super) fn execute(
     output: &mut Vec<u8>,
 ) {
     let mut reply = Reply::new(output, session.resp3);
-    let spec = match lookup(node, args) {
-        Ok(spec) => spec,
-        Err(text) => return reply.error(text),
-    };
+    let found = lookup(node, args);
+    // Any subcommand of CLIENT leaves it for the command after, as the server does.
+    let keeps = found.as_ref().is_ok_and(|spec| spec.name.starts_with("client|"));
+    match found {
+        Ok(spec) => perform(node, session, spec, args, reply),
+        Err(text) => reply.error(text),
+    }
+    session.caching &= keeps;
+}
+
+fn perform(
+    node: &mut NodeCore,
+    session: &mut Session,
+    spec: &'static Spec,
+    args: &[&[u8]],
+    mut reply: Reply<'_>,
+) {
     if !(spec.words.0..=spec.words.1).contains(&args.len()) {
         return reply.error(wrong_arity(spec.name));
     }
@@ -47,10 +60,31 @@ pub(super) fn execute(
         return reply.error("NOAUTH Authentication required.");
     }
     *node.counts.entry(spec.name).or_default() += 1;
-    if let Some(text) = spec.data.then(|| node.take_fault()).flatten() {
+    let faulty = spec.data && !is_on_records(spec, args);
+    if let Some(text) = faulty.then(|| node.take_fault()).flatten() {
         return reply.error(text);
     }
+    if node.role == Role::Replica && WRITES.contains(&spec.name) {
+        return reply.error(READ_ONLY);
+    }
+    if spec.name == "set" && node.is_out_of_memory() {
+        return reply.error(OUT_OF_MEMORY);
+    }
     (spec.run)(&mut Call { node, session, reply }, args);
+    node.announce(Some(session.id));
+    if READS.contains(&spec.name) {
+        node.track(session, args.get(1).copied());
+    }
+}
+
+/// Whether this is how clients follow the node's epoch: the error faults are for locks.
+fn is_on_records(spec: &Spec, args: &[&[u8]]) -> bool {
+    let is_reserved = |key: &&[u8]| key.starts_with(RESERVED.as_bytes());
+    match spec.name {
+        "get" => args.get(1).is_some_and(is_reserved),
+        "eval" | "evalsha" => args.get(4) == Some(&STATE_KEY.as_bytes()),
+        _ => false,
+    }
 }
 
 /// The command that this word names, subcommands aside.
@@ -103,16 +137,24 @@ pub(super) fn wrong_arity(name: &str) -> String {
 }
 
 pub(super) const NOT_AN_INTEGER: &str = "ERR value is not an integer or out of range";
+pub(super) const OUT_OF_MEMORY: &str = "OOM command not allowed when used memory > 'maxmemory'.";
+pub(super) const READ_ONLY: &str = "READONLY You can't write against a read only replica.";
 pub(super) const SYNTAX_ERROR: &str = "ERR syntax error";
 
 /// The server quotes this much of an unknown command.
 const QUOTED_MAX: usize = 128;
 const MANY: usize = usize::MAX;
 
+/// What a replica refuses.
+const WRITES: [&str; 6] = ["del", "delex", "delifeq", "flushall", "flushdb", "set"];
+/// What reads one key, its first argument, and so can be tracked.
+const READS: [&str; 2] = ["get", "pttl"];
+
 /// Every command, exactly as far as the engine, its tests and their assertions need them.
-static COMMANDS: [Spec; 31] = [
+static COMMANDS: [Spec; 32] = [
     Spec { name: "auth", words: (2, MANY), data: false, run: connection::auth },
     Spec { name: "client", words: (2, MANY), data: false, run: container },
+    Spec { name: "client|caching", words: (3, 3), data: false, run: connection::caching },
     Spec { name: "client|id", words: (2, 2), data: false, run: connection::id },
     Spec { name: "client|kill", words: (3, MANY), data: false, run: connection::kill },
     Spec { name: "client|no-evict", words: (3, 3), data: false, run: connection::no_evict },

@@ -1,17 +1,10 @@
 //! Commands about the connection itself: login, protocol, database, client settings.
 
 use super::command::{Call, NOT_AN_INTEGER, SYNTAX_ERROR};
+use super::options::Role;
 use super::request::integer;
 use super::store::DATABASES;
-
-/// What CLIENT TRACKING was told. The node accepts it and pushes nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Tracking {
-    on: bool,
-    broadcast: bool,
-    opt_in: bool,
-    opt_out: bool,
-}
+use super::tracking::Tracking;
 
 pub(super) fn ping(call: &mut Call<'_>, args: &[&[u8]]) {
     match args.get(1) {
@@ -57,11 +50,16 @@ pub(super) fn hello(call: &mut Call<'_>, args: &[&[u8]]) {
     }
     call.session.resp3 = resp3;
     call.reply.resp3 = resp3;
+    call.node.clients.update(call.session.id, |client| client.resp3 = resp3);
     answer_hello(call);
 }
 
 fn answer_hello(call: &mut Call<'_>) {
     let id = i64::try_from(call.session.id).unwrap_or(i64::MAX);
+    let role = match call.node.role {
+        Role::Master => "master",
+        Role::Replica => "replica",
+    };
     let reply = &mut call.reply;
     reply.map(7);
     for (name, value) in [("server", "redis"), ("version", VERSION)] {
@@ -72,7 +70,7 @@ fn answer_hello(call: &mut Call<'_>) {
         reply.bulk(name);
         reply.integer(value);
     }
-    for (name, value) in [("mode", "standalone"), ("role", "master")] {
+    for (name, value) in [("mode", "standalone"), ("role", role)] {
         reply.bulk(name);
         reply.bulk(value);
     }
@@ -181,11 +179,29 @@ fn kill_matching(
     let me = call.session.id;
     let before = call.node.clients.len();
     call.node.clients.retain(|client, client_addr| {
-        let named = id.is_none_or(|id| id == *client)
+        let named = id.is_none_or(|id| id == client)
             && addr.is_none_or(|addr| addr == client_addr.as_bytes());
-        !named || (skip_me && *client == me)
+        !named || (skip_me && client == me)
     });
     before - call.node.clients.len()
+}
+
+/// Whether the next command's reads are tracked, where that is asked for one by one.
+pub(super) fn caching(call: &mut Call<'_>, args: &[&[u8]]) {
+    let tracking = call.session.tracking;
+    if !tracking.on {
+        return call.reply.error(CACHING_WITHOUT_TRACKING);
+    }
+    let word = args.get(2).map(|word| word.to_ascii_lowercase());
+    match word.as_deref() {
+        Some(b"yes") if !tracking.opt_in => call.reply.error(CACHING_YES_WITHOUT_OPTIN),
+        Some(b"no") if !tracking.opt_out => call.reply.error(CACHING_NO_WITHOUT_OPTOUT),
+        Some(b"yes" | b"no") => {
+            call.session.caching = true;
+            call.reply.ok();
+        }
+        _ => call.reply.error(SYNTAX_ERROR),
+    }
 }
 
 pub(super) fn tracking(call: &mut Call<'_>, args: &[&[u8]]) {
@@ -193,6 +209,7 @@ pub(super) fn tracking(call: &mut Call<'_>, args: &[&[u8]]) {
         Err(text) => call.reply.error(text),
         Ok(tracking) => {
             call.session.tracking = tracking;
+            call.node.clients.update(call.session.id, |client| client.tracking = tracking);
             call.reply.ok();
         }
     }
@@ -207,7 +224,7 @@ fn tracking_asked_for(call: &Call<'_>, args: &[&[u8]]) -> Result<Tracking, &'sta
         rest = match (option.to_ascii_lowercase().as_slice(), tail) {
             (b"redirect", [id, tail @ ..]) => {
                 let id = integer(id).ok_or(NOT_AN_INTEGER)?;
-                let known = u64::try_from(id).is_ok_and(|id| call.node.clients.contains_key(&id));
+                let known = u64::try_from(id).is_ok_and(|id| call.node.clients.is_open(id));
                 known
                     .then_some(tail)
                     .ok_or("ERR The client ID you want redirect to does not exist")?
@@ -224,7 +241,10 @@ fn tracking_asked_for(call: &Call<'_>, args: &[&[u8]]) -> Result<Tracking, &'sta
                 asked.opt_out = true;
                 tail
             }
-            (b"noloop", _) => tail,
+            (b"noloop", _) => {
+                asked.no_loop = true;
+                tail
+            }
             (b"prefix", [_, tail @ ..]) => {
                 prefixes += 1;
                 tail
@@ -272,6 +292,12 @@ const AUTH_WITHOUT_PASSWORD: &str = "ERR AUTH <password> called without any pass
      for the default user. Are you sure your configuration is correct?";
 const OUT_OF_INT_RANGE: &str =
     "ERR value is out of range, value must between -2147483648 and 2147483647";
+const CACHING_WITHOUT_TRACKING: &str = "ERR CLIENT CACHING can be called only when the client is \
+     in tracking mode with OPTIN or OPTOUT mode enabled";
+const CACHING_YES_WITHOUT_OPTIN: &str =
+    "ERR CLIENT CACHING YES is only valid when tracking is enabled in OPTIN mode.";
+const CACHING_NO_WITHOUT_OPTOUT: &str =
+    "ERR CLIENT CACHING NO is only valid when tracking is enabled in OPTOUT mode.";
 const TRACKING_MODE_CHANGE: &str = "ERR You can't switch BCAST mode on/off before disabling \
      tracking for this client, and then re-enabling it with a different mode.";
 const TRACKING_OPT_CHANGE: &str = "ERR You can't switch OPTIN/OPTOUT mode before disabling \

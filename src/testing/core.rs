@@ -10,12 +10,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::command;
-use super::options::Options;
+use super::options::{Options, Role};
 use super::reply::Reply;
 use super::request::{Front, front};
-use super::script::Loaded;
-use super::store::Store;
+use super::script::{self, Loaded};
+use super::store::{DATABASES, Store};
+use super::tracking::{Clients, Tracking};
 use super::{KeySnapshot, TestClock};
+use crate::algorithm::script::RESERVED;
 
 /// A test node without sockets, for simulations and for tests that own time.
 ///
@@ -36,14 +38,15 @@ pub struct NodeCore {
     pub(super) options: Options,
     pub(super) store: Store,
     pub(super) scripts: Loaded,
-    /// Every open client and its address.
-    pub(super) clients: BTreeMap<u64, String>,
+    pub(super) clients: Clients,
+    pub(super) role: Role,
     pub(super) port: u16,
     pub(super) started_us: i64,
     pub(super) counts: BTreeMap<&'static str, u64>,
-    clients_ever: u64,
-    /// How often the node lost its memory.
+    /// How often the process was started anew.
     incarnation: u64,
+    /// How often this incarnation became a master.
+    promotions: u64,
     fail_next: (u64, String),
     fail_with: Option<String>,
 }
@@ -55,12 +58,28 @@ pub struct Session {
     pub(super) resp3: bool,
     pub(super) db: usize,
     pub(super) authenticated: bool,
-    pub(super) tracking: command::Tracking,
+    pub(super) tracking: Tracking,
+    /// CLIENT CACHING was the last command.
+    pub(super) caching: bool,
     input: Vec<u8>,
     broken: bool,
 }
 
 impl Session {
+    /// A session that may nothing yet; number 0 is the node's own, which has no connection.
+    pub(super) fn new(id: u64) -> Self {
+        Self {
+            id,
+            resp3: false,
+            db: 0,
+            authenticated: false,
+            tracking: Tracking::default(),
+            caching: false,
+            input: Vec::new(),
+            broken: false,
+        }
+    }
+
     /// The client's id, as CLIENT ID answers it.
     #[must_use]
     pub fn id(&self) -> u64 {
@@ -88,43 +107,43 @@ pub enum Progress {
 }
 
 impl NodeCore {
-    /// An empty node.
+    /// A node without locks; with an open epoch, unless the options say otherwise.
     #[must_use]
     pub fn new(options: Options) -> Self {
         let started_us = options.clock.now_us();
-        Self {
+        let opened = options.opened.unwrap_or(true);
+        let mut node = Self {
             options,
             store: Store::new(),
             scripts: Loaded::default(),
-            clients: BTreeMap::new(),
+            clients: Clients::default(),
+            role: Role::Master,
             port: 0,
             started_us,
             counts: BTreeMap::new(),
-            clients_ever: 0,
             incarnation: 0,
+            promotions: 0,
             fail_next: (0, String::new()),
             fail_with: None,
+        };
+        if opened {
+            let id = node.identity(3).chars().take(EPOCH_DIGITS).collect::<String>();
+            for db in 0..DATABASES {
+                script::open(&mut node, db, id.as_bytes());
+            }
         }
+        node
     }
 
     /// Opens a connection. `addr` is what CLIENT KILL ADDR names it by.
     pub fn connect(&mut self, addr: &str) -> Session {
-        self.clients_ever += 1;
-        self.clients.insert(self.clients_ever, addr.to_owned());
-        Session {
-            id: self.clients_ever,
-            resp3: false,
-            db: 0,
-            authenticated: self.options.password.is_none(),
-            tracking: command::Tracking::default(),
-            input: Vec::new(),
-            broken: false,
-        }
+        let authenticated = self.options.password.is_none();
+        Session { authenticated, ..Session::new(self.clients.connect(addr)) }
     }
 
     /// Closes a connection. Idempotent.
     pub fn disconnect(&mut self, session: &Session) {
-        self.clients.remove(&session.id);
+        self.clients.disconnect(session.id);
     }
 
     /// Closes every connection.
@@ -136,10 +155,11 @@ impl NodeCore {
     /// [`disconnect_all`](Self::disconnect_all) close it from outside.
     #[must_use]
     pub fn is_open(&self, session: &Session) -> bool {
-        !session.broken && self.clients.contains_key(&session.id)
+        !session.broken && self.clients.is_open(session.id)
     }
 
-    /// Executes the commands that the session has received and appends the replies to `output`.
+    /// Executes the commands that the session has received and appends the replies to `output`,
+    /// and the pushes that other sessions' commands caused.
     pub fn run(&mut self, session: &mut Session, output: &mut Vec<u8>) -> Progress {
         let mut input = std::mem::take(&mut session.input);
         let mut at = 0;
@@ -147,6 +167,7 @@ impl NodeCore {
             if !self.is_open(session) {
                 break Progress::Closed;
             }
+            self.clients.deliver(session.id, output);
             if output.len() >= OUTPUT_TARGET {
                 break Progress::OutputFull;
             }
@@ -185,17 +206,51 @@ impl NodeCore {
     }
 
     /// The node is killed and started again without persistence: data, scripts and connections
-    /// are gone, and it reports a new run id.
+    /// are gone, and it reports a new run id and replication id. The epoch is gone with the data
+    /// and stays so, whatever [`Options::opened`] said: a real server would not open itself either.
     pub fn forget(&mut self) {
-        self.incarnation += 1;
         self.store.clear_all();
+        self.restart_keeping_data();
+    }
+
+    /// The node is killed and started again with all its data, as from an append-only file that
+    /// lost nothing: scripts and connections are gone, run id and replication id are new.
+    pub fn restart_keeping_data(&mut self) {
+        self.incarnation += 1;
+        self.promotions = 0;
         self.scripts.clear();
         self.clients.clear();
+        self.store.watched = false;
         self.started_us = self.options.clock.now_us();
     }
 
-    /// The next `n` data commands answer the error `text` (`LOADING ...`) and do nothing else.
-    /// A later call replaces an earlier one.
+    /// All data is gone while connections, scripts and ids stay, as after somebody's FLUSHALL.
+    pub fn flush(&mut self) {
+        self.store.clear_all();
+        self.announce_flush();
+    }
+
+    /// Makes the node a replica whose master is gone, or a master with another replication id.
+    ///
+    /// A replica answers `READONLY` to what would write and still reads. Connections, scripts,
+    /// data and run id stay. The role that the node has already changes nothing.
+    pub fn set_role(&mut self, role: Role) {
+        self.promotions += u64::from(self.role == Role::Replica && role == Role::Master);
+        self.role = role;
+    }
+
+    /// [`set_role`](Self::set_role) to [`Role::Master`].
+    pub fn promote(&mut self) {
+        self.set_role(Role::Master);
+    }
+
+    /// [`set_role`](Self::set_role) to [`Role::Replica`].
+    pub fn demote(&mut self) {
+        self.set_role(Role::Replica);
+    }
+
+    /// The next `n` data commands answer the error `text` (`LOADING ...`) and do nothing else;
+    /// reading and stamping the node's epoch are none. A later call replaces an earlier one.
     pub fn fail_next(&mut self, n: u64, text: &str) {
         self.fail_next = (n, error_text(text));
     }
@@ -212,11 +267,14 @@ impl NodeCore {
         self.counts.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect()
     }
 
-    /// Every live key, sorted by database and key.
+    /// Every live key, sorted by database and key, but for those that begin with `redlatch:`: they
+    /// are the engine's own records, not locks. DBSIZE, KEYS and INFO count them.
     pub fn snapshot(&mut self) -> Vec<KeySnapshot> {
         let now_ms = self.now_ms();
         let left = |ms: i64| Duration::from_millis(ms.unsigned_abs());
-        let entries = self.store.entries(now_ms).map(|(db, key, entry)| KeySnapshot {
+        let locks = self.store.entries(now_ms);
+        let locks = locks.filter(|(_, key, _)| !key.starts_with(RESERVED.as_bytes()));
+        let entries = locks.map(|(db, key, entry)| KeySnapshot {
             db,
             key: key.to_vec(),
             value: entry.value.to_vec(),
@@ -224,6 +282,7 @@ impl NodeCore {
         });
         let mut keys: Vec<KeySnapshot> = entries.collect();
         keys.sort_unstable_by(|a, b| (a.db, &a.key).cmp(&(b.db, &b.key)));
+        self.announce(None);
         keys
     }
 
@@ -242,6 +301,54 @@ impl NodeCore {
     #[must_use]
     pub fn run_id(&self) -> String {
         self.identity(1)
+    }
+
+    /// The id of this history of the data, as INFO reports it: new after a restart or a promotion.
+    #[must_use]
+    pub fn replid(&self) -> String {
+        self.identity(2 + (self.promotions << 8))
+    }
+
+    /// The history that the node continued when it became a master.
+    pub(super) fn replid_before(&self) -> Option<String> {
+        Some(self.identity(2 + (self.promotions.checked_sub(1)? << 8)))
+    }
+
+    /// Whether the data takes more memory than it may.
+    pub(super) fn is_out_of_memory(&mut self) -> bool {
+        if self.store.used_bytes() > self.options.max_memory {
+            self.store.purge(self.now_ms());
+        }
+        self.store.used_bytes() > self.options.max_memory
+    }
+
+    /// The session has read this key: it hears when the key changes, if it wants to.
+    pub(super) fn track(&mut self, session: &Session, key: Option<&[u8]>) {
+        let tracking = session.tracking;
+        let chosen = match (tracking.opt_in, tracking.opt_out) {
+            (true, _) => session.caching,
+            (false, true) => !session.caching,
+            (false, false) => true,
+        };
+        if let Some(key) = key.filter(|_| tracking.on && !tracking.broadcast && chosen) {
+            self.clients.track(session.id, key);
+            self.store.watched = true;
+        }
+    }
+
+    /// Tells those who read them what keys have changed; `by` is the client whose command it was.
+    pub(super) fn announce(&mut self, by: Option<u64>) {
+        if self.store.watched {
+            for change in self.store.take_changes() {
+                self.clients.announce(&change, by);
+            }
+            self.store.watched = self.clients.watch();
+        }
+    }
+
+    pub(super) fn announce_flush(&mut self) {
+        self.clients.announce_flush();
+        self.store.watched = false;
     }
 
     /// A 40-digit id: one per node, incarnation and purpose.
@@ -279,5 +386,7 @@ fn splitmix(state: &mut u64) -> u64 {
     mixed ^ (mixed >> 31)
 }
 
+/// The engine's epochs are 64 random bits.
+pub(super) const EPOCH_DIGITS: usize = 16;
 /// Enough for one large write; see invariant 3.
 const OUTPUT_TARGET: usize = 256 << 10;

@@ -1,15 +1,42 @@
 //! Commands on keys, and the scripts that work on them.
 
 use super::command::{Call, NOT_AN_INTEGER, SYNTAX_ERROR, wrong_arity};
+use super::reply::Reply;
 use super::request::integer;
-use super::script::{self, Invocation};
-use super::store::Entry;
+use super::script::{self, Answer, Invocation};
+use super::store::{Entry, Store};
 use crate::algorithm::script::Script;
 
-/// `SET key value [NX] [PX ms]`; the server's other options are syntax errors here.
+/// `SET key value [NX] [GET] [PX ms]`; the server's other options are syntax errors here.
 pub(super) fn set(call: &mut Call<'_>, args: &[&[u8]]) {
-    let [_, key, value, options @ ..] = args else { return };
-    let (mut only_new, mut ttl) = (false, None);
+    let now_ms = call.node.now_ms();
+    match write(&mut call.node.store, call.session.db, now_ms, args) {
+        Ok(Written::Done) => call.reply.ok(),
+        Ok(Written::Not | Written::Old(None)) => call.reply.null(),
+        Ok(Written::Old(Some(old))) => call.reply.bulk(old),
+        Err(text) => call.reply.error(text),
+    }
+}
+
+/// What SET did.
+#[derive(Debug)]
+pub(super) enum Written {
+    Done,
+    /// The key is there and was to be new.
+    Not,
+    /// GET was asked for: the value until now, whether or not there is another now.
+    Old(Option<Box<[u8]>>),
+}
+
+/// SET without what the server looks at before the command itself.
+pub(super) fn write(
+    store: &mut Store,
+    db: usize,
+    now_ms: i64,
+    args: &[&[u8]],
+) -> Result<Written, &'static str> {
+    let [_, key, value, options @ ..] = args else { return Err(SYNTAX_ERROR) };
+    let (mut only_new, mut get, mut ttl) = (false, false, None);
     let mut rest = options;
     while let [option, tail @ ..] = rest {
         rest = match (option.to_ascii_lowercase().as_slice(), tail) {
@@ -17,30 +44,29 @@ pub(super) fn set(call: &mut Call<'_>, args: &[&[u8]]) {
                 only_new = true;
                 tail
             }
+            (b"get", _) => {
+                get = true;
+                tail
+            }
             (b"px", [ttl_ms, tail @ ..]) => {
                 ttl = Some(*ttl_ms);
                 tail
             }
-            _ => return call.reply.error(SYNTAX_ERROR),
+            _ => return Err(SYNTAX_ERROR),
         };
     }
-    let now_ms = call.node.now_ms();
-    let deadline_ms = match ttl.map(|ttl_ms| deadline(ttl_ms, now_ms)).transpose() {
-        Ok(deadline_ms) => deadline_ms,
-        Err(text) => return call.reply.error(text),
-    };
-    let db = call.session.db;
-    if call.node.store.used_bytes() > call.node.options.max_memory {
-        call.node.store.purge(now_ms);
-        if call.node.store.used_bytes() > call.node.options.max_memory {
-            return call.reply.error(OUT_OF_MEMORY);
-        }
+    let deadline_ms = ttl.map(|ttl_ms| deadline(ttl_ms, now_ms)).transpose()?;
+    let held = store.get(db, key, now_ms);
+    let (found, old) = (held.is_some(), held.filter(|_| get).map(|entry| entry.value.clone()));
+    let written = !(only_new && found);
+    if written {
+        store.set(db, key, Entry { value: (*value).into(), deadline_ms }, now_ms);
     }
-    if only_new && call.node.store.get(db, key, now_ms).is_some() {
-        return call.reply.null();
-    }
-    call.node.store.set(db, key, Entry { value: (*value).into(), deadline_ms }, now_ms);
-    call.reply.ok();
+    Ok(match (get, written) {
+        (true, _) => Written::Old(old),
+        (false, true) => Written::Done,
+        (false, false) => Written::Not,
+    })
 }
 
 fn deadline(ttl_ms: &[u8], now_ms: i64) -> Result<i64, &'static str> {
@@ -143,11 +169,22 @@ fn split_keys<'a>(call: &mut Call<'_>, args: &'a [&'a [u8]]) -> Option<Split<'a>
 }
 
 fn invoke(call: &mut Call<'_>, script: &Script, (keys, argv): Split<'_>) {
-    let now_ms = call.node.now_ms();
-    let (store, db) = (&mut call.node.store, call.session.db);
-    match script::run(script, &mut Invocation { store, db, now_ms, keys, argv }) {
-        Ok(letters) => call.reply.bulk(letters),
+    match script::run(script, &mut Invocation::new(call.node, call.session, keys, argv)) {
+        Ok(answer) => answer_with(&mut call.reply, &answer),
         Err(text) => call.reply.error(text),
+    }
+}
+
+/// The array of the engine's scripts holds no array.
+fn answer_with(reply: &mut Reply<'_>, answer: &Answer) {
+    match answer {
+        Answer::Array(parts) => {
+            reply.array(parts.len());
+            parts.iter().for_each(|part| answer_with(reply, part));
+        }
+        Answer::Bulk(bytes) => reply.bulk(bytes),
+        Answer::Integer(value) => reply.integer(*value),
+        Answer::Nil => reply.null(),
     }
 }
 
@@ -178,6 +215,5 @@ pub(super) fn script_flush(call: &mut Call<'_>, args: &[&[u8]]) {
 }
 
 const NO_SCRIPT: &str = "NOSCRIPT No matching script. Please use EVAL.";
-const OUT_OF_MEMORY: &str = "OOM command not allowed when used memory > 'maxmemory'.";
 const SHA_DIGITS: usize = 40;
 const UNKNOWN_SCRIPT: &str = "ERR the test node runs only the scripts of redlatch";

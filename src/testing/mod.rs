@@ -1,13 +1,14 @@
 //! An in-process lock node for tests, with switches for its faults (feature `test-util`).
 //!
-//! [`TestNode`] listens on a socket and speaks RESP2 and RESP3 like a redis-server 7.0.15, as far
-//! as this crate's engine needs one: string keys with expiry, and the engine's scripts. It is
-//! compared with a real server, reply for reply. [`NodeCore`] is the same node without sockets,
-//! for simulations.
+//! [`TestNode`] listens on a socket and speaks RESP2 and RESP3 like a redis-server 7.0.15, as
+//! far as this crate's engine needs one: string keys with expiry, and the engine's scripts. It
+//! is compared with a real server, reply for reply. [`NodeCore`] is the same node without
+//! sockets, for simulations.
 //!
-//! It is not a Redis: no persistence, replication, cluster, pub/sub, Lua or other data types; an
-//! unknown command answers the server's error for one. Client tracking is accepted and pushes
-//! nothing.
+//! It is not a Redis: no persistence, replication, cluster, pub/sub, Lua or other data types;
+//! an unknown command answers the server's error for one. Tracked keys are pushed when they are
+//! changed or found expired, not when their time comes; broadcast tracking is accepted and
+//! pushes flushes alone.
 
 mod admin;
 mod clock;
@@ -16,19 +17,22 @@ mod connection;
 mod core;
 mod data;
 mod node;
+mod open;
 mod options;
 mod reply;
 mod request;
 mod script;
 mod serve;
 mod store;
+mod tracking;
 
 use std::time::Duration;
 
 pub use self::clock::TestClock;
 pub use self::core::{NodeCore, Progress, Session};
 pub use self::node::TestNode;
-pub use self::options::Options;
+pub use self::open::open_node_command;
+pub use self::options::{Options, Role};
 pub use self::serve::{Listener, serve};
 
 /// One live key of a node.

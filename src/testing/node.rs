@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinSet;
 
-use super::options::Options;
+use super::options::{Options, Role};
 use super::serve::{Listener, Shared, accept};
 use super::{KeySnapshot, TestClock};
 
@@ -25,6 +25,9 @@ use super::{KeySnapshot, TestClock};
 /// | [`drop_connections`](Self::drop_connections) | a proxy or firewall that resets |
 /// | [`refuse`](Self::refuse) | a server that takes no clients |
 /// | [`forget`](Self::forget) | a server killed and started again without persistence |
+/// | [`restart_keeping_data`](Self::restart_keeping_data) | one that was restarted with its data |
+/// | [`flush`](Self::flush) | a server that somebody sent FLUSHALL |
+/// | [`set_role`](Self::set_role) | a server that a failover demoted or promoted |
 /// | [`fail_next`](Self::fail_next) | a server that is loading for a moment |
 /// | [`fail_with`](Self::fail_with) | a server that is full or read-only |
 /// | [`TestClock`] | a server whose clock was stepped |
@@ -152,15 +155,44 @@ impl TestNode {
         self.shared.change(|state| state.refusing = on);
     }
 
-    /// Amnesia: data, scripts and connections are gone and the run id is new, as after a restart
-    /// without persistence.
+    /// Amnesia: data, scripts and connections are gone, run id and replication id are new, as after
+    /// a restart without persistence. The epoch is gone with the data and stays so, whatever
+    /// [`Options::opened`] said.
     pub fn forget(&self) {
         self.shared.change(|state| state.core.forget());
     }
 
+    /// A restart that loses no key: scripts and connections are gone, run id and replication id
+    /// are new.
+    pub fn restart_keeping_data(&self) {
+        self.shared.change(|state| state.core.restart_keeping_data());
+    }
+
+    /// All data is gone while connections, scripts and ids stay, as after somebody's FLUSHALL.
+    pub fn flush(&self) {
+        self.shared.change(|state| state.core.flush());
+    }
+
+    /// Makes the node a replica whose master is gone, or a master with another replication id.
+    /// Connections, scripts, data and run id stay.
+    pub fn set_role(&self, role: Role) {
+        self.shared.change(|state| state.core.set_role(role));
+    }
+
+    /// [`set_role`](Self::set_role) to [`Role::Master`].
+    pub fn promote(&self) {
+        self.set_role(Role::Master);
+    }
+
+    /// [`set_role`](Self::set_role) to [`Role::Replica`].
+    pub fn demote(&self) {
+        self.set_role(Role::Replica);
+    }
+
     /// The next `n` data commands (SET, GET, PTTL, DEL, scripts) answer the error `text`, such as
     /// `LOADING Redis is loading the dataset in memory`, and do nothing else. The handshake's
-    /// commands are no data commands. A later call replaces an earlier one.
+    /// commands are no data commands, nor are reading and stamping the node's epoch. A later call
+    /// replaces an earlier one.
     pub fn fail_next(&self, n: u64, text: &str) {
         self.shared.change(|state| state.core.fail_next(n, text));
     }
@@ -170,7 +202,8 @@ impl TestNode {
         self.shared.change(|state| state.core.fail_with(text));
     }
 
-    /// Every live key, sorted by database and key.
+    /// Every live key, sorted by database and key, but for those that begin with `redlatch:`: they
+    /// are the engine's own records, not locks. DBSIZE, KEYS and INFO count them.
     #[must_use]
     pub fn snapshot(&self) -> Vec<KeySnapshot> {
         self.shared.state().core.snapshot()
@@ -193,6 +226,12 @@ impl TestNode {
     #[must_use]
     pub fn run_id(&self) -> String {
         self.shared.state().core.run_id()
+    }
+
+    /// The id of this history of the data, as INFO reports it: new after a restart or a promotion.
+    #[must_use]
+    pub fn replid(&self) -> String {
+        self.shared.state().core.replid()
     }
 
     /// Gives the node another clock. Deadlines already set stay points on the old one.

@@ -18,6 +18,8 @@ pub struct Options {
     pub(super) delifeq: bool,
     pub(super) delex: bool,
     pub(super) max_memory: usize,
+    pub(super) max_memory_policy: String,
+    pub(super) opened: Option<bool>,
     pub(super) seed: u64,
 }
 
@@ -31,6 +33,8 @@ impl Options {
             delifeq: false,
             delex: false,
             max_memory: MAX_MEMORY_DEFAULT,
+            max_memory_policy: "noeviction".to_owned(),
+            opened: None,
             seed: 0,
         }
     }
@@ -65,9 +69,29 @@ impl Options {
         self
     }
 
-    /// Bytes of keys and values above which SET answers `OOM`. Default: 256 MiB.
+    /// Bytes of keys and values above which SET answers `OOM`, and what INFO reports as
+    /// `maxmemory`. The engine's own keys count. Default: 256 MiB.
     pub fn max_memory(mut self, bytes: usize) -> Self {
         self.max_memory = bytes;
+        self
+    }
+
+    /// What INFO reports as `maxmemory_policy`. The node never evicts, whatever it says: a client
+    /// is to be warned by the word alone. Default: `noeviction`.
+    pub fn max_memory_policy(mut self, policy: &str) -> Self {
+        policy.clone_into(&mut self.max_memory_policy);
+        self
+    }
+
+    /// Whether the node starts with an epoch that is open already, in every database, as
+    /// [`open_node_command`](super::open_node_command) with a quarantine of 0 would leave it:
+    /// clients need not wait, for a node that never ran has forgotten no lock. Without it the
+    /// first client begins an epoch and waits out its quarantine.
+    ///
+    /// Default: yes; no for [`serve`](super::serve), whose process may be one that was started
+    /// again and has forgotten the locks of the one before.
+    pub fn opened(mut self, on: bool) -> Self {
+        self.opened = Some(on);
         self
     }
 
@@ -95,6 +119,15 @@ impl Default for Options {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// What a node is in a replication of Redis's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It takes writes.
+    Master,
+    /// It answers `READONLY` to writes; its master is unreachable.
+    Replica,
 }
 
 /// Two million locks: far more than a test holds, far less than a machine has.

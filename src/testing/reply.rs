@@ -61,6 +61,11 @@ impl<'a> Reply<'a> {
         self.header(if self.resp3 { b'~' } else { b'*' }, len);
     }
 
+    /// A push of `len` parts, which only RESP3 has.
+    pub(super) fn push(&mut self, len: usize) {
+        self.header(b'>', len);
+    }
+
     /// Text for people, such as INFO.
     pub(super) fn verbatim(&mut self, text: &str) {
         if !self.resp3 {

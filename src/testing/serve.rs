@@ -69,6 +69,9 @@ impl Listener {
 
 /// Runs a test node until the future is dropped: a node as a process of its own.
 ///
+/// It starts without an epoch, unless [`Options::opened`] says otherwise; whoever starts it for
+/// the first time may open it by [`open_node_command`](super::open_node_command).
+///
 /// ```no_run
 /// # async fn run() -> std::io::Result<()> {
 /// use redlatch::testing::{Options, serve};
@@ -84,7 +87,8 @@ impl Listener {
 /// Dropping the future closes the listener and every connection; the data is gone.
 pub async fn serve(listener: impl Into<Listener>, options: Options) -> Infallible {
     let listener = listener.into();
-    let shared = Arc::new(Shared::new(&listener, options));
+    let opened = options.opened.unwrap_or(false);
+    let shared = Arc::new(Shared::new(&listener, options.opened(opened)));
     accept(listener, shared).await
 }
 
@@ -150,8 +154,8 @@ impl Shared {
             *lossy = true;
             output.clear();
         }
-        if state.core.clients.len() != open {
-            // CLIENT KILL: the tasks of the killed clients must notice.
+        if state.core.clients.len() != open || state.core.clients.take_pushed() {
+            // CLIENT KILL, or a push: the tasks of those clients must notice.
             self.changes.send_replace(());
         }
         match progress {
@@ -228,7 +232,7 @@ where
                 Ok(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => written += count?,
                 // A client that does not read must still be disconnectable.
-                Err(_) if !shared.state().core.clients.contains_key(&session.id()) => {
+                Err(_) if !shared.state().core.clients.is_open(session.id()) => {
                     return Ok(());
                 }
                 Err(_) => {}

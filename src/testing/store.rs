@@ -5,6 +5,7 @@
 //!    key set with PX n lives at least n.
 //! 2. An expired key is gone for every command, the first of which removes it.
 //! 3. `used_bytes` counts every key and value held.
+//! 4. While watched, every key that is written, removed or expires is noted once per time.
 
 use std::collections::HashMap;
 
@@ -16,6 +17,14 @@ pub(super) struct Entry {
     pub(super) deadline_ms: Option<i64>,
 }
 
+/// A key that is no longer what a client may have read.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Change {
+    pub(super) key: Box<[u8]>,
+    /// By no client's command, but by time.
+    pub(super) expired: bool,
+}
+
 type Database = HashMap<Box<[u8]>, Entry>;
 
 /// Every database of one node.
@@ -25,27 +34,29 @@ pub(super) struct Store {
     used_bytes: usize,
     /// When this many keys are held, the expired ones among them are removed.
     purge_at: usize,
+    /// Whether changes are noted: somebody wants to know.
+    pub(super) watched: bool,
+    changes: Vec<Change>,
 }
 
 impl Store {
     pub(super) fn new() -> Self {
         let databases = std::iter::repeat_with(Database::new).take(DATABASES).collect();
-        Self { databases, used_bytes: 0, purge_at: PURGE_MIN }
+        Self { databases, used_bytes: 0, purge_at: PURGE_MIN, watched: false, changes: Vec::new() }
     }
 
     /// The live entry of `key`.
     pub(super) fn get(&mut self, db: usize, key: &[u8], now_ms: i64) -> Option<&Entry> {
         // Looked up twice: a returned borrow would forbid the removal.
-        if self.databases.get(db)?.get(key)?.is_expired(now_ms) {
-            self.take(db, key);
-            return None;
-        }
+        self.expire(db, key, now_ms);
         self.databases.get(db)?.get(key)
     }
 
     pub(super) fn set(&mut self, db: usize, key: &[u8], entry: Entry, now_ms: i64) {
+        self.expire(db, key, now_ms);
         self.take(db, key);
         self.purge_if_due(now_ms);
+        self.note(key, false);
         self.used_bytes += footprint(key, &entry);
         if let Some(database) = self.databases.get_mut(db) {
             database.insert(key.into(), entry);
@@ -54,11 +65,17 @@ impl Store {
 
     /// Removes `key`; whether it was there, alive.
     pub(super) fn remove(&mut self, db: usize, key: &[u8], now_ms: i64) -> bool {
-        self.take(db, key).is_some_and(|entry| !entry.is_expired(now_ms))
+        self.expire(db, key, now_ms);
+        let removed = self.take(db, key).is_some();
+        if removed {
+            self.note(key, false);
+        }
+        removed
     }
 
     /// Gives a live key a new deadline; a deadline that is not in the future removes it.
     pub(super) fn expire_at(&mut self, db: usize, key: &[u8], deadline_ms: i64, now_ms: i64) {
+        self.note(key, false);
         if deadline_ms <= now_ms {
             self.take(db, key);
         } else if let Some(entry) = self.databases.get_mut(db).and_then(|d| d.get_mut(key)) {
@@ -98,6 +115,11 @@ impl Store {
         *self = Self::new();
     }
 
+    /// What changed since the last call.
+    pub(super) fn take_changes(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.changes)
+    }
+
     pub(super) fn used_bytes(&self) -> usize {
         self.used_bytes
     }
@@ -108,7 +130,12 @@ impl Store {
         for database in &mut self.databases {
             database.retain(|key, entry| {
                 let keep = !entry.is_expired(now_ms);
-                freed += if keep { 0 } else { footprint(key, entry) };
+                if !keep {
+                    freed += footprint(key, entry);
+                    if self.watched {
+                        self.changes.push(Change { key: key.clone(), expired: true });
+                    }
+                }
                 keep
             });
         }
@@ -122,6 +149,22 @@ impl Store {
         if held(&self.databases) >= self.purge_at {
             self.purge(now_ms);
             self.purge_at = PURGE_MIN.max(held(&self.databases) * 2);
+        }
+    }
+
+    /// Removes `key` if its time is over.
+    fn expire(&mut self, db: usize, key: &[u8], now_ms: i64) {
+        let held = self.databases.get(db).and_then(|database| database.get(key));
+        if held.is_some_and(|entry| entry.is_expired(now_ms)) {
+            self.take(db, key);
+            self.note(key, true);
+        }
+    }
+
+    // Invariant 4.
+    fn note(&mut self, key: &[u8], expired: bool) {
+        if self.watched {
+            self.changes.push(Change { key: key.into(), expired });
         }
     }
 

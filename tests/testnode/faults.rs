@@ -69,6 +69,14 @@ async fn chance_to_fail() {
     tokio::time::sleep(Duration::from_millis(30)).await;
 }
 
+/// The node's epoch.
+async fn epoch<S: AsyncRead + AsyncWrite + Unpin>(client: &mut Client<S>) -> String {
+    client.ask("GET redlatch:epoch", "$16\r\n").await;
+    let mut id = [0; 18];
+    within(client.0.read_exact(&mut id)).await.unwrap();
+    String::from_utf8(id[..16].to_vec()).unwrap()
+}
+
 fn keys(node: &TestNode) -> Vec<String> {
     node.snapshot().into_iter().map(|key| String::from_utf8(key.key).unwrap()).collect()
 }
@@ -212,14 +220,84 @@ async fn amnesia_takes_data_scripts_and_connections() {
 }
 
 #[tokio::test]
+async fn a_fresh_node_has_an_open_epoch_that_amnesia_and_flushes_take() {
+    let node = TestNode::start().await.unwrap();
+    let mut client = Client::connect(&node).await;
+    let first = epoch(&mut client).await;
+    client.ask("SELECT 7", "+OK\r\n").await;
+    assert_eq!(epoch(&mut client).await, first, "open in every database");
+    client.ask("DBSIZE", ":2\r\n").await;
+    assert_eq!(keys(&node), [""; 0], "the engine's records are no locks");
+    let other = TestNode::start().await.unwrap();
+    assert_ne!(epoch(&mut Client::connect(&other).await).await, first);
+
+    client.ask("SET a me", "+OK\r\n").await;
+    let ids = (node.run_id(), node.replid());
+    node.restart_keeping_data();
+    client.expect_end().await;
+    assert!(node.run_id() != ids.0 && node.replid() != ids.1);
+    assert_eq!(keys(&node), ["a"]);
+    let mut client = Client::connect(&node).await;
+    assert_eq!(epoch(&mut client).await, first);
+
+    let ids = (node.run_id(), node.replid());
+    node.demote();
+    client.ask("SET a me", "-READONLY You can't write against a read only replica.\r\n").await;
+    node.promote();
+    client.ask("SET a me", "+OK\r\n").await;
+    assert!(node.run_id() == ids.0 && node.replid() != ids.1, "a new history of the same process");
+
+    node.flush();
+    client.ask("GET redlatch:epoch", "$-1\r\n").await;
+    other.forget();
+    Client::connect(&other).await.ask("GET redlatch:epoch", "$-1\r\n").await;
+}
+
+#[tokio::test]
+async fn pushes_reach_a_client_that_waits() {
+    let node = TestNode::start().await.unwrap();
+    let clock = TestClock::manual(0);
+    node.set_clock(clock.clone());
+    let (mut waiting, mut other) = (Client::connect(&node).await, Client::connect(&node).await);
+    let hello = b"HELLO 3\r\nCLIENT TRACKING ON OPTIN NOLOOP\r\nPING ready\r\n";
+    waiting.0.write_all(hello).await.unwrap();
+    let mut seen = Vec::new();
+    while !seen.ends_with(b"$5\r\nready\r\n") {
+        seen.push(within(waiting.0.read_u8()).await.unwrap());
+    }
+    other.ask("SET a you PX 100", "+OK\r\n").await;
+    let pushed = ">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\na\r\n";
+    for change in ["DEL a", "SET a me PX 100", "PTTL a"] {
+        waiting.ask("CLIENT CACHING YES", "+OK\r\n").await;
+        waiting.send("PTTL a").await;
+        let mut answer = [0; 4];
+        within(waiting.0.read_exact(&mut answer)).await.unwrap();
+        if answer == *b":100" {
+            waiting.expect("\r\n").await;
+        } else {
+            assert_eq!(&answer, b":-2\r");
+            waiting.expect("\n").await;
+        }
+        if change == "PTTL a" {
+            clock.advance(Duration::from_millis(101));
+        }
+        other.send(change).await;
+        waiting.expect(pushed).await;
+    }
+    node.flush();
+    waiting.expect(">2\r\n$10\r\ninvalidate\r\n_\r\n").await;
+}
+
+#[tokio::test]
 async fn error_faults_hit_data_commands_alone_and_do_nothing_else() {
     let node = TestNode::start().await.unwrap();
     let mut client = Client::connect(&node).await;
     node.fail_next(2, "LOADING wait\r\n+OK");
     client.ask("PING", "+PONG\r\n").await;
     client.ask("SET a me", "-LOADING wait  +OK\r\n").await;
+    assert_eq!(epoch(&mut client).await.len(), 16, "the faults are for locks");
     client.ask("EVALSHA x 0", "-LOADING wait  +OK\r\n").await;
-    client.ask("DBSIZE", ":0\r\n").await;
+    assert_eq!(keys(&node), [""; 0]);
     node.fail_with(Some("-OOM full"));
     client.ask("SET a me", "-OOM full\r\n").await;
     client.ask("SET a", "-ERR wrong number of arguments for 'set' command\r\n").await;
@@ -270,7 +348,7 @@ async fn a_stopped_nodes_address_can_be_bound_again() {
     node.stop().await;
     let node = TestNode::start_on(addr).await.unwrap();
     client.expect_end().await;
-    Client::connect(&node).await.ask("DBSIZE", ":0\r\n").await;
+    Client::connect(&node).await.ask("GET a", "$-1\r\n").await;
 }
 
 #[tokio::test]

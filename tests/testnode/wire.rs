@@ -13,16 +13,21 @@ pub fn frame<A: AsRef<[u8]>>(args: &[A]) -> Vec<u8> {
     out
 }
 
-/// Reads one whole reply of either protocol, as it is on the wire. Pushes are passed over: the
-/// test node sends none.
+/// Reads one whole reply of either protocol, as it is on the wire. Pushes are passed over.
 pub fn read_reply(input: &mut impl BufRead) -> io::Result<Vec<u8>> {
     loop {
-        let mut reply = Vec::new();
-        read_value(input, &mut reply)?;
+        let reply = read_message(input)?;
         if reply[0] != b'>' {
             return Ok(reply);
         }
     }
+}
+
+/// Reads one whole reply or push.
+pub fn read_message(input: &mut impl BufRead) -> io::Result<Vec<u8>> {
+    let mut message = Vec::new();
+    read_value(input, &mut message)?;
+    Ok(message)
 }
 
 fn read_value(input: &mut impl BufRead, reply: &mut Vec<u8>) -> io::Result<()> {

@@ -1,15 +1,16 @@
 //! Random commands over few keys, tokens and databases, right and wrong ones.
 //!
-//! Left out, because the node does not have them: SET's other options, KEYS with other patterns,
-//! COMMAND INFO of existing commands, overlapping tracking prefixes, and scripts other than the
-//! engine's.
+//! Left out, because the node does not have them: SET's options but NX, GET and PX, KEYS with
+//! other patterns, COMMAND INFO of existing commands, overlapping tracking prefixes, and
+//! scripts other than the engine's.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::strategy::BoxedStrategy;
 
-use super::{Args, Case, SCRIPTS, Step, words};
+use super::states;
+use super::{Args, Case, SCRIPTS, STAMP, Step, words};
 
 /// One to eight commands on one connection.
 pub fn case(digests: Args) -> impl Strategy<Value = Case> {
@@ -27,8 +28,11 @@ fn command(digests: Args) -> BoxedStrategy<Args> {
         8 => one("GET"),
         8 => one("PTTL"),
         6 => vec(key(), 1..4).prop_map(|keys| [words(&["DEL"]), keys].concat()),
-        30 => evalsha(digests.clone()),
+        20 => evalsha(digests.clone()),
+        25 => called(digests.clone()),
+        12 => stamp(digests[STAMP].clone()),
         4 => eval(),
+        8 => record(),
         6 => scripts(digests),
         12 => fixed(),
     ];
@@ -91,6 +95,7 @@ fn set() -> impl Strategy<Value = Args> {
     let option = prop_oneof![
         6 => Just(words(&["NX"])),
         1 => Just(words(&["nx"])),
+        3 => select(vec![words(&["GET"]), words(&["get"])]),
         8 => ttl.clone().prop_map(|ttl| words(&["PX", ttl])),
         1 => ttl.prop_map(|ttl| words(&["px", ttl])),
         1 => select(vec![words(&["FOO"]), words(&["PX"]), words(&["60000"]), words(&[""])]),
@@ -150,6 +155,58 @@ fn evalsha(digests: Args) -> impl Strategy<Value = Args> {
         .prop_map(|(digest, rest)| [words(&["EVALSHA"]), vec![digest], rest].concat())
 }
 
+/// Calls of the right shape: epoch, lock and counter are three keys, and the epoch's id is often
+/// the one that is there. RAISE takes the fourth argument for a ttl, so that it is a long one.
+fn called(digests: Args) -> impl Strategy<Value = Args> {
+    let number = prop_oneof![
+        4 => select(vec!["520000", "540000", "560000", "9007199254740993"]),
+        1 => select(SCRIPT_NUMBERS.to_vec()),
+    ];
+    // STAMP takes it for a quarantine, which must not be over at once.
+    let ttls: Vec<&str> = SCRIPT_NUMBERS.into_iter().filter(|number| *number != "1.5").collect();
+    let ttl = prop_oneof![9 => Just("60000"), 1 => select(ttls)];
+    (select(digests), select(vec!["t0", "t1"]), ttl, number).prop_map(
+        |(digest, token, ttl, number)| {
+            let head = [words(&["EVALSHA"]), vec![digest]].concat();
+            [head, words(&["3", "k0", "k1", "k2", "t0", token, ttl, number, "100000"])].concat()
+        },
+    )
+}
+
+/// What an epoch's records, locks and counters hold, in the keys where [`called`] and [`stamp`]
+/// look for them.
+fn record() -> impl Strategy<Value = Args> {
+    let counter =
+        select(vec!["520000", "540000", "9007199254740992", "1.5", "1e17", "inf", "nan", "-3"]);
+    let set = |key: &'static str, value| words(&["SET", key, value]);
+    prop_oneof![
+        4 => Just(set("k0", "t0")),
+        2 => counter.prop_map(move |value| set("k2", value)),
+        4 => select(states::RECORDS.to_vec()).prop_map(move |value| set("k1", value)),
+    ]
+}
+
+fn stamp(digest: Vec<u8>) -> impl Strategy<Value = Args> {
+    let mode = prop_oneof![
+        5 => Just("greet"),
+        2 => Just("void"),
+        2 => Just("peek"),
+        2 => Just("open"),
+        1 => Just("other"),
+    ];
+    let asked = select(states::QUARANTINES.to_vec());
+    let fleet = prop_oneof![4 => select(vec!["f", "g"]), 1 => select(vec!["-", "", "a b"])];
+    let by = prop_oneof![
+        4 => Just([words(&["EVALSHA"]), vec![digest]].concat()),
+        1 => Just(words(&["EVAL", SCRIPTS[STAMP].1])),
+    ];
+    (by, mode, select(vec!["t0", "t1"]), asked, fleet, select(vec!["t0", "t1"])).prop_map(
+        |(by, mode, fresh, asked, fleet, old)| {
+            [by, words(&["2", "k0", "k1", mode, fresh, asked, fleet, old])].concat()
+        },
+    )
+}
+
 fn eval() -> impl Strategy<Value = Args> {
     (select(SCRIPTS.to_vec()), script_arguments())
         .prop_map(|((_, body), rest)| [words(&["EVAL", body]), rest].concat())
@@ -175,6 +232,9 @@ fn fixed() -> impl Strategy<Value = Args> {
         "AUTH x",
         "AUTH default x",
         "AUTH nobody x",
+        "CLIENT CACHING YES",
+        "CLIENT CACHING no",
+        "CLIENT CACHING x",
         "CLIENT FOO",
         "CLIENT ID",
         "CLIENT KILL 1.2.3.4:5",
