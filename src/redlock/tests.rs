@@ -150,11 +150,13 @@ fn client(memory: &Memory, handoff: Handoff) -> Redlock {
 
 fn memory(nodes: usize) -> Memory {
     let clock = TestClock::manual(0);
-    let peer = || {
-        let core = NodeCore::new(Options::new().clock(clock.clone()));
+    let peer = |node: usize| {
+        // Each its own process: one that voted twice would be refused.
+        let options = Options::new().clock(clock.clone()).seed(node as u64 + 1);
+        let core = NodeCore::new(options);
         Mutex::new(Peer { core, links: Vec::new(), executed: Vec::new() })
     };
-    Memory(Arc::new((0..nodes).map(|_| peer()).collect()), clock)
+    Memory(Arc::new((0..nodes).map(peer).collect()), clock)
 }
 
 async fn settle() {

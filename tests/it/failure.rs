@@ -302,7 +302,7 @@ async fn a_release_that_died_with_its_connection_is_sent_on_the_next() {
 #[tokio::test]
 async fn a_release_that_was_refused_is_repeated() {
     let nodes = test_nodes(3).await;
-    let locks = builder(urls(&nodes)).ping_interval(ms(50)).connect().await.unwrap();
+    let locks = builder(urls(&nodes)).heartbeat_interval(ms(50)).connect().await.unwrap();
     let locks = all_up(locks).await;
     let guard = within(locks.acquire("r").ttl(TTL)).await.unwrap();
     until("all grants", || nodes.iter().all(|node| node.snapshot().len() == 1)).await;

@@ -30,7 +30,7 @@ async fn an_uncontended_cycle_is_one_set_and_one_script_per_node() {
     let cluster = Cluster::start(5);
     // Without pings, so that every command counted is a lock's.
     let minute = std::time::Duration::from_secs(60);
-    let locks = builder(cluster.urls()).ping_interval(minute).connect().await.unwrap();
+    let locks = builder(cluster.urls()).heartbeat_interval(minute).connect().await.unwrap();
     let locks = all_up(locks).await;
     let (sets, scripts, before) =
         (calls(&cluster, "set"), calls(&cluster, "evalsha"), written(&locks));

@@ -59,7 +59,24 @@ impl Server {
 
     /// [`Server::start_with`] with more environment variables, kept over restarts.
     pub fn start_in(extra: &[&str], environment: &[(OsString, OsString)]) -> Self {
-        Self::launch(extra, environment).into_ready()
+        let server = Self::launch(extra, environment).into_ready();
+        server.open();
+        server
+    }
+
+    /// Starts a server that no lock client has ever seen: its votes do not count for `max_ttl`.
+    pub fn start_virgin(extra: &[&str]) -> Self {
+        Self::launch(extra, &[]).into_ready()
+    }
+
+    /// Opens a new node at once, as its operator may: nobody holds a lock on it. A server that
+    /// cannot be opened (a cluster node, say) stays as it is; its test will tell.
+    pub fn open(&self) {
+        let words = redlatch::testing::open_node_command(Duration::ZERO);
+        let words: Vec<String> =
+            words.into_iter().map(|word| String::from_utf8(word).expect("text")).collect();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let _ = self.try_command(&words);
     }
 
     /// The process now running; panics while the server is killed.
@@ -161,16 +178,18 @@ impl Server {
         client.command(args)
     }
 
+    /// How many keys there are in database 0, besides the engine's own.
     pub fn dbsize(&self) -> i64 {
-        self.command(&["DBSIZE"]).int()
+        self.keys().len() as i64
     }
 
-    /// All keys of database 0, sorted.
+    /// All keys of database 0 besides the engine's own, sorted.
     pub fn keys(&self) -> Vec<String> {
         let Reply::Array(Some(items)) = self.command(&["KEYS", "*"]) else {
             panic!("KEYS answers an array")
         };
-        let mut keys: Vec<String> = items.into_iter().filter_map(Reply::text).collect();
+        let keys = items.into_iter().filter_map(Reply::text);
+        let mut keys: Vec<String> = keys.filter(|key| !key.starts_with("redlatch:")).collect();
         keys.sort();
         keys
     }
@@ -323,6 +342,13 @@ impl Cluster {
     }
 
     pub fn start_with(n: usize, extra: &[&str]) -> Self {
+        let cluster = Self::start_virgin(n, extra);
+        cluster.iter().for_each(Server::open);
+        cluster
+    }
+
+    /// Servers that no lock client has ever seen.
+    pub fn start_virgin(n: usize, extra: &[&str]) -> Self {
         let launched: Vec<Server> = (0..n).map(|_| Server::launch(extra, &[])).collect();
         Self(launched.into_iter().map(Server::into_ready).collect())
     }
