@@ -28,6 +28,7 @@ mod tracking;
 
 use std::time::Duration;
 
+pub use crate::config::Protection;
 pub use self::clock::TestClock;
 pub use self::core::{NodeCore, Progress, Session};
 pub use self::node::TestNode;
