@@ -240,8 +240,9 @@ async fn connecting_to_nobody_says_who_and_why() {
     let cluster = Cluster::start(3);
     cluster[1].kill();
     cluster[2].kill();
-    let error =
-        builder(cluster.urls()).connect_timeout(ms(300)).connect().await.map(drop).unwrap_err();
+    let ttl = Duration::from_secs(2);
+    let builder = builder(cluster.urls()).ttl(ttl).max_ttl(ttl);
+    let error = builder.clone().connect_timeout(ms(300)).connect().await.map(drop).unwrap_err();
     let ConnectError::NoQuorum { up, nodes, quorum, .. } = &error else { panic!("{error}") };
     assert_eq!((*up, *nodes, *quorum), (1, 3, 2));
     let text = error.to_string();
@@ -252,8 +253,7 @@ async fn connecting_to_nobody_says_who_and_why() {
 
     // Lazily, the same fleet is no error; its requests wait for it, and for the end of the
     // quarantine of a node that comes back without its data.
-    let ttl = Duration::from_secs(2);
-    let locks = builder(cluster.urls()).ttl(ttl).max_ttl(ttl).connect_lazy().unwrap();
+    let locks = builder.connect_lazy().unwrap();
     let request = tokio::spawn({
         let locks = locks.clone();
         async move { locks.acquire("r").wait_for(Duration::from_secs(15)).await }
