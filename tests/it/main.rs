@@ -14,13 +14,16 @@
 )]
 
 mod allocator;
+mod amnesia;
 mod basic;
 mod cancel;
 #[path = "../support/clock_shim.rs"]
 mod clock_shim;
 mod concurrency;
+mod epochs;
 mod failure;
 mod faulty_peers;
+mod fence;
 mod handoff;
 #[path = "../support/hop.rs"]
 mod hop;
