@@ -204,6 +204,8 @@ pub(crate) struct Settings {
     pub(crate) connect_timeout: Duration,
     pub(crate) min_validity: f64,
     pub(crate) max_hold: Duration,
+    /// What is wrong with these settings, though they can be used.
+    pub(crate) warnings: Vec<String>,
 }
 
 /// The longest ttl: 2^53 ms, beyond which a server's Lua would round it.

@@ -29,6 +29,7 @@ use crate::session::batch::Batching;
 use crate::time::Timestamp;
 
 pub(crate) use facts::{About, Counters, count};
+pub(crate) use clock::RUNS_WILD;
 
 use clock::Told;
 

@@ -21,6 +21,7 @@ mod clock_shim;
 mod concurrency;
 mod failure;
 mod faulty_peers;
+mod guards;
 mod handoff;
 #[path = "../support/hop.rs"]
 mod hop;
@@ -28,6 +29,7 @@ mod leases;
 mod performance;
 #[path = "../support/persistence.rs"]
 mod persistence;
+mod refusals;
 mod rigs;
 #[path = "../support/server.rs"]
 mod server;
