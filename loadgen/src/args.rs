@@ -301,6 +301,8 @@ impl RunArgs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::faults::Fault;
+    use std::time::Duration;
 
     fn run(args: &[&str]) -> Result<RunConfig, String> {
         let full = ["loadgen", "run"].iter().chain(args).copied();
@@ -316,6 +318,10 @@ mod tests {
         assert_eq!(job.faults.len(), 2);
         assert!(job.is_open_loop());
         assert!(job.keys > 1);
+        // The killed node votes again before the pause begins, with a second to spare.
+        let [kill, pause] = [0, 1].map(|at| job.faults[at].parse::<Fault>().unwrap());
+        let votes = kill.at + kill.for_ + Duration::from_nanos(job.max_ttl_ns);
+        assert!(votes + Duration::from_millis(500) <= pause.at, "{votes:?}");
     }
 
     #[test]
