@@ -3,7 +3,9 @@
 //! - I1 for one epoch the end never moves nearer: a node's clock that steps forward does not
 //!   shorten its quarantine.
 //! - I2 it moves away only when a client with longer locks asks for a longer quarantine.
-//! - I3 an epoch that was under way while this address still was in another one belongs to another
+//! - I3 it is never longer than what was asked for, counted from the answer: it began before that,
+//!   wherever the node's clock has gone since.
+//! - I4 an epoch that was under way while this address still was in another one belongs to another
 //!   server: what was granted in the other epoch is unknown there, whether its quarantine is over or
 //!   not.
 
@@ -23,7 +25,7 @@ pub(crate) struct Quarantine {
 }
 
 impl Quarantine {
-    /// I3: is this another server than the one that was greeted here before? To be asked before
+    /// I4: is this another server than the one that was greeted here before? To be asked before
     /// the stamp is noted.
     pub(crate) fn is_strange(&self, stamp: &Stamp) -> bool {
         if self.id.is_empty() || self.id == stamp.id {
@@ -39,7 +41,8 @@ impl Quarantine {
     /// Takes note of a node's answer, received `now`. `drift` is the allowance for the node's
     /// clock running faster than ours. `true`: it is an epoch we did not know.
     pub(crate) fn note(&mut self, stamp: &Stamp, now: Timestamp, drift: u32) -> bool {
-        let left = stamp.remaining();
+        // I3: behind a step back the node's own clock would count the step in.
+        let left = stamp.remaining().min(Duration::from_millis(stamp.quarantine_ms));
         let opens_at = if left.is_zero() {
             Timestamp::ZERO
         } else {
@@ -137,7 +140,15 @@ mod tests {
     }
 
     #[test]
-    fn i3_an_epoch_from_before_the_last_look_at_another_is_another_servers() {
+    fn i3_a_clock_that_stepped_back_does_not_lengthen_it() {
+        let mut quarantine = Quarantine::default();
+        // Begun at 100 s by a clock that has gone back an hour since.
+        quarantine.note(&stamp("a", 3_600, 7_210, 10_000), at(5), PPM);
+        assert_eq!(quarantine.opens_at(), at(15).plus(Duration::from_millis(102)));
+    }
+
+    #[test]
+    fn i4_an_epoch_from_before_the_last_look_at_another_is_another_servers() {
         let mut quarantine = Quarantine::default();
         assert!(!quarantine.is_strange(&stamp("x", 100, 50, 10_000)), "nothing was known");
         quarantine.note(&stamp("a", 100, 50, 10_000), at(5), PPM);

@@ -24,6 +24,7 @@ mod epochs;
 mod failure;
 mod faulty_peers;
 mod fence;
+mod guards;
 mod handoff;
 #[path = "../support/hop.rs"]
 mod hop;
@@ -31,6 +32,7 @@ mod leases;
 mod performance;
 #[path = "../support/persistence.rs"]
 mod persistence;
+mod refusals;
 mod rigs;
 #[path = "../support/server.rs"]
 mod server;
