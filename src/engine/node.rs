@@ -28,8 +28,8 @@ use crate::engine::query::Query;
 use crate::session::batch::Batching;
 use crate::time::Timestamp;
 
-pub(crate) use facts::{About, Counters, count};
 pub(crate) use clock::RUNS_WILD;
+pub(crate) use facts::{About, Counters, count};
 
 use clock::Told;
 

@@ -18,6 +18,7 @@ mod basic;
 mod cancel;
 #[path = "../support/clock_shim.rs"]
 mod clock_shim;
+mod clocks;
 mod concurrency;
 mod failure;
 mod faulty_peers;

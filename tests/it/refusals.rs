@@ -431,8 +431,7 @@ async fn a_lock_that_is_held_outlives_the_memory() {
         held_everywhere(&rig.servers, "r", &guard.token().to_hex()).await;
         rig.servers.iter().for_each(fill_memory);
         let (first, renewed) = (guard.valid_until(), Duration::from_secs(2));
-        until("renewals", || guard.valid_until().since_boot() > first.since_boot() + renewed)
-            .await;
+        until("renewals", || guard.valid_until().since_boot() > first.since_boot() + renewed).await;
         within(guard.extend(TTL)).await.unwrap();
         within(guard.verify()).await.unwrap();
         within(guard.release()).await.unwrap();
