@@ -19,6 +19,7 @@ mod basic;
 mod cancel;
 #[path = "../support/clock_shim.rs"]
 mod clock_shim;
+mod clocks;
 mod concurrency;
 mod epochs;
 mod failure;
