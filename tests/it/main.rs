@@ -21,6 +21,7 @@ mod clock_shim;
 mod concurrency;
 mod failure;
 mod faulty_peers;
+mod fencing;
 mod handoff;
 #[path = "../support/hop.rs"]
 mod hop;
