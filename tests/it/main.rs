@@ -15,6 +15,7 @@
 
 mod allocator;
 mod basic;
+mod bounds;
 mod cancel;
 #[path = "../support/clock_shim.rs"]
 mod clock_shim;

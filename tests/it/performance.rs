@@ -1,5 +1,9 @@
 //! What the speed rests on, as counts: commands, writes, batches, allocations. No times.
 
+use std::future::{Future, IntoFuture, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+
 use redlatch::{Redlock, Resource};
 
 use crate::allocator::allocations;
@@ -165,6 +169,22 @@ fn a_cycle_allocates_nothing() {
             assert_eq!(dropped, 0, "in {CYCLES} dropped cycles on {count} nodes");
         }
     }
+}
+
+/// The waiter and, as nobody was in the queue before it, the queue; nothing for the hand-off.
+#[test]
+fn a_hand_off_allocates_no_more_than_queueing() {
+    let cluster = Cluster::start(1);
+    let resource = Resource::from("orders:42");
+    let counted = measure(&cluster.urls(), 2 * CYCLES, async |locks| {
+        let guard = locks.acquire(&resource).await.unwrap();
+        let mut next = pin!(locks.acquire(&resource).into_future());
+        let first = poll_fn(|cx| Poll::Ready(next.as_mut().poll(cx))).await;
+        assert!(first.is_pending());
+        drop(guard);
+        next.await.unwrap().release().await.unwrap();
+    });
+    assert!(counted <= 2 * CYCLES, "{counted} allocations in {CYCLES} cycles");
 }
 
 #[test]
