@@ -71,10 +71,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let passed = write(&mut store, stale, 101).await?;
     println!("first holder again, token {stale}: written {passed}");
-    let balance: u32 = redis::cmd("HGET")
-        .arg(&["example:account", "balance"])
-        .query_async(&mut store)
-        .await?;
+    let balance: u32 =
+        redis::cmd("HGET").arg(&["example:account", "balance"]).query_async(&mut store).await?;
     println!("the balance is {balance}");
     second.release().await?;
     if passed { Err("a stale holder has written".into()) } else { Ok(()) }

@@ -29,11 +29,7 @@ const CREATE: &str = "
 const WRITE: &str = "UPDATE account SET balance = ?1, fence = ?2 WHERE id = 42 AND fence <= ?2";
 
 /// `false`: fenced off.
-fn write(
-    database: &Connection,
-    token: FencingToken,
-    balance: i64,
-) -> Result<bool, Box<dyn Error>> {
+fn write(database: &Connection, token: FencingToken, balance: i64) -> Result<bool, Box<dyn Error>> {
     // Tokens end at 2^53: every integer column of 64 bits holds them.
     let token = i64::try_from(token.get())?;
     Ok(database.execute(WRITE, params![balance, token])? == 1)

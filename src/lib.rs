@@ -2,8 +2,9 @@
 //!
 //! Each node is driven by one task over one connection that all callers share; an acquisition
 //! costs one round trip to the node that completes the majority, whatever slower or dead nodes
-//! do. What it does not do: no TLS, Sentinel or Cluster, no fencing tokens, no quarantine of
-//! restarted nodes in this version; see [`manual::safety`] for what that means.
+//! do. Nodes that may have forgotten locks do not vote until those have ended, and a lock can come
+//! with a [`FencingToken`]; [`manual::safety`] says what that guarantees, and what nothing does.
+//! What it does not do in this version: TLS, Sentinel, Cluster.
 //!
 //! # Do you need a distributed lock?
 //! When the work is in one database, its own locks are better; when a duplicate does no harm, one

@@ -27,8 +27,8 @@ const NUMBERS: &[std::ops::RangeInclusive<u32>] = &[1..=5, 9..=40, 42..=45, 50..
 /// Where tests are.
 const PLACES: &[&str] = &["src", "tests", "loadgen"];
 
-/// What a claim begins with; in pieces, so that this file makes none.
-const MARK: &str = concat!("Scen", "ario");
+/// What a claim begins with.
+const MARK: &str = "Scenario";
 
 /// A claim: file and line, the number, the test.
 #[derive(Debug, PartialEq, Eq)]
@@ -115,7 +115,7 @@ fn listed(page: &str) -> BTreeMap<u32, &str> {
     page.lines()
         .filter_map(|line| {
             let (number, text) = line.strip_prefix("| ")?.split_once(" | ")?;
-            Some((number.parse().ok()?, text))
+            Some((number.parse().ok()?, text.split(" | ").next()?))
         })
         .collect()
 }
@@ -159,7 +159,8 @@ fn every_attack_has_a_test() {
     let listed = listed(include_str!("../src/manual/attacks.md"));
     assert_eq!(listed.keys().copied().collect::<BTreeSet<_>>(), wanted, "the manual's page");
     let (mut tested, mut wrong) = (BTreeMap::new(), Vec::new());
-    for (path, text) in tree() {
+    // This file quotes claims and makes none.
+    for (path, text) in tree().into_iter().filter(|(path, _)| path != file!()) {
         let (claims, faults) = claims(&path, &text);
         wrong.extend(faults);
         for Claim { number, test } in claims {
@@ -220,8 +221,15 @@ fn claims_are_read_strictly() {
     assert_eq!(claimed("/// Scs 1, 2 and 5. And more."), (vec![1, 2, 5], 0));
     assert_eq!(claimed("/// Scs are many."), (vec![], 0));
     let wrong = [
-        "// Sc 13.", "//! Sc 13.", "/// Sc 13", "/// Sc 13, 14.", "/// Scs 13.", "/// See Sc 13.",
-        "/// Scs 13-15.", "/// Sc 13.5", "/// Scs 13 14.",
+        "// Sc 13.",
+        "//! Sc 13.",
+        "/// Sc 13",
+        "/// Sc 13, 14.",
+        "/// Scs 13.",
+        "/// See Sc 13.",
+        "/// Scs 13-15.",
+        "/// Sc 13.5",
+        "/// Scs 13 14.",
     ];
     for wrong in wrong {
         assert_eq!(claimed(wrong), (vec![], 1), "{wrong}");
@@ -235,7 +243,7 @@ fn claims_are_read_strictly() {
         assert_eq!(under(item).1.len(), 1, "{item}");
     }
     let rows = listed("| | attack | b |\n|---|---|---|\n| 3 | c | d |\n| x | y |");
-    assert_eq!(rows.into_iter().collect::<Vec<_>>(), [(3, "c | d |")]);
+    assert_eq!(rows.into_iter().collect::<Vec<_>>(), [(3, "c")]);
     let page = "a `one_two_three_four` and `max_hold`, `a::b_c_d_e`";
     assert_eq!(named_tests(page).into_iter().collect::<Vec<_>>(), ["one_two_three_four"]);
 }

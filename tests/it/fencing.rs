@@ -110,11 +110,8 @@ async fn tokens_grow_over_the_grants_of_two_clients() {
 #[should_panic(expected = "1 after 2")]
 fn a_token_out_of_order_is_seen() {
     let at = Instant::now();
-    let grant = |ms_later, token| Grant {
-        asked: at + ms(ms_later),
-        got: at + ms(ms_later + 5),
-        token,
-    };
+    let grant =
+        |ms_later, token| Grant { asked: at + ms(ms_later), got: at + ms(ms_later + 5), token };
     Ledger(Arc::new(Mutex::new(vec![grant(0, 2), grant(10, 1)]))).check();
 }
 
@@ -379,9 +376,8 @@ async fn tokens_grow_while_nodes_restart_empty() {
             restarted.iter().all(|at| now[*at] > before[*at])
         };
         until("the new epochs", || clients.iter().zip(&before).all(is_new)).await;
-        let is_up = |locks: &Redlock| {
-            restarted.iter().all(|at| locks.node_states()[*at] == NodeState::Up)
-        };
+        let is_up =
+            |locks: &Redlock| restarted.iter().all(|at| locks.node_states()[*at] == NodeState::Up);
         until("the quarantine to end", || clients.iter().all(is_up)).await;
         let before = ledger.len();
         until("more grants", || ledger.len() >= before + 6).await;
