@@ -206,8 +206,9 @@ pub(crate) struct Settings {
     pub(crate) max_hold: Duration,
 }
 
-/// The longest ttl: 2^53 ms, beyond which a server's Lua would round it.
-pub(crate) const TTL_MAX: Duration = Duration::from_millis(1 << 53);
+/// The longest ttl: 2^41 ms, 69 years. The quarantine that covers it (R2) is counted in
+/// microseconds on the nodes, which a server's Lua keeps exact up to 2^53.
+pub(crate) const TTL_MAX: Duration = Duration::from_millis(1 << 41);
 /// 146 years, a quarter of what a timestamp can count.
 const VALIDITY_MIN_MAX: Duration = Duration::from_nanos(1 << 62);
 

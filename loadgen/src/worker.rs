@@ -108,6 +108,9 @@ impl Client<'_> {
         self.tally.busy_since_ns.store(intended_ns, Ordering::Relaxed);
         self.shared.busy.fetch_add(1, Ordering::Relaxed);
         self.tally.asked.fetch_add(1, Ordering::Relaxed);
+        let key = u64::from(plan.key) + self.key_space();
+        // Read before the call: whatever this acquisition gets must be above it.
+        let floor = self.shared.oracle.highest_token(key);
         let called_ns = now_ns();
         let outcome = self.shared.backend.acquire(plan.key).await;
         let granted_ns = now_ns();
@@ -117,6 +120,10 @@ impl Client<'_> {
         match outcome {
             Ok(grant) => {
                 self.tally.granted.fetch_add(1, Ordering::Relaxed);
+                if let Some(token) = grant.token {
+                    let valid = || grant.held.is_valid();
+                    self.shared.oracle.check_token(key, token, floor, valid);
+                }
                 let at = Instants { intended_ns, called_ns, granted_ns };
                 self.hold(plan, grant, at, recorded).await;
             }
@@ -128,7 +135,7 @@ impl Client<'_> {
 
     async fn hold(&mut self, plan: Section, grant: Grant, at: Instants, recorded: bool) {
         let shared = self.shared;
-        let Grant { held, attempts, contended, remaining_ns } = grant;
+        let Grant { held, attempts, contended, remaining_ns, .. } = grant;
         self.generation += 1;
         // The remaining validity was read after the guard was returned: this end is not too late.
         let valid_until_ns = at.granted_ns.saturating_add(remaining_ns);
@@ -197,6 +204,8 @@ impl Client<'_> {
             shard.record(Metric::ValidityLeft, remaining_ns);
             if contended {
                 shard.record(Metric::Attempts, attempts.into());
+            } else if attempts > 1 && self.shared.config.fenced {
+                shard.counts.raised += 1;
             }
             if let Some(handoff_ns) = handoff_ns {
                 shard.record(Metric::Handoff, handoff_ns);

@@ -72,7 +72,12 @@ impl Builder {
             return Err(ConfigError::OutOfRange { name: "client_name", value, expected });
         }
         let keys_ttl = self.ttl.saturating_add(self.lock_delay);
-        let max_ttl = self.max_ttl.unwrap_or(MAX_TTL_DEFAULT.max(keys_ttl)).min(TTL_MAX);
+        let fitting = MAX_TTL_DEFAULT.max(keys_ttl).min(TTL_MAX);
+        let max_ttl = self.max_ttl.unwrap_or(fitting);
+        if max_ttl > TTL_MAX {
+            let (value, expected) = (format!("{max_ttl:?}"), format!("at most {TTL_MAX:?}"));
+            return Err(ConfigError::OutOfRange { name: "max_ttl", value, expected });
+        }
         if self.key_prefix.starts_with(RESERVED) {
             let expected = format!("anything but `{RESERVED}`, which the engine keeps for itself");
             let value = self.key_prefix;

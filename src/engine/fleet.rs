@@ -179,13 +179,13 @@ mod tests {
     #[test]
     fn one_clock_that_steps_is_the_nodes_most_of_them_are_ours() {
         let at = Timestamp::from_nanos;
+        let single = fleet(&["redis://a"], 1);
         let fleet = fleet(&["redis://a", "redis://b", "redis://c"], 2);
         fleet.stepped(0, at(50));
         assert!(!fleet.stood_still(at(10)));
         fleet.stepped(2, at(60));
         assert!(fleet.stood_still(at(10)));
         assert!(!fleet.stood_still(at(55)), "the first was long before");
-        let single = super::tests::fleet(&["redis://a"], 1);
         single.stepped(0, at(50));
         assert!(!single.stood_still(at(10)), "of one clock nobody can tell");
     }

@@ -14,14 +14,17 @@
 )]
 
 mod allocator;
+mod amnesia;
 mod basic;
 mod bounds;
 mod cancel;
 #[path = "../support/clock_shim.rs"]
 mod clock_shim;
 mod concurrency;
+mod epochs;
 mod failure;
 mod faulty_peers;
+mod fence;
 mod fencing;
 mod handoff;
 #[path = "../support/hop.rs"]

@@ -32,25 +32,30 @@ async fn settled(locks: &Redlock, cluster: &Cluster) {
 async fn an_uncontended_cycle_is_one_set_and_one_script_per_node() {
     const CYCLES: u64 = 200;
     let cluster = Cluster::start(5);
-    // Without pings, so that every command counted is a lock's.
+    // Without heartbeats, so that every command counted is a lock's.
     let minute = std::time::Duration::from_secs(60);
     let locks = builder(cluster.urls()).heartbeat_interval(minute).connect().await.unwrap();
     let locks = all_up(locks).await;
-    let (sets, scripts, before) =
-        (calls(&cluster, "set"), calls(&cluster, "evalsha"), written(&locks));
+    let counted =
+        || ["set", "evalsha", "get", "script|exists"].map(|command| calls(&cluster, command));
+    let (first, before) = (counted(), written(&locks));
     let resource = Resource::from("r");
     for _ in 0..CYCLES {
         within(cycle(&locks, &resource)).await;
     }
     settled(&locks, &cluster).await;
-    let (sets, scripts) = (calls(&cluster, "set") - sets, calls(&cluster, "evalsha") - scripts);
+    let last = counted();
+    let [sets, scripts, epochs, seals] = std::array::from_fn(|at| last[at] - first[at]);
     // A node whose SET had not left when the lock was given back is spared both.
     assert!((CYCLES * 3..=CYCLES * 5).contains(&sets), "{sets} SETs in {CYCLES} cycles");
     assert!((1..=CYCLES * 5).contains(&scripts), "{scripts} EVALSHAs in {CYCLES} cycles");
     let commands = written(&locks).0 - before.0;
-    assert_eq!(commands, sets + scripts, "nothing else is sent");
+    // A write with a SET ends in one seal: the epoch, and whether our script is there.
+    assert!((CYCLES * 3..=sets).contains(&seals), "{seals} seals of {sets} SETs");
+    assert_eq!(epochs, seals);
+    assert_eq!(commands, sets + scripts + epochs + seals, "nothing else is sent");
     assert_eq!(locks.stats().acquired, CYCLES);
-    println!("{sets} SETs and {scripts} EVALSHAs in {CYCLES} cycles on 5 nodes");
+    println!("{sets} SETs, {seals} seals and {scripts} EVALSHAs in {CYCLES} cycles on 5 nodes");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
