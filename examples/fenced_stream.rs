@@ -1,4 +1,4 @@
-//! A stale holder is refused by a stream: an audit trail, or an event log, that Redis itself fences.
+//! A stale holder is refused by a stream: an audit trail or event log that Redis itself fences.
 //!
 //! The ids of a stream only grow. With the fencing token as the first half of the id, `XADD audit
 //! <token>-*` appends in the order of the lock's holders, and Redis refuses an event of a holder
