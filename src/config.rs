@@ -204,6 +204,8 @@ pub(crate) struct Settings {
     pub(crate) connect_timeout: Duration,
     pub(crate) min_validity: f64,
     pub(crate) max_hold: Duration,
+    /// What is wrong with these settings, though they can be used.
+    pub(crate) warnings: Vec<String>,
 }
 
 /// The longest ttl: 2^41 ms, 69 years. The quarantine that covers it (R2) is counted in

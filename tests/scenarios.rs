@@ -6,11 +6,12 @@
 //! ```text
 //! /// Scenario 13.
 //! /// Scenarios 13, 14.
-//! /// Scenarios 13, 14 and 22.
+//! /// Scenarios 13, 14 and 22, at their sharpest: all at once.
 //! ```
 //!
-//! A sentence may follow on the same line. Under the documentation stands a test function. What
-//! names a scenario in any other way is a finding, too: it would be taken for a claim and be none.
+//! More may follow behind the full stop or a comma. Under the documentation stands a test function.
+//! The head of a file may name scenarios, and claims none. What names one in any other way is a
+//! finding, too: it would be taken for a claim and be none.
 //!
 //! The tests that the safety page names by their functions exist as well.
 
@@ -40,15 +41,21 @@ struct Claim {
 /// The numbers of a line such as `Scenarios 13, 14 and 22. They also ...`.
 fn numbers(text: &str) -> Option<Vec<u32>> {
     let rest = text.strip_prefix(MARK)?;
-    let rest = rest.strip_prefix('s').unwrap_or(rest).strip_prefix(' ')?;
-    let end = rest.find('.')?;
-    let (list, behind) = (&rest[..end], &rest[end + 1..]);
-    if !behind.is_empty() && !behind.starts_with(' ') {
-        return None;
+    let (is_plural, rest) = rest.strip_prefix('s').map_or((false, rest), |rest| (true, rest));
+    let mut rest = rest.strip_prefix(' ')?;
+    let mut read = Vec::new();
+    loop {
+        let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        read.push(rest[..end].parse().ok()?);
+        rest = &rest[end..];
+        let next = [", ", " and "].iter().find_map(|joint| rest.strip_prefix(joint));
+        match next {
+            Some(next) if next.starts_with(|c: char| c.is_ascii_digit()) => rest = next,
+            _ => break,
+        }
     }
-    let list = list.replace(" and ", ", ");
-    let read: Option<Vec<u32>> = list.split(", ").map(|number| number.parse().ok()).collect();
-    read.filter(|read| (read.len() > 1) == text[MARK.len()..].starts_with('s'))
+    let ends = rest == "." || rest.starts_with(". ") || rest.starts_with(", ");
+    (ends && is_plural == (read.len() > 1)).then_some(read)
 }
 
 /// Does the line name a scenario by number?
@@ -90,7 +97,7 @@ fn claims(path: &str, text: &str) -> (Vec<Claim>, Vec<String>) {
     let (mut found, mut wrong) = (Vec::new(), Vec::new());
     let lines: Vec<&str> = text.lines().collect();
     for (at, line) in lines.iter().enumerate() {
-        if !names_one(line) {
+        if !names_one(line) || line.starts_with("//!") {
             continue;
         }
         let place = format!("{path}:{}", at + 1);
@@ -219,7 +226,9 @@ fn claims_are_read_strictly() {
     assert_eq!(claimed("/// Sc 13."), (vec![13], 0));
     assert_eq!(claimed("/// Scs 13, 14."), (vec![13, 14], 0));
     assert_eq!(claimed("/// Scs 1, 2 and 5. And more."), (vec![1, 2, 5], 0));
+    assert_eq!(claimed("/// Sc 27, its first half: a server."), (vec![27], 0));
     assert_eq!(claimed("/// Scs are many."), (vec![], 0));
+    assert_eq!(claims("a.rs", "//! As in Scenario 13.\n"), (vec![], vec![]));
     let wrong = [
         "// Sc 13.",
         "//! Sc 13.",

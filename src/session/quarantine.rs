@@ -3,6 +3,8 @@
 //! - I1 for one epoch the end never moves nearer: a node's clock that steps forward does not
 //!   shorten its quarantine.
 //! - I2 it moves away only when a client with longer locks asks for a longer quarantine.
+//! - I3 it is never longer than what was asked for, counted from the answer: it began before that,
+//!   wherever the node's clock has gone since.
 
 use std::time::Duration;
 
@@ -21,7 +23,8 @@ impl Quarantine {
     /// Takes note of a node's answer, received `now`. `drift` is the allowance for the node's
     /// clock running faster than ours. `true`: it is an epoch we did not know.
     pub(crate) fn note(&mut self, stamp: &Stamp, now: Timestamp, drift: u32) -> bool {
-        let left = stamp.remaining();
+        // I3: behind a step back the node's own clock would count the step in.
+        let left = stamp.remaining().min(Duration::from_millis(stamp.quarantine_ms));
         let opens_at = if left.is_zero() {
             Timestamp::ZERO
         } else {
@@ -115,6 +118,14 @@ mod tests {
         quarantine.note(&stamp("a", 100, 110, 10_000), at(5), PPM);
         quarantine.note(&stamp("a", 101, 160, 60_000), at(6), PPM);
         assert!(quarantine.opens_at() > at(65));
+    }
+
+    #[test]
+    fn i3_a_clock_that_stepped_back_does_not_lengthen_it() {
+        let mut quarantine = Quarantine::default();
+        // Begun at 100 s by a clock that has gone back an hour since.
+        quarantine.note(&stamp("a", 3_600, 7_210, 10_000), at(5), PPM);
+        assert_eq!(quarantine.opens_at(), at(15).plus(Duration::from_millis(102)));
     }
 
     #[test]

@@ -127,7 +127,7 @@ async fn a_promoted_replica_behind_the_address_gives_nobody_the_held_lock() {
     attack_with_and_without(&[], QUARANTINE, false, replica, fail_over).await;
 }
 
-/// Scenario 22. Behind a proxy that lets no connection notice: the copy has the epoch, but it has
+/// Scenario 22, behind a proxy that lets no connection notice: the copy has the epoch, but it has
 /// never been told the scripts.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hidden_fail_over_gives_nobody_the_held_lock() {

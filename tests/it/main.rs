@@ -26,6 +26,7 @@ mod failure;
 mod faulty_peers;
 mod fence;
 mod fencing;
+mod guards;
 mod handoff;
 #[path = "../support/hop.rs"]
 mod hop;
@@ -33,6 +34,7 @@ mod leases;
 mod performance;
 #[path = "../support/persistence.rs"]
 mod persistence;
+mod refusals;
 mod rigs;
 #[path = "../support/server.rs"]
 mod server;

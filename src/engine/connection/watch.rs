@@ -10,7 +10,7 @@ use crate::engine::clock::Timer;
 use crate::engine::connection::{Connection, Fault};
 use crate::engine::dispatch::Dispatch;
 use crate::engine::driver;
-use crate::engine::node::{Health, Node, count};
+use crate::engine::node::{Health, Node, RUNS_WILD, count};
 use crate::session::answer::Kind;
 use crate::session::stamp::{Intent, Stamp};
 use crate::time::Timestamp;
@@ -128,7 +128,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         node.fleet.learn(stamp);
         self.quarantine.note(stamp, now, node.settings.drift_ppm);
         node.set_opens_at(self.quarantine.opens_at());
-        let warning = node.fleet.mismatch(&stamp.fleet);
+        let wild = || node.runs_wild().then(|| RUNS_WILD.to_owned());
+        let warning = node.fleet.mismatch(&stamp.fleet).or_else(wild);
         node.about().warning = warning;
         Ok(())
     }
