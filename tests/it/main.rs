@@ -16,6 +16,7 @@
 mod allocator;
 mod amnesia;
 mod basic;
+mod bounds;
 mod cancel;
 #[path = "../support/clock_shim.rs"]
 mod clock_shim;
@@ -25,6 +26,7 @@ mod epochs;
 mod failure;
 mod faulty_peers;
 mod fence;
+mod fencing;
 mod guards;
 mod handoff;
 #[path = "../support/hop.rs"]
