@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use redlatch::testing::Protection;
-use redlatch::{AcquireError, Builder, Guard, NodeState, Redlock, Renewal};
+use redlatch::{AcquireError, Builder, Guard, Lost, NodeState, Redlock, Renewal};
 
 use crate::hop::Hop;
 use crate::server::{Cluster, Server};
@@ -126,8 +126,9 @@ impl Takeover {
 }
 
 /// A lock is held with three grants, the weak node's among them; `event` makes that node forget
-/// (it gets what `before` noted ahead of the grant, and what it returns is kept); another client asks meanwhile, or, with
-/// `idle`, from right behind it on, over a connection that had nothing to do.
+/// (it gets what `before` noted ahead of the grant, and what it returns is kept); another client
+/// asks meanwhile, or, with `idle`, from right behind it on, over a connection that had nothing to
+/// do.
 pub(crate) async fn attack<T, U>(
     rig: &Rig,
     (ttl, off): (Duration, Option<Protection>),
@@ -406,16 +407,19 @@ async fn lose_keys(lose: impl Fn(&Server)) {
     within(guard.release()).await.unwrap();
     drained(&cluster).await;
 
-    // Renewed once, and never again: nothing is repaired, and only the pushes can tell.
-    let once = Renewal::AtMost(Duration::from_secs(19));
-    let request = locks.acquire("r").ttl(Duration::from_secs(12)).renewal(once);
+    // Renewed for five seconds, and never again: nothing is repaired, and only pushes can tell.
+    let bound = Renewal::AtMost(Duration::from_secs(14));
+    let request = locks.acquire("r").ttl(Duration::from_secs(9)).renewal(bound);
     let guard = within(request).await.unwrap();
+    tokio::time::sleep(ms(5_100)).await;
     until("the keys to be watched", || cluster.iter().all(is_watched)).await;
+    assert_eq!(guard.margin(), 2);
     let until_then = guard.valid_until();
     let lost = tokio::spawn(guard.lost());
     tokio::task::block_in_place(|| cluster[..3].iter().for_each(lose));
-    assert_eq!(within(lost).await.unwrap(), redlatch::Lost::TakenOver);
-    assert!(since_boot() < until_then.since_boot());
+    let reason = within(lost).await.unwrap();
+    assert!(since_boot() < until_then.since_boot(), "not told before its end: {reason}");
+    assert_eq!(reason, Lost::TakenOver);
 }
 
 /// Scenario 27. Without being allowed, a node that may evict locks is none.

@@ -20,6 +20,7 @@ mod bounds;
 mod cancel;
 #[path = "../support/clock_shim.rs"]
 mod clock_shim;
+mod clocks;
 mod concurrency;
 mod epochs;
 mod failure;
