@@ -1,14 +1,14 @@
 //! The examples do what their head comments say, on servers of their own.
 //!
 //! Cargo builds the examples before it runs all tests; where this target is run alone, build them
-//! first: `cargo build --examples`.
+//! first: `cargo build --examples`. One that is older than its source fails its test.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests: a panic is a failure")]
 
 #[path = "support/server.rs"]
 mod server;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 use std::{env, thread};
@@ -23,7 +23,10 @@ fn binary(example: &str) -> PathBuf {
     let test = env::current_exe().unwrap();
     let profile = test.ancestors().nth(2).unwrap();
     let binary = profile.join("examples").join(format!("{example}{}", env::consts::EXE_SUFFIX));
-    assert!(binary.is_file(), "no {}: run `cargo build --examples`", binary.display());
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("examples/{example}.rs"));
+    let changed = |path: &Path| path.metadata().and_then(|metadata| metadata.modified()).ok();
+    let is_fresh = changed(&binary).is_some_and(|built| Some(built) >= changed(&source));
+    assert!(is_fresh, "no current {}: run `cargo build --examples`", binary.display());
     binary
 }
 

@@ -31,7 +31,7 @@ async fn what_does_not_fit_is_refused_and_harms_nobody() {
         assert_eq!(node.state, NodeState::Up);
         assert!(node.in_flight <= WINDOW, "{} in flight", node.in_flight);
     }
-    // A tenth of the window is kept for those who give something back.
+    // Who holds a lock can still give it back: behind what is under way.
     let release = tokio::spawn(held.release());
     nodes.iter().for_each(|node| node.stall(false));
     within(release).await.unwrap().unwrap();
