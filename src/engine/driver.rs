@@ -150,6 +150,8 @@ impl<T: Transport> Driver<T> {
             node.forget_clock();
         }
         let (mut quarantine, is_fenced) = (self.quarantine.clone(), self.is_fenced(capabilities));
+        let is_strange =
+            capabilities.stamp.as_ref().is_some_and(|stamp| quarantine.is_strange(stamp));
         if let Some(stamp) = &capabilities.stamp {
             node.fleet.learn(stamp);
             node.read_clock(greeting_began, now, stamp.now_us);
@@ -157,9 +159,9 @@ impl<T: Transport> Driver<T> {
                 count(&node.counters.epochs, 1);
             }
         }
-        self.quarantine = quarantine.clone();
+        let (opens_at, epoch) = (quarantine.opens_at(), quarantine.id().escape_ascii().to_string());
         let rng = Rng::new(self.rng.next());
-        let welcome = Welcome { capabilities, leftover, quarantine, is_fenced, rng };
+        let welcome = Welcome { capabilities, leftover, quarantine, is_fenced, is_strange, rng };
         let connection = Connection::new(stream, decoder, welcome, node, now);
         let health = connection.health(node, now);
         let connection = Arc::new(Mutex::new(connection));
@@ -170,7 +172,7 @@ impl<T: Transport> Driver<T> {
         about.reason = None;
         about.server = Some(capabilities.describe());
         about.run_id = capabilities.run_id().map(str::to_owned);
-        about.epoch = Some(self.quarantine.id().escape_ascii().to_string());
+        about.epoch = Some(epoch);
         about.warning =
             capabilities.stamp.as_ref().and_then(|stamp| node.fleet.mismatch(&stamp.fleet));
         if about.round_trips.is_none() {
@@ -184,7 +186,7 @@ impl<T: Transport> Driver<T> {
             _ => None,
         };
         count(&node.counters.connects, 1);
-        node.set_opens_at(self.quarantine.opens_at());
+        node.set_opens_at(opens_at);
         node.set_health(health);
         node.fleet_changed();
         Ok(())
@@ -220,7 +222,9 @@ impl<T: Transport> Driver<T> {
             if now.since(connection.since) >= HEALTHY_AFTER {
                 self.failures = 0;
             }
-            self.quarantine = connection.quarantine().clone();
+            if let Some(known) = connection.quarantine() {
+                self.quarantine = known.clone();
+            }
             owed = connection.bury(&self.node, now);
         }
         Dispatch::withdraw(&mut Lanes::default(), &self.node, now);
