@@ -49,7 +49,7 @@ impl Quarantine {
             now.plus(left).plus(share(left, drift)).plus(GRAIN)
         };
         let is_new = self.id != stamp.id;
-        self.seen_us = if is_new { stamp.now_us } else { self.seen_us.max(stamp.now_us) };
+        self.seen_us = stamp.now_us;
         if is_new {
             self.id.clone_from(&stamp.id);
             self.opens_at = opens_at;
