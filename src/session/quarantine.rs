@@ -5,9 +5,9 @@
 //! - I2 it moves away only when a client with longer locks asks for a longer quarantine.
 //! - I3 it is never longer than what was asked for, counted from the answer: it began before that,
 //!   wherever the node's clock has gone since.
-//! - I4 an epoch that was under way while this address still was in another one belongs to another
-//!   server: what was granted in the other epoch is unknown there, whether its quarantine is over or
-//!   not.
+//! - I4 an epoch that was under way while this address still was in another one belongs to
+//!   another server: what was granted in the other epoch is unknown there, whether its quarantine
+//!   is over or not.
 
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ impl Quarantine {
             now.plus(left).plus(share(left, drift)).plus(GRAIN)
         };
         let is_new = self.id != stamp.id;
-        self.seen_us = if is_new { stamp.now_us } else { self.seen_us.max(stamp.now_us) };
+        self.seen_us = stamp.now_us;
         if is_new {
             self.id.clone_from(&stamp.id);
             self.opens_at = opens_at;

@@ -257,7 +257,7 @@ fn restart_all(servers: &[Server]) {
     servers.iter().for_each(Server::restart);
 }
 
-/// Scenario 15, and the recovery after it: all nodes, or just a majority of them, lose everything
+/// Scenario 15. And the recovery from it: all nodes, or just a majority of them, lose everything
 /// at once. Nobody gets a lock before the last one that was granted must be over, everybody is
 /// told how long that takes, and then locks are granted again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -345,7 +345,7 @@ async fn closed_connections_come_back_and_end_no_lock() {
     tokio::time::sleep(ms(1_000)).await;
     let (attempts, took) = (rejected() - before, since_boot() - began);
     // Pauses are drawn up to half a second: an attempt every few milliseconds would be a storm.
-    assert!(u128::from(attempts) < 20 + took.as_millis() / 20, "{attempts} attempts in {took:?}");
+    assert!(attempts < 50 * (took.as_secs() + 1), "{attempts} attempts in {took:?}");
     assert_eq!(operator.command(&["CONFIG", "SET", "maxclients", "1000"]).unwrap(), ok);
     let locks = all_up(locks.clone()).await;
     assert!(guard.is_valid());
