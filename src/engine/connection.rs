@@ -38,6 +38,7 @@ use crate::session::stamp::Stamp;
 use crate::time::Timestamp;
 
 pub(crate) use flush::Flush;
+pub(crate) use watch::Step;
 
 /// Turns of the loop before the task lets others run.
 const TURNS_MAX: usize = 32;
@@ -93,7 +94,7 @@ pub(crate) struct Connection<S> {
     /// A heartbeat's answer, until it is acted on.
     stamped: Option<(Stamp, Timestamp)>,
     beat_at: Timestamp,
-    step: Option<watch::Step>,
+    step: Option<Step>,
     tracks: bool,
     /// Nothing of an earlier connection can be executed any more.
     is_fenced: bool,
@@ -110,6 +111,7 @@ pub(crate) struct Welcome<'a> {
     pub(crate) leftover: &'a [u8],
     pub(crate) quarantine: Quarantine,
     pub(crate) is_fenced: bool,
+    pub(crate) step: Option<Step>,
     pub(crate) rng: Rng,
 }
 
@@ -121,7 +123,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         node: &Arc<Node>,
         now: Timestamp,
     ) -> Self {
-        let Welcome { capabilities, leftover, quarantine, is_fenced, rng } = welcome;
+        let Welcome { capabilities, leftover, quarantine, is_fenced, step, rng } = welcome;
         let mut read = vec![0; READ_BYTES.max(leftover.len())];
         for (to, from) in read.iter_mut().zip(leftover) {
             *to = *from;
@@ -152,7 +154,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             quarantine,
             stamped: None,
             beat_at: now.plus(node.settings.heartbeat_interval),
-            step: None,
+            step,
             tracks: capabilities.tracks,
             is_fenced,
             rng,
@@ -361,5 +363,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     pub(crate) const fn quarantine(&self) -> &Quarantine {
         &self.quarantine
+    }
+
+    /// A step of the node's clock that nobody has judged yet.
+    pub(crate) const fn step(&self) -> Option<Step> {
+        self.step
     }
 }

@@ -24,6 +24,7 @@ mod faults;
 mod handoff;
 mod net;
 mod rules;
+mod scenarios;
 
 /// One node: its data, its links, and every command in the order in which it was executed.
 struct Peer {
