@@ -174,7 +174,10 @@ impl Fleet {
         let builder = Builder::default().node("redis://node").batching(batching);
         let (endpoints, settings, node_settings) = builder.check().ok()?;
         let (dialer, clock) = (Dialer(dial, peers), Clock::system());
-        let started = start::start(runtime, dialer, clock, endpoints, settings, &node_settings);
+        let started = {
+            let random = start::system_random;
+            start::start(runtime, dialer, clock, random, endpoints, settings, &node_settings)
+        };
         let engine = started.ok()?;
         loop {
             let changed = engine.changed.notified();

@@ -23,6 +23,30 @@ enum Source {
     /// tokio's clock, which a test may pause: every reading and every timer is then virtual.
     #[cfg(test)]
     Runtime(tokio::time::Instant),
+    /// The same on a machine that was suspended: ahead of the timers, which stood still.
+    #[cfg(test)]
+    Shifted(tokio::time::Instant, Shift),
+}
+
+/// How long a test's machine was suspended.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shift(&'static std::sync::atomic::AtomicU64);
+
+#[cfg(test)]
+impl Shift {
+    pub(crate) fn new() -> Self {
+        Self(Box::leak(Box::default()))
+    }
+
+    /// The machine sleeps for `span`: clocks go on, timers do not.
+    pub(crate) fn suspend(self, span: std::time::Duration) {
+        self.0.fetch_add(crate::time::nanos(span), std::sync::atomic::Ordering::SeqCst);
+    }
+
+    fn get(self) -> std::time::Duration {
+        std::time::Duration::from_nanos(self.0.load(std::sync::atomic::Ordering::SeqCst))
+    }
 }
 
 impl Clock {
@@ -37,12 +61,21 @@ impl Clock {
         Self { source: Source::Runtime(tokio::time::Instant::now()) }
     }
 
+    /// [`Clock::runtime`] of a machine that `shift` suspends.
+    #[cfg(test)]
+    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
+    pub(crate) fn shifted(shift: Shift) -> Self {
+        Self { source: Source::Shifted(tokio::time::Instant::now(), shift) }
+    }
+
     /// How long the machine has been suspended since it booted, as far as this clock can tell.
     pub(crate) fn suspended(self) -> std::time::Duration {
         match self.source {
             Source::Boottime => suspended(),
             #[cfg(test)]
             Source::Runtime(_) => std::time::Duration::ZERO,
+            #[cfg(test)]
+            Source::Shifted(_, shift) => shift.get(),
         }
     }
 
@@ -51,14 +84,18 @@ impl Clock {
         match self.source {
             Source::Boottime => boottime(),
             #[cfg(test)]
-            Source::Runtime(origin) => {
-                let nanos = origin.elapsed().as_nanos();
-                // From one second on, so that a test may look back from its first instant.
-                let nanos = u64::try_from(nanos).unwrap_or(u64::MAX);
-                Timestamp::from_nanos(nanos.saturating_add(1_000_000_000))
-            }
+            Source::Runtime(origin) => virtual_time(origin),
+            #[cfg(test)]
+            Source::Shifted(origin, shift) => virtual_time(origin).plus(shift.get()),
         }
     }
+}
+
+#[cfg(test)]
+fn virtual_time(origin: tokio::time::Instant) -> Timestamp {
+    let nanos = u64::try_from(origin.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    // From one second on, so that a test may look back from its first instant.
+    Timestamp::from_nanos(nanos.saturating_add(1_000_000_000))
 }
 
 #[cfg(target_os = "linux")]

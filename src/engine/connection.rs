@@ -39,6 +39,7 @@ use crate::session::stamp::Stamp;
 use crate::time::Timestamp;
 
 pub(crate) use flush::Flush;
+pub(crate) use watch::Step;
 
 /// Turns of the loop before the task lets others run.
 const TURNS_MAX: usize = 32;
@@ -94,7 +95,7 @@ pub(crate) struct Connection<S> {
     /// A heartbeat's answer, until it is acted on.
     stamped: Option<(Stamp, Timestamp)>,
     beat_at: Timestamp,
-    step: Option<watch::Step>,
+    step: Option<Step>,
     tracks: bool,
     /// Nothing of an earlier connection can be executed any more.
     is_fenced: bool,
@@ -114,6 +115,7 @@ pub(crate) struct Welcome<'a> {
     pub(crate) quarantine: Quarantine,
     pub(crate) is_fenced: bool,
     pub(crate) is_strange: bool,
+    pub(crate) step: Option<Step>,
     pub(crate) rng: Rng,
 }
 
@@ -125,7 +127,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         node: &Arc<Node>,
         now: Timestamp,
     ) -> Self {
-        let Welcome { capabilities, leftover, quarantine, is_fenced, is_strange, rng } = welcome;
+        let Welcome { capabilities, leftover, quarantine, is_fenced, is_strange, step, rng } =
+            welcome;
         let beat_in = if is_strange { Duration::ZERO } else { node.settings.heartbeat_interval };
         let mut read = vec![0; READ_BYTES.max(leftover.len())];
         for (to, from) in read.iter_mut().zip(leftover) {
@@ -157,7 +160,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             quarantine,
             stamped: None,
             beat_at: now.plus(beat_in),
-            step: None,
+            step,
             tracks: capabilities.tracks,
             is_fenced,
             is_strange,
@@ -368,5 +371,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// What is known of the node's epoch; nothing yet of a strange one.
     pub(crate) fn quarantine(&self) -> Option<&Quarantine> {
         (!self.is_strange).then_some(&self.quarantine)
+    }
+
+    /// A step of the node's clock that nobody has judged yet.
+    pub(crate) const fn step(&self) -> Option<Step> {
+        self.step
     }
 }

@@ -20,7 +20,7 @@ use std::time::Duration;
 use crate::algorithm::backoff::full_jitter;
 use crate::algorithm::tally::Vote;
 use crate::engine::clock::{Clock, Timer};
-use crate::engine::connection::{Connection, Flush, Welcome};
+use crate::engine::connection::{Connection, Flush, Step, Welcome};
 use crate::engine::dispatch::Dispatch;
 use crate::engine::greeting::{Greeting, Setback, Stamping};
 use crate::engine::node::{Health, Lanes, Node, count};
@@ -45,6 +45,8 @@ pub(crate) struct Driver<T: Transport> {
     /// The last connection that was up, and the epoch as far as it was known then.
     previous: Option<Previous>,
     quarantine: Quarantine,
+    /// Of the node's clock, not judged when the last connection ended.
+    step: Option<Step>,
 }
 
 enum Link<S> {
@@ -74,6 +76,7 @@ impl<T: Transport> Driver<T> {
             close_by: None,
             previous: None,
             quarantine: Quarantine::default(),
+            step: None,
         }
     }
 
@@ -152,17 +155,25 @@ impl<T: Transport> Driver<T> {
         let (mut quarantine, is_fenced) = (self.quarantine.clone(), self.is_fenced(capabilities));
         let is_strange =
             capabilities.stamp.as_ref().is_some_and(|stamp| quarantine.is_strange(stamp));
+        let mut has_stepped = false;
         if let Some(stamp) = &capabilities.stamp {
             node.fleet.learn(stamp);
-            node.read_clock(greeting_began, now, stamp.now_us);
+            has_stepped = node.read_clock(greeting_began, now, stamp.now_us);
             if quarantine.note(stamp, now, node.settings.drift_ppm) {
                 count(&node.counters.epochs, 1);
+                // What a step would have called for has been done.
+                self.step = None;
             }
         }
         let (opens_at, epoch) = (quarantine.opens_at(), quarantine.id().escape_ascii().to_string());
-        let rng = Rng::new(self.rng.next());
-        let welcome = Welcome { capabilities, leftover, quarantine, is_fenced, is_strange, rng };
-        let connection = Connection::new(stream, decoder, welcome, node, now);
+        let (rng, step) = (Rng::new(self.rng.next()), self.step.take());
+        let welcome =
+            Welcome { capabilities, leftover, quarantine, is_fenced, is_strange, step, rng };
+        let mut connection = Connection::new(stream, decoder, welcome, node, now);
+        if has_stepped {
+            // While nobody of ours was connected.
+            connection.on_step(node, now);
+        }
         let health = connection.health(node, now);
         let connection = Arc::new(Mutex::new(connection));
         let shortcut: Arc<dyn Flush> = Arc::<Mutex<_>>::clone(&connection);
@@ -225,6 +236,7 @@ impl<T: Transport> Driver<T> {
             if let Some(known) = connection.quarantine() {
                 self.quarantine = known.clone();
             }
+            self.step = connection.step();
             owed = connection.bury(&self.node, now);
         }
         Dispatch::withdraw(&mut Lanes::default(), &self.node, now);

@@ -28,19 +28,24 @@ pub(crate) fn on_current_runtime(
 ) -> Result<Arc<Engine>, ConfigError> {
     let runtime = Handle::try_current().map_err(|_| ConfigError::NoRuntime)?;
     let transport = Sockets { user_timeout: node_settings.unresponsive_after * 5 };
-    start(&runtime, transport, Clock::system(), endpoints, settings, node_settings)
+    let clock = Clock::system();
+    start(&runtime, transport, clock, system_random, endpoints, settings, node_settings)
 }
 
-/// On any runtime, transport and clock: a simulation starts here.
+pub(crate) fn system_random() -> Result<u64, ConfigError> {
+    getrandom::u64().map_err(|error| ConfigError::NoRandomness(error.to_string()))
+}
+
+/// On any runtime, transport, clock and source of random bits: a simulation starts here.
 pub(crate) fn start<T: Transport + Clone>(
     runtime: &Handle,
     transport: T,
     clock: Clock,
+    mut random: impl FnMut() -> Result<u64, ConfigError>,
     endpoints: Vec<Endpoint>,
     settings: Settings,
     node_settings: &Arc<NodeSettings>,
 ) -> Result<Arc<Engine>, ConfigError> {
-    let random = || getrandom::u64().map_err(|error| ConfigError::NoRandomness(error.to_string()));
     let changed = Arc::new(Notify::new());
     let fleet = Fleet::new(&endpoints, settings.quorum, node_settings.quarantine_ms);
     let fleet = Arc::new(fleet);
@@ -71,7 +76,7 @@ pub(crate) async fn initialise(
 ) -> Result<(), InitError> {
     Handle::try_current().map_err(|_| ConfigError::NoRuntime)?;
     let transport = Sockets { user_timeout: settings.unresponsive_after * 5 };
-    let seed = getrandom::u64().map_err(|error| ConfigError::NoRandomness(error.to_string()))?;
+    let seed = system_random()?;
     let greet = |intent| {
         let clock = Clock::system();
         greet_all(&transport, clock, endpoints, quorum, settings, seed, intent)

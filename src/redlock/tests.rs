@@ -20,7 +20,11 @@ use crate::request::AcquireFuture;
 use crate::testing::{NodeCore, Options, Session, TestClock};
 use crate::{Handoff, Renewal};
 
+mod faults;
 mod handoff;
+mod net;
+mod rules;
+mod scenarios;
 
 /// One node: its data, its links, and every command in the order in which it was executed.
 struct Peer {
@@ -141,6 +145,7 @@ fn client(memory: &Memory, handoff: Handoff) -> Redlock {
         &tokio::runtime::Handle::current(),
         memory.clone(),
         Clock::runtime(),
+        start::system_random,
         endpoints,
         settings,
         &node_settings,

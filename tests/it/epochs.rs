@@ -56,8 +56,8 @@ async fn an_always_synced_log_that_lost_its_tail_gives_nobody_the_held_lock() {
     attack_with_and_without(&config, QUARANTINE, false, length, cut).await;
 }
 
-/// Scenario 16. Scenario 17. Durability is never inferred: a node that comes back with all its data,
-/// the lock included, is quarantined like any other.
+/// Scenario 16. Scenario 17. Durability is never inferred: a node that comes back with all its
+/// data, the lock included, is quarantined like any other.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_forgot_nothing_is_quarantined_all_the_same() {
     for config in [AOF_EVERYSEC, AOF_ALWAYS] {

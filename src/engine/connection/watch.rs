@@ -149,7 +149,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// The node's clock seems to have stepped forward: what it holds for us may have expired. Its
     /// votes do not count until it is known whether it was that clock, or all of ours standing
     /// still; in the first case it gets a new epoch, so that no client counts its votes.
-    fn on_step(&mut self, node: &Node, now: Timestamp) {
+    pub(crate) fn on_step(&mut self, node: &Node, now: Timestamp) {
         node.void(now);
         node.fleet.stepped(node.index, now);
         let look = self.beat_interval(node) * 2;
@@ -158,10 +158,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.beat_at = now;
     }
 
-    /// Judges a step, when every clock has been read since.
+    /// Judges a step, when every clock has been read since. Votes do not count again before the
+    /// new epoch is known: until then what was answered may be from before.
     fn judge_step(&mut self, node: &Node, now: Timestamp) {
         let Some(step) = self.step.take_if(|step| step.judge_at <= now) else { return };
         if !node.fleet.stood_still(step.since) {
+            let judge_at = now.plus(self.beat_interval(node) * 2);
+            self.step = Some(Step { judge_at, ..step });
             let old = self.quarantine.id().to_vec();
             self.form_stamp(node, Intent::Void(&old));
             self.pipeline.end_write(now);
@@ -175,8 +178,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
 /// A step of a node's clock that is not judged yet.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Step {
+pub(crate) struct Step {
     /// Steps of other clocks from here on count as the same event.
     since: Timestamp,
-    pub(super) judge_at: Timestamp,
+    judge_at: Timestamp,
 }
