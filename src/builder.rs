@@ -291,9 +291,10 @@ impl Builder {
     /// vote from now on. Without it the first client waits for `max_ttl`, because nodes that have
     /// never been used look like nodes that were just flushed.
     ///
-    /// It opens nothing unless every node answers and none has been used; so it does no harm to
-    /// call it at each deployment and take [`InitError::AlreadyInitialised`] for success. Never
-    /// call it to get rid of a quarantine: that is what keeps a lock from being granted twice.
+    /// It opens nothing unless every node answers and none has been used; so a step that sets a
+    /// fleet up may be repeated, and take [`InitError::AlreadyInitialised`] for success. Never
+    /// call it to get rid of a quarantine, nor where all nodes may just have come back empty:
+    /// they look unused, and locks of before may still be held.
     ///
     /// # Errors
     /// [`InitError`].

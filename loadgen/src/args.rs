@@ -47,8 +47,9 @@ pub(crate) enum Progress {
 
 const UNITS: &str = "TIME is a number with a unit: 50us, 1.5ms, 10s, 2m; N and R \
 take k and M: 20k.";
-const EXIT_CODES: &str = "Exit codes: 0 pass, 1 tool or I/O error, 2 bad usage, 4 mutual exclusion \
-or the order of fencing tokens violated, 5 the run is not valid as a measurement, 130 interrupted (the report is still written).";
+const EXIT_CODES: &str = "Exit codes: 0 pass, 1 tool or I/O error, 2 bad usage, 4 mutual \
+exclusion or the order of fencing tokens violated, 5 the run is not valid as a measurement, 130 \
+interrupted (the report is still written).";
 
 #[derive(Debug, Args)]
 #[command(after_help = format!("{UNITS}\n\n{EXIT_CODES}"))]
@@ -300,6 +301,8 @@ impl RunArgs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::faults::Fault;
+    use std::time::Duration;
 
     fn run(args: &[&str]) -> Result<RunConfig, String> {
         let full = ["loadgen", "run"].iter().chain(args).copied();
@@ -315,6 +318,10 @@ mod tests {
         assert_eq!(job.faults.len(), 2);
         assert!(job.is_open_loop());
         assert!(job.keys > 1);
+        // The killed node votes again before the pause begins, with a second to spare.
+        let [kill, pause] = [0, 1].map(|at| job.faults[at].parse::<Fault>().unwrap());
+        let votes = kill.at + kill.for_ + Duration::from_nanos(job.max_ttl_ns);
+        assert!(votes + Duration::from_millis(500) <= pause.at, "{votes:?}");
     }
 
     #[test]

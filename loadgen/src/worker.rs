@@ -204,9 +204,9 @@ impl Client<'_> {
             shard.record(Metric::ValidityLeft, remaining_ns);
             if contended {
                 shard.record(Metric::Attempts, attempts.into());
-            } else if attempts > 1 && self.shared.config.fenced {
-                shard.counts.raised += 1;
             }
+            let second_trip = took_second_trip(self.shared.config.fenced, contended, attempts);
+            shard.counts.raised += u64::from(second_trip);
             if let Some(handoff_ns) = handoff_ns {
                 shard.record(Metric::Handoff, handoff_ns);
             }
@@ -229,6 +229,12 @@ impl Client<'_> {
     }
 }
 
+/// Nobody was in the way of a fenced acquisition, and yet one round trip was not enough: the nodes
+/// had counted differently, and its owner raised them to one token.
+fn took_second_trip(fenced: bool, contended: bool, attempts: u32) -> bool {
+    fenced && !contended && attempts > 1
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Instants {
     intended_ns: u64,
@@ -247,5 +253,17 @@ impl Tally {
     /// The planned instant of the section under way.
     pub(crate) fn busy_ns(&self) -> Option<u64> {
         Some(self.busy_since_ns.load(Ordering::Relaxed)).filter(|&since| since != 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_uncontended_fenced_lock_tells_a_second_trip_from_a_second_try() {
+        let all = [(true, false, 2), (true, false, 1), (true, true, 2), (false, false, 2)];
+        let told = all.map(|(fenced, contended, n)| took_second_trip(fenced, contended, n));
+        assert_eq!(told, [true, false, false, false]);
     }
 }

@@ -152,11 +152,12 @@ fn without_a_vote_of_most_nodes_acquisitions_fail_as_quarantined() {
     assert!(code == 0 || code == 5, "{code}: {text}");
     let result = dir.result();
     assert_eq!(result["safety"]["verdict"], "holds", "{text}");
-    assert!(result["totals"]["errors"]["quarantined"].as_u64().unwrap() > 0, "{text}");
-    assert!(result["faults"][0]["failed"].as_u64().unwrap() > 0, "{text}");
+    let refused = result["totals"]["errors"]["quarantined"].as_u64().unwrap();
+    assert!(refused > 0, "{text}");
+    assert!(result["faults"][0]["failed"].as_u64().unwrap() >= refused, "{text}");
     let returns = result["faults"][0]["nodes"].as_array().unwrap();
     assert!(returns.iter().all(|node| node["quarantined_ns"].as_u64() > Some(0)), "{text}");
-    assert!(text.contains("did not vote again before the end"), "{text}");
+    assert!(text.contains("not voting at the end") && text.contains(", votes in "), "{text}");
 }
 
 #[test]

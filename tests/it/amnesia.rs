@@ -126,8 +126,9 @@ impl Takeover {
 }
 
 /// A lock is held with three grants, the weak node's among them; `event` makes that node forget
-/// (it gets what `before` noted ahead of the grant, and what it returns is kept); another client asks meanwhile, or, with
-/// `idle`, from right behind it on, over a connection that had nothing to do.
+/// (it gets what `before` noted ahead of the grant, and what it returns is kept); another client
+/// asks meanwhile, or, with `idle`, from right behind it on, over a connection that had nothing to
+/// do.
 pub(crate) async fn attack<T, U>(
     rig: &Rig,
     (ttl, off): (Duration, Option<Protection>),

@@ -383,7 +383,7 @@ async fn a_lock_delay_keeps_the_keys_but_not_the_lock() {
             within(guard.extend(valid)).await.unwrap();
             until("all answers", || locks.stats().in_flight == 0).await;
         }
-        let keys = (valid + delay).as_millis() as i64;
+        let keys = i64::try_from((valid + delay).as_millis()).unwrap();
         for server in &*cluster {
             let left = server.pttl("r");
             assert!(left > keys - 30_000 && left <= keys, "{left} of {keys} ms");

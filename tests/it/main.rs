@@ -16,14 +16,17 @@
 mod allocator;
 mod amnesia;
 mod basic;
+mod bounds;
 mod cancel;
 #[path = "../support/clock_shim.rs"]
 mod clock_shim;
+mod clocks;
 mod concurrency;
 mod epochs;
 mod failure;
 mod faulty_peers;
 mod fence;
+mod fencing;
 mod guards;
 mod handoff;
 #[path = "../support/hop.rs"]

@@ -1,4 +1,4 @@
-//! redlatch under load: the one file that knows the library.
+//! redlatch under load: the one backend that knows the library.
 //!
 //! Failures are sorted by what the caller can do about them; the text of the first few of a kind is
 //! kept for the report. Names are built once and reused, as a latency-sensitive user would.

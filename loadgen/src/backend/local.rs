@@ -4,7 +4,7 @@
 //!   `--wait` (no timers); with several processes every process has names of its own. Uncontended
 //!   it is the floor of the generator.
 //! * `broken`: the same, but every tenth request that finds the lock held is granted all the same.
-//! * `broken-tokens`: excludes, but every tenth grant of a name repeats the token of the one before.
+//! * `broken-tokens`: excludes, but every tenth grant repeats the token of the one before.
 //! * `stall`: every acquisition takes 100 us, and the first one after the middle of the measured
 //!   time a tenth of it: the known answer for response against service time.
 

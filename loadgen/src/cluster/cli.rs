@@ -26,7 +26,7 @@ use crate::guard::{self, Guardian};
 /// The commands of this module; `main` flattens them into its own.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
-    /// Start, list, break and end local nodes
+    /// Start, list, break and end local nodes; open a new fleet
     Nodes {
         #[command(subcommand)]
         action: Action,

@@ -18,11 +18,11 @@ const IN_USE: u8 = 3;
 const ADVICE: &str = "\
 Nodes that have never been used look like nodes that have just lost everything. So the first \
 client of a new fleet waits for the longest ttl before any lock can be had; 'init' saves that \
-time, once in the life of the fleet, on your word that nobody holds a lock on any of these nodes. \
-It opens all of them or none: every node must answer, and none may have been used.
+time, once in the life of the fleet, on your word that nobody holds a lock on any of these \
+nodes. It opens all of them or none: every node must answer, and none may have been used.
 
-Never clear a node's 'redlatch:' keys to get past a quarantine: it is there because a lock that the \
-node has forgotten may still be held.
+Never clear a node's 'redlatch:' keys to get past a quarantine: it is there because a lock that \
+the node has forgotten may still be held.
 
 Exit codes: 0 opened, 1 not opened (a node does not answer, or failed), 2 bad usage, 3 not \
 opened because a node is in use already (no error in a deployment that is repeated).";

@@ -10,7 +10,7 @@
 //!   is the same for a window as long that ends as the fault begins: what the load itself leaves
 //!   empty.
 //! * *worst*, *failed*: the longest response and the failures of the 100 ms intervals from the
-//!   begin to the heal or the recovery, whichever is later.
+//!   begin to the heal, the recovery or the last target's vote, whichever is later.
 //! * *recovered*: from the begin to the first of 3 consecutive 100 ms intervals with p99 at most
 //!   1.5 times that of before; 0 if the interval of the begin is the first of them. "Before" is the
 //!   median p99 of the 100 ms intervals of the 3 s before the begin, or their 9th decile if that is
@@ -123,7 +123,14 @@ pub(crate) fn judge(
     });
     let recovered_ns = calm.map(|n| ((first + n) as u64 * TICK_NS).saturating_sub(begin));
     let healed_row = row_of(healed_ns.saturating_sub(measured_ns));
-    let last = healed_row.max(calm.map_or(healed_row, |n| first + n)).min(rows.len());
+    let nodes: Vec<Return> =
+        span.targets.iter().map(|&target| returned(span, target, evidence)).collect();
+    let voting_row = nodes.iter().map(|node| match node.votes_ns {
+        None if node.quarantined_ns.is_some() => rows.len(),
+        at_ns => at_ns.map_or(healed_row, row_of),
+    });
+    let over = voting_row.chain(calm.map(|n| first + n)).fold(healed_row, usize::max);
+    let last = over.min(rows.len());
     let window = rows.get(first.min(last)..(last + 1).min(rows.len())).unwrap_or_default();
     let detected = detect(span, evidence, healed_ns, limit);
     FaultReport {
@@ -142,7 +149,7 @@ pub(crate) fn judge(
         failed: window.iter().map(|row| row.counts.errors()).sum(),
         recovered_ns,
         node_back_ns: span.end_ns.and_then(|end| node_back(span, news, end)),
-        nodes: span.targets.iter().map(|&target| returned(span, target, evidence)).collect(),
+        nodes,
     }
 }
 

@@ -176,15 +176,19 @@ fn nodes(out: &mut String, run: &RunResult) {
         } else {
             format!("{:.1}", num::share(node.commands, node.writes))
         };
-        let state: String = if node.up { String::new() } else { format!("  {}", node.state) };
         let text = format!(
-            " {:<6}{address:<26}{rtt:>16}{:>12}{batch:>8}{:>10}{:>12}{state}",
+            " {:<6}{address:<26}{rtt:>16}{:>12}{batch:>8}{:>10}{:>12}",
             format!("n{}", node.id),
             count(node.commands),
             node.timeouts,
             node.reconnects
         );
         line!(out, "{}", text.chars().take(COLUMNS).collect::<String>());
+        if !node.up {
+            let votes = node.quarantine_ns.map(|left| format!(", votes in {}", ns(left)));
+            let state = format!("{}{} at the end", node.state, votes.unwrap_or_default());
+            out.push_str(&format::wrapped("       ", &state));
+        }
     }
     if let Some(text) = run.cost.words(run.nodes.len()) {
         out.push_str(&format::wrapped(" cost      ", &text));
@@ -251,7 +255,7 @@ fn returned(node: &Return) -> String {
     let maybe = |at: Option<u64>| at.map_or_else(|| "–".to_owned(), second);
     let votes = match node.votes_ns {
         Some(at) => format!("votes again at {}", second(at)),
-        None => "did not vote again before the end".to_owned(),
+        None => "not voting at the end".to_owned(),
     };
     format!(
         "n{} hit at {}, back at {}, quarantined for {}, {votes}",

@@ -6,9 +6,9 @@
 //!
 //! 1. A token that is not above what had been granted *before it was asked for* is wrong,
 //!    whatever has happened to its lock meanwhile.
-//! 2. A token that is below what was granted *until now* is wrong while its own lock is still valid:
-//!    nobody can have got a later grant. A lock that is not valid any more may have been replaced
-//!    before this judge came to it.
+//! 2. A token that is below what was granted *until now* is wrong while its own lock is still
+//!    valid: nobody can have got a later grant. A lock that is not valid any more may have been
+//!    replaced before this judge came to it.
 //! 3. A token that equals another one is always wrong.
 
 use std::sync::atomic::Ordering;

@@ -34,6 +34,7 @@ fn sample() -> RunResult {
         state: "down: connection refused by the peer at 127.0.0.1".to_owned(),
         commands: 123_456_789,
         writes: 1_000_000,
+        quarantine_ns: Some(2_500_000_000),
         rtt_p50_ns: Some(203_000),
         rtt_p99_ns: Some(690_000),
         ..NodeReport::default()
@@ -134,6 +135,7 @@ fn the_report_fits_the_page_and_says_what_matters() {
         "per acquisition: client CPU 85.2µs",
         "n2 hit at 15.0s, back at 25.1s, quarantined for 3.02s, votes again at 28.1s",
         "6 quarantined",
+        "down: connection refused by the peer at 127.0.0.1, votes in 2.50s at the end",
         "fenced, wait",
         "tokens OUT OF ORDER 5 060 grants checked, 7 violations, highest 9007199254740992",
         "99.98 % of 5 000 uncontended acquisitions took one round trip",
