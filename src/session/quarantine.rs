@@ -5,9 +5,9 @@
 //! - I2 it moves away only when a client with longer locks asks for a longer quarantine.
 //! - I3 it is never longer than what was asked for, counted from the answer: it began before that,
 //!   wherever the node's clock has gone since.
-//! - I4 an epoch that was under way while this address still was in another one belongs to another
-//!   server: what was granted in the other epoch is unknown there, whether its quarantine is over or
-//!   not.
+//! - I4 an epoch that was under way while this address still was in another one belongs to
+//!   another server: what was granted in the other epoch is unknown there, whether its quarantine
+//!   is over or not.
 
 use std::time::Duration;
 
