@@ -233,7 +233,7 @@ impl RunArgs {
             key_dist: self.key_dist,
             key_prefix: self.key_prefix.clone(),
             ttl_ns: self.ttl,
-            max_ttl_ns: self.max_ttl.unwrap_or(self.ttl.max(3 * NS_PER_S)),
+            max_ttl_ns: self.max_ttl.unwrap_or_else(|| self.ttl.max(3 * NS_PER_S)),
             hold: self.effective_hold(),
             think_ns: self.think,
             wait_ns: self.wait,

@@ -57,7 +57,7 @@ impl Votes {
             return Self::Unknown;
         }
         left.sort_unstable();
-        let enough = left.get(quorum - up - 1).or(left.last());
+        let enough = left.get(quorum - up - 1).or_else(|| left.last());
         Self::NotBefore(enough.copied().unwrap_or_default())
     }
 }
