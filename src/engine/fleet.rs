@@ -185,7 +185,7 @@ mod tests {
         fleet.stepped(2, at(60));
         assert!(fleet.stood_still(at(10)));
         assert!(!fleet.stood_still(at(55)), "the first was long before");
-        let single = super::tests::fleet(&["redis://a"], 1);
+        let single = tests::fleet(&["redis://a"], 1);
         single.stepped(0, at(50));
         assert!(!single.stood_still(at(10)), "of one clock nobody can tell");
     }

@@ -28,13 +28,13 @@ mod tracking;
 
 use std::time::Duration;
 
-pub use crate::config::Protection;
 pub use self::clock::TestClock;
 pub use self::core::{NodeCore, Progress, Session};
 pub use self::node::TestNode;
 pub use self::open::open_node_command;
 pub use self::options::{Options, Role};
 pub use self::serve::{Listener, serve};
+pub use crate::config::Protection;
 
 /// One live key of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -265,11 +265,7 @@ impl Station {
     }
 
     /// Executes `most` commands at most on each line that `which` names, and answers.
-    pub(super) fn serve_most(
-        &mut self,
-        most: usize,
-        mut which: impl FnMut(&Line) -> bool,
-    ) -> bool {
+    pub(super) fn serve_most(&mut self, most: usize, mut which: impl FnMut(&Line) -> bool) -> bool {
         if self.is_stalled {
             return false;
         }
@@ -340,7 +336,11 @@ impl Station {
 
     /// The process dies and another starts: with its data, or without.
     pub(super) fn restart(&mut self, keeps_data: bool) {
-        if keeps_data { self.core.restart_keeping_data() } else { self.core.forget() }
+        if keeps_data {
+            self.core.restart_keeping_data()
+        } else {
+            self.core.forget()
+        }
         self.lines.clear();
     }
 
@@ -349,7 +349,11 @@ impl Station {
     pub(super) fn restart_unseen(&mut self, keeps_data: bool) {
         let mut cx = Context::from_waker(Waker::noop());
         self.lines.retain_mut(|line| !line.lingers && !line.read(&mut cx));
-        if keeps_data { self.core.restart_keeping_data() } else { self.core.forget() }
+        if keeps_data {
+            self.core.restart_keeping_data()
+        } else {
+            self.core.forget()
+        }
         for line in &mut self.lines {
             line.session = self.core.connect("proxy:0");
         }

@@ -49,7 +49,8 @@ fn sets(net: &Net, node: usize, key: &str) -> usize {
 
 /// How often a node executed a script.
 fn calls(net: &Net, node: usize, sha: &str) -> usize {
-    let is_call = |command: &&Vec<Vec<u8>>| command[0] == b"EVALSHA" && command[1] == sha.as_bytes();
+    let is_call =
+        |command: &&Vec<Vec<u8>>| command[0] == b"EVALSHA" && command[1] == sha.as_bytes();
     net.at(node).executed.iter().filter(is_call).count()
 }
 
@@ -132,6 +133,7 @@ async fn r3_a_promotion_under_a_live_connection_is_found_by_the_heartbeat() {
     assert_eq!(locks.node_states()[0], NodeState::Up, "nobody has asked");
     net.run(55 * MS).await;
     assert_eq!(locks.node_states()[0], NodeState::Quarantined);
+    assert_eq!(locks.nodes()[0].connects, 2, "what was in flight counts as unknown");
 }
 
 #[tokio::test(start_paused = true)]
