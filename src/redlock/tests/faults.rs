@@ -433,7 +433,7 @@ fn run(seed: u64, focus: Option<Protection>, without: Option<Protection>) -> Res
 fn no_schedule_breaks_a_lock() {
     let number = |name| std::env::var(name).ok().map(|number| number.parse::<u64>().unwrap());
     let first = number("REDLATCH_SEED");
-    let count = number("REDLATCH_SCHEDULES").unwrap_or(first.map_or(SCHEDULES, |_| 1));
+    let count = number("REDLATCH_SCHEDULES").unwrap_or_else(|| first.map_or(SCHEDULES, |_| 1));
     let first = first.unwrap_or(0);
     for seed in first..first + count {
         if let Err(what) = run(seed, None, None) {
