@@ -204,10 +204,13 @@ pub(crate) struct Settings {
     pub(crate) connect_timeout: Duration,
     pub(crate) min_validity: f64,
     pub(crate) max_hold: Duration,
+    /// What is wrong with these settings, though they can be used.
+    pub(crate) warnings: Vec<String>,
 }
 
-/// The longest ttl: 2^53 ms, beyond which a server's Lua would round it.
-pub(crate) const TTL_MAX: Duration = Duration::from_millis(1 << 53);
+/// The longest ttl: 2^41 ms, 69 years. The quarantine that covers it (R2) is counted in
+/// microseconds on the nodes, which a server's Lua keeps exact up to 2^53.
+pub(crate) const TTL_MAX: Duration = Duration::from_millis(1 << 41);
 /// 146 years, a quarter of what a timestamp can count.
 const VALIDITY_MIN_MAX: Duration = Duration::from_nanos(1 << 62);
 

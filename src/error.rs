@@ -31,7 +31,7 @@ pub enum AcquireError {
         /// The most that is allowed.
         max: usize,
     },
-    /// The ttl leaves no validity behind the drift allowance, or is beyond 2^53 ms.
+    /// The ttl leaves no validity behind the drift allowance, or is beyond the client's `max_ttl`.
     #[error("a ttl of {ttl:?} cannot be used: it must lie between {min:?} and {max:?}")]
     InvalidTtl {
         /// What was asked for.

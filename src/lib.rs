@@ -2,8 +2,13 @@
 //!
 //! Each node is driven by one task over one connection that all callers share; an acquisition
 //! costs one round trip to the node that completes the majority, whatever slower or dead nodes
-//! do. What it does not do: no TLS, Sentinel or Cluster, no fencing tokens, no quarantine of
-//! restarted nodes in this version; see [`manual::safety`] for what that means.
+//! do. A node that was restarted, flushed or replaced votes again only when every lock that it
+//! may have forgotten has ended; a new fleet is opened once, by [`Redlock::init_fleet`]. A lock
+//! can carry a [`FencingToken`], by which a store refuses a holder that stalled.
+//!
+//! What it does not do: no TLS, Sentinel or Cluster, no shared locks, no several resources at
+//! once, no push between processes. What a lock promises, and on which assumptions, is in
+//! [`manual::safety`].
 //!
 //! # Do you need a distributed lock?
 //! When the work is in one database, its own locks are better; when a duplicate does no harm, one
@@ -13,9 +18,14 @@
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! use std::time::Duration;
-//! use redlatch::Redlock;
+//! use redlatch::{InitError, Redlock};
 //!
 //! let nodes = ["redis://10.0.0.1", "redis://10.0.0.2", "redis://10.0.0.3"];
+//! // Once in the life of a fleet; without it, new nodes may vote after `max_ttl`, 30 s.
+//! match Redlock::init_fleet(nodes).await {
+//!     Ok(()) | Err(InitError::AlreadyInitialised { .. }) => {}
+//!     Err(error) => return Err(error.into()),
+//! }
 //! let locks = Redlock::connect(nodes).await?;
 //!
 //! let guard = locks.acquire("orders:42").wait_for(Duration::from_secs(2)).await?;

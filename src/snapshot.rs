@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::algorithm::tally::{Tally, Vote};
-use crate::engine::node::{Health, Node};
+use crate::engine::node::{Health, Node, RUNS_WILD};
 use crate::engine::wish::Course;
-use crate::redlock::Core;
+use crate::redlock::{Core, Redlock};
 use crate::report::{NodeVote, Report, Verdict};
 use crate::stats::{NodeState, NodeStatus, Percentiles};
 use crate::time::Timestamp;
@@ -49,10 +49,39 @@ impl Core {
     }
 }
 
+impl Redlock {
+    /// What is wrong with how the client and its nodes are set up, though it works: for a log at
+    /// the start and now and then, and for whoever looks after the fleet. Empty if nothing is.
+    ///
+    /// - An even number of nodes, unless [`Builder::quorum`](crate::Builder::quorum) was called.
+    /// - A ttl of which the drift allowance takes more than a fifth.
+    /// - Each node's [`NodeStatus::warning`], with its address: another client counts it to a
+    ///   different fleet, or its clock runs too wrong.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(locks: redlatch::Redlock) {
+    /// for warning in locks.warnings() {
+    ///     eprintln!("{warning}");
+    /// }
+    /// # }
+    /// ```
+    pub fn warnings(&self) -> Vec<String> {
+        let of_node = |node: &Arc<Node>| {
+            let warning = node.about().warning.clone()?;
+            Some(format!("{}: {warning}", node.endpoint))
+        };
+        let engine = self.engine();
+        let settings = engine.settings.warnings.iter().cloned();
+        settings.chain(engine.nodes.iter().filter_map(of_node)).collect()
+    }
+}
+
 fn reason(node: &Node) -> Option<String> {
     node.about().reason.clone().or_else(|| match node.health() {
         Health::Connecting => Some("not connected yet".into()),
         Health::Suspect => Some("an answer is overdue".into()),
+        Health::Quarantined if node.runs_wild() => Some(RUNS_WILD.into()),
         Health::Quarantined => Some("may have forgotten locks: its votes do not count yet".into()),
         Health::Up | Health::Down | Health::Closed => None,
     })
@@ -94,6 +123,9 @@ pub(crate) fn status(node: &Node, now: Timestamp) -> NodeStatus {
         epochs: load(&counters.epochs),
         seals_broken: load(&counters.seals_broken),
         topped_up: load(&counters.topped_up),
+        clock_steps: load(&counters.clock_steps),
+        clock_steps_back: load(&counters.clock_steps_back),
+        drift_ppm: node.drift_ppm(),
         script_reloads: load(&counters.script_reloads),
         gather_gain,
         gather_delay: Duration::from_nanos(load(&counters.gather_delay_ns)),

@@ -156,6 +156,13 @@ pub struct NodeStatus {
     pub seals_broken: u64,
     /// Held leases that this node was asked to hold too, later than the others.
     pub topped_up: u64,
+    /// Forward steps of its clock: each voids what the node held, as its keys may have expired.
+    pub clock_steps: u64,
+    /// Backward steps of its clock. Its keys live longer: harmless, but a sign of a bad clock.
+    pub clock_steps_back: u64,
+    /// The allowance for its clock running fast, in parts per million of a ttl: the configured
+    /// one ([`Drift`](crate::Drift)), or twice what was measured over 10 s or more.
+    pub drift_ppm: u32,
     /// Times the scripts had to be loaded again.
     pub script_reloads: u64,
     /// Commands that one gathering turn gained, smoothed.

@@ -14,10 +14,10 @@ use std::time::Duration;
 use redlatch::testing::TestNode;
 use redlatch::{
     Acquire, AcquireError, AcquireFuture, Batching, Builder, ConfigError, ConnectError, Deadline,
-    Drift, Endpoint, EndpointError, ExtendError, Gather, Guard, InspectError, Inspection, Lease,
-    Lost, NodeInspection, NodeState, NodeStatus, NodeVote, Percentiles, Reconnect, Redlock,
-    ReleaseError, Renewal, Report, Resource, ResumeError, Retry, RunError, Stats, Token,
-    TryAcquire, Verdict,
+    Drift, Endpoint, EndpointError, ExtendError, FenceGate, FencingToken, FencingTokenError,
+    Gather, Guard, Handoff, InitError, InspectError, Inspection, Lease, Lost, NodeInspection,
+    NodeState, NodeStatus, NodeVote, Percentiles, Reconnect, Redlock, ReleaseError, Renewal,
+    Report, Resource, ResumeError, Retry, RunError, StaleToken, Stats, Token, TryAcquire, Verdict,
 };
 
 const fn shared<T: Send + Sync + Debug + 'static>() {}
@@ -48,10 +48,13 @@ const _: () = {
     value::<Batching>();
     value::<Gather>();
     value::<Drift>();
+    shared::<FenceGate<String>>();
+    value::<Handoff>();
     value::<Reconnect>();
     value::<Renewal>();
     value::<Retry>();
     copied::<Deadline>();
+    copied::<FencingToken>();
     copied::<Token>();
     copied::<Lost>();
     copied::<NodeState>();
@@ -61,11 +64,14 @@ const _: () = {
     error::<ConnectError>();
     error::<EndpointError>();
     error::<ExtendError>();
+    error::<FencingTokenError>();
+    error::<InitError>();
     error::<InspectError>();
     error::<Lost>();
     error::<ReleaseError>();
     error::<ResumeError>();
     error::<RunError>();
+    error::<StaleToken>();
 };
 
 /// A guard can be let go of once: release and hand-over consume it, and it has no copy.

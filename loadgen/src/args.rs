@@ -47,8 +47,9 @@ pub(crate) enum Progress {
 
 const UNITS: &str = "TIME is a number with a unit: 50us, 1.5ms, 10s, 2m; N and R \
 take k and M: 20k.";
-const EXIT_CODES: &str = "Exit codes: 0 pass, 1 tool or I/O error, 2 bad usage, 4 mutual exclusion \
-violated, 5 the run is not valid as a measurement, 130 interrupted (the report is still written).";
+const EXIT_CODES: &str = "Exit codes: 0 pass, 1 tool or I/O error, 2 bad usage, 4 mutual \
+exclusion or the order of fencing tokens violated, 5 the run is not valid as a measurement, 130 \
+interrupted (the report is still written).";
 
 #[derive(Debug, Args)]
 #[command(after_help = format!("{UNITS}\n\n{EXIT_CODES}"))]
@@ -123,6 +124,11 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "TIME", default_value = "10s", help_heading = "Workload",
           value_parser = values::positive_duration)]
     pub(crate) ttl: u64,
+    /// Longest ttl of any lock: a node that was restarted does not vote for so long [default: the
+    /// ttl, at least 3s]
+    #[arg(long, value_name = "TIME", help_heading = "Workload",
+          value_parser = values::positive_duration)]
+    pub(crate) max_ttl: Option<u64>,
     /// How long a lock is kept: 1ms, exp:1ms, uniform:5ms..20ms
     #[arg(long, value_name = "TIME", default_value = "0", value_parser = values::hold,
           help_heading = "Workload")]
@@ -138,6 +144,9 @@ pub(crate) struct RunArgs {
     /// Do not wait: a held lock is refused at once
     #[arg(long = "try", conflicts_with = "wait", help_heading = "Workload")]
     pub(crate) try_only: bool,
+    /// Take a fencing token with every lock, and check that the tokens of each name increase
+    #[arg(long, help_heading = "Workload")]
+    pub(crate) fenced: bool,
 
     /// Commands per write
     #[arg(long, value_name = "N", value_parser = values::count_u32, help_heading = "Engine")]
@@ -224,10 +233,12 @@ impl RunArgs {
             key_dist: self.key_dist,
             key_prefix: self.key_prefix.clone(),
             ttl_ns: self.ttl,
+            max_ttl_ns: self.max_ttl.unwrap_or_else(|| self.ttl.max(3 * NS_PER_S)),
             hold: self.effective_hold(),
             think_ns: self.think,
             wait_ns: self.wait,
             try_only: self.try_only,
+            fenced: self.fenced,
             interval_ns: self.interval,
             percentiles: self.percentiles.0.clone(),
             faults: self.faults.clone(),
@@ -268,6 +279,9 @@ impl RunArgs {
         if self.backend != BackendKind::Engine && !self.faults.is_empty() {
             return Err("--fault needs nodes; this backend has none".to_owned());
         }
+        if self.max_ttl.is_some_and(|most| most < self.ttl) {
+            return Err("--max-ttl must not be shorter than --ttl".to_owned());
+        }
         if self.key_prefix.len() > 1_024 {
             return Err("--key-prefix is longer than 1024 bytes; use a shorter one".to_owned());
         }
@@ -287,6 +301,8 @@ impl RunArgs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::faults::Fault;
+    use std::time::Duration;
 
     fn run(args: &[&str]) -> Result<RunConfig, String> {
         let full = ["loadgen", "run"].iter().chain(args).copied();
@@ -302,6 +318,10 @@ mod tests {
         assert_eq!(job.faults.len(), 2);
         assert!(job.is_open_loop());
         assert!(job.keys > 1);
+        // The killed node votes again before the pause begins, with a second to spare.
+        let [kill, pause] = [0, 1].map(|at| job.faults[at].parse::<Fault>().unwrap());
+        let votes = kill.at + kill.for_ + Duration::from_nanos(job.max_ttl_ns);
+        assert!(votes + Duration::from_millis(500) <= pause.at, "{votes:?}");
     }
 
     #[test]
@@ -327,7 +347,11 @@ mod tests {
         assert_eq!(config.rate, Rate::PerSecond(5_000.0));
         assert_eq!(config.engine.batch_gather, Some(Gather::Off));
         assert_eq!(config.engine.node_timeout_ns, Some(40_000_000));
-        assert_eq!(run(&[]).unwrap().seed, 7);
+        let defaults = run(&[]).unwrap();
+        assert_eq!((defaults.seed, defaults.max_ttl_ns), (7, 10_000_000_000));
+        assert_eq!(run(&["--ttl", "1s"]).unwrap().max_ttl_ns, 3_000_000_000);
+        let asked = run(&["--ttl", "1s", "--max-ttl", "2s", "--fenced"]).unwrap();
+        assert_eq!((asked.max_ttl_ns, asked.fenced), (2_000_000_000, true));
     }
 
     #[test]
@@ -340,6 +364,7 @@ mod tests {
             (&["--spawn", "10"], "10"),
             (&["--try", "--wait", "1s"], "--wait"),
             (&["-c", "5M"], "--clients"),
+            (&["--ttl", "4s", "--max-ttl", "3999ms"], "--max-ttl"),
         ] {
             let error = run(args).unwrap_err();
             assert!(error.contains(word), "{args:?}: {error}");

@@ -16,6 +16,8 @@ pub(crate) enum BackendKind {
     Noop,
     /// Grants every tenth contended request although the lock is held; the verdict must say so.
     Broken,
+    /// Excludes properly, but every tenth grant repeats the fencing token of the one before.
+    BrokenTokens,
     /// Constant service of 100 us and one stall of a tenth of the run: a known answer.
     Stall,
 }
@@ -60,10 +62,12 @@ pub(crate) struct RunConfig {
     pub(crate) key_dist: KeyDist,
     pub(crate) key_prefix: String,
     pub(crate) ttl_ns: u64,
+    pub(crate) max_ttl_ns: u64,
     pub(crate) hold: Hold,
     pub(crate) think_ns: u64,
     pub(crate) wait_ns: u64,
     pub(crate) try_only: bool,
+    pub(crate) fenced: bool,
     pub(crate) interval_ns: u64,
     pub(crate) percentiles: Vec<f64>,
     pub(crate) faults: Vec<String>,
@@ -90,7 +94,8 @@ impl RunConfig {
 
     /// Locks that exclude only inside one process need names of their own per process.
     pub(crate) fn private_keys(&self) -> bool {
-        matches!(self.backend, BackendKind::Noop | BackendKind::Stall) && self.processes > 1
+        let local = [BackendKind::Noop, BackendKind::Stall, BackendKind::BrokenTokens];
+        local.contains(&self.backend) && self.processes > 1
     }
 
     /// Cells the checker needs.
@@ -130,10 +135,12 @@ impl RunConfig {
             key_dist: KeyDist::Uniform,
             key_prefix: "lg:".to_owned(),
             ttl_ns: 10_000_000_000,
+            max_ttl_ns: 10_000_000_000,
             hold: Hold::Fixed(0),
             think_ns: 0,
             wait_ns: 1_000_000_000,
             try_only: false,
+            fenced: false,
             interval_ns: 1_000_000_000,
             percentiles: vec![50.0, 99.0],
             faults: Vec::new(),

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
 
-use crate::backend::{Backend, NodeSample};
+use crate::backend::{Backend, NodeSample, NodeView};
 use crate::clock::{self, NS_PER_MS};
 use crate::config::RunConfig;
 use crate::num;
@@ -42,7 +42,8 @@ pub(crate) struct NodeNews {
     pub(crate) at_ns: u64,
     /// From 0, in the order the nodes were given.
     pub(crate) node: usize,
-    pub(crate) up: bool,
+    pub(crate) was: NodeView,
+    pub(crate) now: NodeView,
 }
 
 /// What one client did.
@@ -229,15 +230,15 @@ struct Ticker<'a> {
     shared: &'a Shared,
     times: Times,
     snapshots: Snapshots,
-    /// Whether each node was up at the last look.
-    seen: Vec<bool>,
+    /// What each node was at the last look.
+    seen: Vec<NodeView>,
     cpu_at_start_ns: u64,
     poll_ns: u64,
 }
 
 impl<'a> Ticker<'a> {
     fn new(shared: &'a Shared, times: Times) -> Self {
-        let seen = shared.backend.nodes_up();
+        let seen = shared.backend.node_views();
         let poll_ns = if shared.config.faults.is_empty() { TICK_NS } else { NODE_POLL_NS };
         Self { shared, times, snapshots: Snapshots::new(), seen, cpu_at_start_ns: 0, poll_ns }
     }
@@ -269,10 +270,10 @@ impl<'a> Ticker<'a> {
 
     fn node_news(&mut self) -> Vec<NodeNews> {
         let at_ns = clock::now_ns();
-        let current = self.shared.backend.nodes_up();
-        let changed = |&(_, (before, now)): &(usize, (&bool, &bool))| before != now;
+        let current = self.shared.backend.node_views();
+        let changed = |&(_, (before, now)): &(usize, (&NodeView, &NodeView))| before != now;
         let both = self.seen.iter().zip(&current).enumerate().filter(changed);
-        let news = both.map(|(node, (_, &up))| NodeNews { at_ns, node, up }).collect();
+        let news = both.map(|(node, (&was, &now))| NodeNews { at_ns, node, was, now }).collect();
         self.seen = current;
         news
     }

@@ -152,10 +152,11 @@ impl Live {
             ));
         }
         lines.push(format!(
-            " ok {}   timeout {}   no quorum {}   lost {}   {safe}",
+            " ok {}   timeout {}   no quorum {}   quarantined {}   lost {}   {safe}",
             format::count(counts.ok),
             counts.timeout,
             counts.no_quorum,
+            counts.quarantined,
             counts.lost
         ));
         let from = self.events.len().saturating_sub(4);

@@ -95,6 +95,8 @@ impl Metric {
 pub(crate) enum FailureKind {
     Timeout,
     NoQuorum,
+    /// Too few nodes may vote: the others may have forgotten locks.
+    Quarantined,
     Busy,
     Lost,
     Other,
@@ -106,12 +108,16 @@ pub(crate) struct Counts {
     pub(crate) ok: u64,
     pub(crate) timeout: u64,
     pub(crate) no_quorum: u64,
+    pub(crate) quarantined: u64,
     pub(crate) busy: u64,
     pub(crate) lost: u64,
     pub(crate) other: u64,
     /// Releases that no quorum confirmed; the lock was held properly until then.
     pub(crate) release_unconfirmed: u64,
     pub(crate) saturated: u64,
+    /// Fenced acquisitions that nobody was in the way of and that took a second round trip, because
+    /// the nodes had counted differently.
+    pub(crate) raised: u64,
 }
 
 impl Counts {
@@ -119,6 +125,7 @@ impl Counts {
         *match kind {
             FailureKind::Timeout => &mut self.timeout,
             FailureKind::NoQuorum => &mut self.no_quorum,
+            FailureKind::Quarantined => &mut self.quarantined,
             FailureKind::Busy => &mut self.busy,
             FailureKind::Lost => &mut self.lost,
             FailureKind::Other => &mut self.other,
@@ -129,17 +136,19 @@ impl Counts {
         self.ok += more.ok;
         self.timeout += more.timeout;
         self.no_quorum += more.no_quorum;
+        self.quarantined += more.quarantined;
         self.busy += more.busy;
         self.lost += more.lost;
         self.other += more.other;
         self.release_unconfirmed += more.release_unconfirmed;
         self.saturated += more.saturated;
+        self.raised += more.raised;
     }
 
     /// Acquisitions that did not end with a lock. A refusal under `--try` is an answer, not an
     /// error, and a lock lost later was granted.
     pub(crate) fn errors(&self) -> u64 {
-        self.timeout + self.no_quorum + self.other
+        self.timeout + self.no_quorum + self.quarantined + self.other
     }
 
     /// Acquisitions that were answered, one way or the other.
@@ -317,6 +326,9 @@ mod tests {
         recorder.with(|shard| shard.record(Metric::Response, u64::MAX));
         recorder.with(|shard| shard.counts.fail(FailureKind::NoQuorum));
         let snapshot = Snapshots::new().take(&recorder, &[Metric::Response]);
+        recorder.with(|shard| shard.counts.fail(FailureKind::Quarantined));
+        let quarantined = Snapshots::new().take(&recorder, &[]).counts;
+        assert_eq!((quarantined.quarantined, quarantined.errors()), (1, 1));
         assert_eq!(snapshot.counts.saturated, 1);
         assert_eq!((snapshot.counts.errors(), snapshot.counts.finished()), (1, 1));
         assert!(snapshot.hists[0].1.max() >= HIGHEST_NS);

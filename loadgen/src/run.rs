@@ -7,6 +7,8 @@
 //! 2. The exit code is the verdict's; a run that could not be made at all ends with 1, one that was
 //!    asked for wrongly with 2.
 
+mod sums;
+
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -15,21 +17,25 @@ use std::time::Duration;
 
 use crate::agent::{Crew, Message};
 use crate::args::{Progress, RunArgs};
+use crate::backend::NodeView;
 use crate::clock::{self, NS_PER_MS, NS_PER_S, Utc};
+use crate::cluster::node_name;
 use crate::collect::{Collector, Interval};
 use crate::config::RunConfig;
+use crate::driver::Event;
 use crate::live::Live;
-use crate::num;
 use crate::oracle::judge::Oracle;
 use crate::plan;
 use crate::recorder::Metric;
 use crate::report::cost::{self, Cost, ServerShare};
 use crate::report::faults::{self as fault_report, Evidence};
 use crate::report::format::Paint;
-use crate::report::{self, Quality, RunResult, hgrm, hlog, json, text};
+use crate::report::{self, RunResult, hgrm, hlog, json, text};
 use crate::scratch::Scratch;
 use crate::target::{Faults, Target};
 use crate::verdict::{self, Facts};
+
+use sums::{Sums, facts, lasted_ns, quality};
 
 /// From the last process's "ready" to the start, so that all of them see it ahead.
 const HEAD_START_NS: u64 = 100 * NS_PER_MS;
@@ -192,6 +198,9 @@ impl Session<'_> {
                     self.crew.stop();
                 }
                 Ok(message) => {
+                    for text in returns(&message) {
+                        self.live.event(text);
+                    }
                     let known = self.collector.trouble.len();
                     let intervals = self.collector.take(message);
                     for text in self.target.fault_news() {
@@ -202,7 +211,7 @@ impl Session<'_> {
                     }
                     for interval in intervals {
                         log.append(&interval)?;
-                        let violations = self.oracle.violations();
+                        let violations = self.oracle.violations() + self.oracle.tokens().violations;
                         self.live.interval(&interval, &self.collector, violations);
                     }
                 }
@@ -281,77 +290,15 @@ impl Session<'_> {
     }
 }
 
-/// How long the measured time really was: less than planned after an interrupt or with `-n`.
-fn lasted_ns(config: &RunConfig, collector: &Collector) -> u64 {
-    let walls = collector.finals.iter().map(|(_, last)| last.cpu_wall_ns);
-    walls.max().unwrap_or(config.duration_ns).min(config.duration_ns)
-}
-
-/// What the processes' final reports add up to.
-#[derive(Debug, Default)]
-struct Sums {
-    offered: u64,
-    unfinished: u64,
-    not_started: u64,
-    oldest_unfinished_ns: u64,
-    cpu_whole_ns: u64,
-    wall_whole_ns: u64,
-}
-
-impl Sums {
-    fn of(config: &RunConfig, collector: &Collector) -> Self {
-        let mut sums = Self::default();
-        for (_, last) in &collector.finals {
-            sums.offered += last.offered;
-            sums.unfinished += last.unfinished;
-            sums.not_started += last.not_started;
-            sums.cpu_whole_ns += last.cpu_whole_ns;
-            sums.wall_whole_ns = sums.wall_whole_ns.max(last.wall_whole_ns);
-            sums.oldest_unfinished_ns = sums.oldest_unfinished_ns.max(last.oldest_unfinished_ns);
-        }
-        if !config.is_open_loop() {
-            // A closed loop offers what it does.
-            sums.offered = collector.all_counts().finished() + sums.unfinished;
-        }
-        sums
-    }
-}
-
-fn quality(config: &RunConfig, collector: &Collector) -> Quality {
-    let shares = collector.finals.iter().map(|(_, last)| num::share(last.cpu_ns, last.cpu_wall_ns));
-    let cores: f64 = shares.sum();
-    let threads = f64::from(config.threads) * f64::from(config.processes);
-    let sum = |pick: fn(&crate::driver::Final) -> u64| -> u64 {
-        collector.finals.iter().map(|(_, last)| pick(last)).sum()
-    };
-    let (started, wakes) = (sum(|last| last.started), sum(|last| last.wakes));
-    Quality {
-        cpu_pct: cores * 100.0,
-        cpu_share: cores / threads,
-        mean_burst: (wakes > 0).then(|| num::share(started, wakes)),
-        agents_lost: collector.trouble.clone(),
-    }
-}
-
-fn facts(config: &RunConfig, collector: &Collector, sums: &Sums, quality: &Quality) -> Facts {
-    let totals = &collector.totals;
-    let all = collector.all_counts();
-    Facts {
-        offered: sums.offered,
-        finished: if config.is_open_loop() { collector.counts.finished() } else { all.finished() },
-        ok: all.ok,
-        timeouts: all.timeout,
-        whole_ns: sums.wall_whole_ns,
-        lag_p50_ns: totals.at(Metric::SchedLag, 50.0),
-        lag_p99_ns: totals.at(Metric::SchedLag, 99.0),
-        response_p50_ns: totals.at(Metric::Response, 50.0),
-        service_p50_ns: totals.at(Metric::Service, 50.0),
-        cpu_share: quality.cpu_share,
-        agents_lost: quality.agents_lost.clone(),
-        hiccup_max_ns: totals.get(Metric::Hiccup).map(crate::recorder::Hist::max),
-        saturated: all.saturated,
-        ..Facts::default()
-    }
+/// How nodes come back, in words; all processes see the same, one is enough.
+fn returns(message: &Message) -> Vec<String> {
+    let Message::From(0, Event::Nodes(news)) = message else { return Vec::new() };
+    let words = news.iter().filter_map(|news| match (news.was, news.now) {
+        (_, NodeView::Quarantined) => Some(format!("{} quarantined", node_name(news.node))),
+        (NodeView::Quarantined, NodeView::Up) => Some(format!("{} votes", node_name(news.node))),
+        _ => None,
+    });
+    words.collect()
 }
 
 /// Writes every file and prints the report.

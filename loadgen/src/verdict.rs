@@ -41,6 +41,8 @@ pub(crate) struct Verdict {
     pub(crate) outcome: Outcome,
     pub(crate) exit_code: u8,
     pub(crate) safety: Safety,
+    /// Of the order of fencing tokens; `None`: the run had none.
+    pub(crate) fencing: Option<Safety>,
     /// Why it is not a pass; each says what to do.
     pub(crate) reasons: Vec<String>,
     /// What to know about a run that counts.
@@ -73,7 +75,8 @@ pub(crate) struct Facts {
 
 /// Judges a run.
 pub(crate) fn judge(config: &RunConfig, facts: &Facts, findings: &Findings) -> Verdict {
-    let mut verdict = Verdict { safety: safety(facts, findings), ..Verdict::default() };
+    let (safety, fencing) = (safety(facts, findings), fencing(config, findings));
+    let mut verdict = Verdict { safety, fencing, ..Verdict::default() };
     let mut reasons = Vec::new();
     match verdict.safety {
         Safety::Violated => reasons.push(violated(findings)),
@@ -84,9 +87,17 @@ pub(crate) fn judge(config: &RunConfig, facts: &Facts, findings: &Findings) -> V
         )),
         Safety::Holds => {}
     }
+    let unordered = fencing == Some(Safety::Violated);
+    if unordered {
+        reasons.push(format!(
+            "fencing violated: {} not above an earlier one of the same name",
+            many(findings.tokens.violations, "token was", "tokens were")
+        ));
+    }
     invalid(config, facts, findings, &mut reasons);
     verdict.outcome = match verdict.safety {
         Safety::Violated => Outcome::Unsafe,
+        _ if unordered => Outcome::Unsafe,
         _ if facts.interrupted => Outcome::Interrupted,
         _ if reasons.is_empty() => Outcome::Pass,
         _ => Outcome::Invalid,
@@ -112,6 +123,13 @@ fn safety(facts: &Facts, findings: &Findings) -> Safety {
     } else {
         Safety::Holds
     }
+}
+
+fn fencing(config: &RunConfig, findings: &Findings) -> Option<Safety> {
+    config.fenced.then_some(match findings.tokens.violations {
+        0 => Safety::Holds,
+        _ => Safety::Violated,
+    })
 }
 
 fn violated(findings: &Findings) -> String {
@@ -241,6 +259,7 @@ fn warnings(config: &RunConfig, facts: &Facts, findings: &Findings) -> Vec<Strin
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::oracle::judge::Tokens;
     use crate::values::Rate;
 
     fn open() -> RunConfig {
@@ -283,6 +302,20 @@ mod tests {
         assert_eq!(code(&unhealed, &clean), 5);
         let lost = Facts { agents_lost: vec!["process 1 is gone".to_owned()], ..good() };
         assert_eq!(code(&lost, &Findings { lost_updates: 1, ..clean }), 5);
+    }
+
+    #[test]
+    fn tokens_out_of_order_are_unsafe_of_their_own() {
+        let tokens = Tokens { checked: 9, violations: 2, highest: 7 };
+        let findings = Findings { tokens, ..Findings::default() };
+        let fenced = RunConfig { fenced: true, ..open() };
+        let verdict = judge(&fenced, &Facts { interrupted: true, ..good() }, &findings);
+        assert_eq!((verdict.exit_code, verdict.safety), (4, Safety::Holds));
+        assert_eq!(verdict.fencing, Some(Safety::Violated));
+        assert!(verdict.reasons[0].contains("2 tokens were not above"), "{:?}", verdict.reasons);
+        let lawful = judge(&fenced, &good(), &Findings::default());
+        assert_eq!((lawful.exit_code, lawful.fencing), (0, Some(Safety::Holds)));
+        assert_eq!(judge(&open(), &good(), &Findings::default()).fencing, None);
     }
 
     #[test]

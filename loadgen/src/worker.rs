@@ -108,6 +108,9 @@ impl Client<'_> {
         self.tally.busy_since_ns.store(intended_ns, Ordering::Relaxed);
         self.shared.busy.fetch_add(1, Ordering::Relaxed);
         self.tally.asked.fetch_add(1, Ordering::Relaxed);
+        let key = u64::from(plan.key) + self.key_space();
+        // Read before the call: whatever this acquisition gets must be above it.
+        let floor = self.shared.oracle.highest_token(key);
         let called_ns = now_ns();
         let outcome = self.shared.backend.acquire(plan.key).await;
         let granted_ns = now_ns();
@@ -117,6 +120,10 @@ impl Client<'_> {
         match outcome {
             Ok(grant) => {
                 self.tally.granted.fetch_add(1, Ordering::Relaxed);
+                if let Some(token) = grant.token {
+                    let valid = || grant.held.is_valid();
+                    self.shared.oracle.check_token(key, token, floor, valid);
+                }
                 let at = Instants { intended_ns, called_ns, granted_ns };
                 self.hold(plan, grant, at, recorded).await;
             }
@@ -128,7 +135,7 @@ impl Client<'_> {
 
     async fn hold(&mut self, plan: Section, grant: Grant, at: Instants, recorded: bool) {
         let shared = self.shared;
-        let Grant { held, attempts, contended, remaining_ns } = grant;
+        let Grant { held, attempts, contended, remaining_ns, .. } = grant;
         self.generation += 1;
         // The remaining validity was read after the guard was returned: this end is not too late.
         let valid_until_ns = at.granted_ns.saturating_add(remaining_ns);
@@ -198,6 +205,8 @@ impl Client<'_> {
             if contended {
                 shard.record(Metric::Attempts, attempts.into());
             }
+            let second_trip = took_second_trip(self.shared.config.fenced, contended, attempts);
+            shard.counts.raised += u64::from(second_trip);
             if let Some(handoff_ns) = handoff_ns {
                 shard.record(Metric::Handoff, handoff_ns);
             }
@@ -220,6 +229,12 @@ impl Client<'_> {
     }
 }
 
+/// Nobody was in the way of a fenced acquisition, and yet one round trip was not enough: the nodes
+/// had counted differently, and its owner raised them to one token.
+fn took_second_trip(fenced: bool, contended: bool, attempts: u32) -> bool {
+    fenced && !contended && attempts > 1
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Instants {
     intended_ns: u64,
@@ -238,5 +253,17 @@ impl Tally {
     /// The planned instant of the section under way.
     pub(crate) fn busy_ns(&self) -> Option<u64> {
         Some(self.busy_since_ns.load(Ordering::Relaxed)).filter(|&since| since != 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_uncontended_fenced_lock_tells_a_second_trip_from_a_second_try() {
+        let all = [(true, false, 2), (true, false, 1), (true, true, 2), (false, false, 2)];
+        let told = all.map(|(fenced, contended, n)| took_second_trip(fenced, contended, n));
+        assert_eq!(told, [true, false, false, false]);
     }
 }

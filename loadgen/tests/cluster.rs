@@ -368,6 +368,63 @@ fn a_kept_cluster_lives_until_it_is_taken_down() {
     world.assert_no_files();
 }
 
+/// Nodes that were started again have lost everything: a run on them says so and how long it takes,
+/// `init` opens them while no client has used them, and leaves them alone ever after.
+#[test]
+fn init_opens_a_new_fleet_once_and_a_run_on_a_quarantined_one_is_refused() {
+    let Some(world) = World::new() else { return };
+    let line = world.ok(&["nodes", "up", "--nodes", "3", "--keep"]);
+    let urls = line.trim().strip_prefix("LOADGEN_NODES=").unwrap().to_owned();
+    let listing = || world.ok(&["nodes", "ps"]);
+    assert_eq!(listing().matches(" open").count(), 3, "spawned nodes vote: {}", listing());
+    let restart = || {
+        for node in ["1", "2", "3"] {
+            world.ok(&["nodes", "restart", node]);
+        }
+        assert_eq!(listing().matches("no epoch yet").count(), 3, "{}", listing());
+    };
+    let code_and_text = |args: &[&str]| {
+        let mut command = world.command(args);
+        let output = command.current_dir(world.dir.join("tmp")).output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8_lossy(&text).into_owned())
+    };
+    let init = |urls: &str| code_and_text(&["nodes", "init", "--nodes", urls]);
+    let run = || {
+        let size = ["-c", "4", "-d", "500ms", "-w", "0", "-q", "--ttl", "20s"];
+        code_and_text(&[&["run", "--nodes", &urls][..], &size].concat())
+    };
+
+    restart();
+    let (code, text) = run();
+    assert_eq!(code, Some(1), "{text}");
+    let advice = format!("loadgen nodes init --nodes {urls}");
+    assert!(text.contains("no lock can be had for another ") && text.contains(&advice), "{text}");
+    assert_eq!(listing().matches(" quarantined for ").count(), 3, "{}", listing());
+    let (code, text) = init(&urls);
+    assert_eq!(code, Some(3), "a quarantine is not cut short: {text}");
+    let first = urls.split(',').next().unwrap();
+    assert!(text.contains("nothing was opened") && text.contains(first), "{text}");
+
+    restart();
+    let unreachable = format!("{urls},redis://127.0.0.1:1");
+    let (code, text) = init(&unreachable);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("nothing was opened") && text.contains("127.0.0.1:1"), "{text}");
+    assert_eq!(listing().matches("no epoch yet").count(), 3, "all or none: {}", listing());
+    for wrong in ["http://127.0.0.1:1", &format!("{urls},{first}")] {
+        let (code, text) = init(wrong);
+        assert_eq!(code, Some(2), "{text}");
+    }
+    let (code, text) = init(&urls);
+    assert_eq!(code, Some(0), "{text}");
+    assert_eq!(text.matches("opened  redis://127.0.0.1:").count(), 3, "{text}");
+    assert_eq!(init(&urls).0, Some(3), "once in the life of a fleet");
+    let (code, text) = run();
+    assert_eq!(code, Some(0), "{text}");
+    world.ok(&["nodes", "down"]);
+}
+
 #[test]
 fn a_living_owner_keeps_its_cluster() {
     let Some(world) = World::new() else { return };

@@ -104,6 +104,40 @@ fn a_lock_that_grants_wrongly_is_found_between_processes() {
 }
 
 #[test]
+fn tokens_that_do_not_increase_end_in_4_with_and_without_exclusion() {
+    for (backend, exclusion) in [("broken", "violated"), ("broken-tokens", "holds")] {
+        let dir = Dir::new(&format!("tokens-{backend}"));
+        let line = format!("run --backend {backend} --fenced -d 500ms -w 0 -k 8");
+        let (code, text) = run(&dir, &line);
+        assert_eq!(code, 4, "{text}");
+        assert!(
+            text.contains("fencing violated") && text.contains("tokens OUT OF ORDER"),
+            "{text}"
+        );
+        let result = result(&dir);
+        assert_eq!(result["safety"]["verdict"], exclusion, "{text}");
+        assert_eq!(result["fencing"]["verdict"], "violated", "{text}");
+        assert!(result["fencing"]["violation_count"].as_u64().unwrap() > 0, "{text}");
+        assert_eq!(result["verdict"]["outcome"], "unsafe");
+    }
+}
+
+#[test]
+fn tokens_that_increase_pass_and_a_run_without_them_says_nothing() {
+    let dir = Dir::new("tokens");
+    let (code, text) = run(&dir, "run --backend noop --fenced -n 2000 -c 8 -k 3 --processes 2");
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("tokens INCREASE"), "{text}");
+    let json = result(&dir);
+    let fencing = &json["fencing"];
+    assert_eq!((&fencing["checked"], &fencing["violation_count"]), (&2_000.into(), &0.into()));
+    assert_eq!(fencing["one_round_trip_share"], 1.0, "{fencing}");
+    let (code, text) = run(&dir, "run --backend noop -n 100 -c 2");
+    assert_eq!((code, &result(&dir)["fencing"]), (0, &Value::Null), "{text}");
+    assert!(!text.contains("tokens"), "{text}");
+}
+
+#[test]
 fn an_impossible_rate_is_invalid_and_says_what_to_do() {
     let dir = Dir::new("impossible");
     let (code, text) = run(&dir, "run --backend noop -r 50M -d 500ms -w 0 -c 8");

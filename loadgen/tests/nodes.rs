@@ -113,6 +113,68 @@ fn a_kill_and_a_pause_are_carried_out_measured_and_survived() {
     assert!(node["reconnects"].as_u64().unwrap() >= 1, "{node}");
 }
 
+/// A killed node comes back without its memory: its votes count only when every lock that it may
+/// have forgotten has expired.
+#[test]
+fn a_killed_node_is_quarantined_before_it_votes_again_and_a_paused_one_is_not() {
+    for server in ["", "--server-bin test-node"] {
+        let dir = Dir::new("quarantine");
+        let line = format!(
+            "run {server} --spawn 3 -c 8 -k 20 --hold 1ms --ttl 1s --max-ttl 1s -d 8s -w 500ms \
+             --fault kill@1s/500ms:node=2 --fault pause@5s/1s:node=3"
+        );
+        let (code, text) = dir.run(&line);
+        assert_eq!(code, 0, "{text}");
+        let result = dir.result();
+        let faults = result["faults"].as_array().unwrap();
+        let killed = &faults[0]["nodes"][0];
+        let number = |name: &str| killed[name].as_u64().unwrap_or_else(|| panic!("{name}: {text}"));
+        assert_eq!(number("node"), 2);
+        assert!(number("quarantined_ns") >= 990_000_000, "{killed}");
+        assert!(number("back_ns") > number("hit_ns"), "{killed}");
+        assert_eq!(number("votes_ns"), number("back_ns") + number("quarantined_ns"), "{killed}");
+        assert!(text.contains("n2 hit at ") && text.contains("votes again at "), "{text}");
+        assert_eq!(faults[1]["nodes"][0]["quarantined_ns"], Value::Null, "{text}");
+        // From the first instant on a spawned node votes: it is opened when it is started.
+        let epochs = |at: usize| result["nodes"][at]["epochs"].as_u64().unwrap();
+        assert_eq!([epochs(0), epochs(1), epochs(2)], [1, 2, 1], "{text}");
+        let errors = &result["totals"]["errors"];
+        assert_eq!((&errors["quarantined"], &errors["no_quorum"]), (&0.into(), &0.into()));
+    }
+}
+
+#[test]
+fn without_a_vote_of_most_nodes_acquisitions_fail_as_quarantined() {
+    let dir = Dir::new("quarantined");
+    let line = "run --spawn 3 -r 50 -c 8 -d 4s -w 0 --ttl 1s --max-ttl 4s --wait 300ms \
+                --fault kill@1s/300ms:majority";
+    let (code, text) = dir.run(line);
+    assert!(code == 0 || code == 5, "{code}: {text}");
+    let result = dir.result();
+    assert_eq!(result["safety"]["verdict"], "holds", "{text}");
+    let refused = result["totals"]["errors"]["quarantined"].as_u64().unwrap();
+    assert!(refused > 0, "{text}");
+    assert!(result["faults"][0]["failed"].as_u64().unwrap() >= refused, "{text}");
+    let returns = result["faults"][0]["nodes"].as_array().unwrap();
+    assert!(returns.iter().all(|node| node["quarantined_ns"].as_u64() > Some(0)), "{text}");
+    assert!(text.contains("not voting at the end") && text.contains(", votes in "), "{text}");
+}
+
+#[test]
+fn fenced_locks_of_several_processes_increase_while_a_node_is_killed() {
+    let dir = Dir::new("fenced");
+    let line = "run --fenced --spawn 3 --processes 2 -t 1 -c 8 -k 4 --hold 1ms -d 4s -w 500ms \
+                --ttl 1s --max-ttl 1s --fault kill@1s/500ms";
+    let (code, text) = dir.run(line);
+    assert_eq!(code, 0, "{text}");
+    let result = dir.result();
+    let fencing = &result["fencing"];
+    assert_eq!((&fencing["verdict"], &fencing["violation_count"]), (&"holds".into(), &0.into()));
+    assert_eq!(fencing["checked"], result["safety"]["sections"], "every grant has a token: {text}");
+    assert!(fencing["highest_token"].as_u64().unwrap() > 0, "{fencing}");
+    assert!(fencing["one_round_trip_share"].as_f64().unwrap() > 0.5, "{fencing}");
+}
+
 #[test]
 fn processes_exclude_each_other_and_every_client_is_served() {
     let dir = Dir::new("processes");

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::algorithm::script::RESERVED;
 use crate::algorithm::tally::NODES_MAX;
 use crate::builder::Builder;
-use crate::config::{Settings, TTL_MAX};
+use crate::config::{Drift, Settings, TTL_MAX, whole_millis};
 use crate::endpoint::Endpoint;
 use crate::engine::node::NodeSettings;
 use crate::error::ConfigError;
@@ -72,7 +72,12 @@ impl Builder {
             return Err(ConfigError::OutOfRange { name: "client_name", value, expected });
         }
         let keys_ttl = self.ttl.saturating_add(self.lock_delay);
-        let max_ttl = self.max_ttl.unwrap_or(MAX_TTL_DEFAULT.max(keys_ttl)).min(TTL_MAX);
+        let fitting = MAX_TTL_DEFAULT.max(keys_ttl).min(TTL_MAX);
+        let max_ttl = self.max_ttl.unwrap_or(fitting);
+        if max_ttl > TTL_MAX {
+            let (value, expected) = (format!("{max_ttl:?}"), format!("at most {TTL_MAX:?}"));
+            return Err(ConfigError::OutOfRange { name: "max_ttl", value, expected });
+        }
         if self.key_prefix.starts_with(RESERVED) {
             let expected = format!("anything but `{RESERVED}`, which the engine keeps for itself");
             let value = self.key_prefix;
@@ -82,7 +87,7 @@ impl Builder {
             let (value, expected) = (format!("{:?}", self.lock_delay), "below `max_ttl`".into());
             return Err(ConfigError::OutOfRange { name: "lock_delay", value, expected });
         }
-        let settings = Settings {
+        let mut settings = Settings {
             key_prefix: self.key_prefix,
             ttl: self.ttl,
             max_ttl: max_ttl.saturating_sub(self.lock_delay),
@@ -96,6 +101,7 @@ impl Builder {
             connect_timeout: self.connect_timeout,
             min_validity: self.min_validity,
             max_hold: self.max_hold,
+            warnings: Vec::new(),
         };
         if !settings.is_usable_ttl(self.ttl) {
             let value = format!("{:?}", self.ttl);
@@ -103,6 +109,8 @@ impl Builder {
             let expected = format!("between {min:?} and {max:?} (`max_ttl` less `lock_delay`)");
             return Err(ConfigError::OutOfRange { name: "ttl", value, expected });
         }
+        let chose_quorum = self.quorum.is_some();
+        settings.warnings = warnings(count, chose_quorum, self.ttl, self.drift);
         let node_settings = Arc::new(NodeSettings {
             batching: self.batching,
             max_inflight: self.max_inflight,
@@ -126,6 +134,26 @@ impl Builder {
 
 /// Three times the default ttl.
 const MAX_TTL_DEFAULT: Duration = Duration::from_secs(30);
+
+/// What can be used, but was hardly meant.
+fn warnings(nodes: usize, chose_quorum: bool, ttl: Duration, drift: Drift) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if nodes.is_multiple_of(2) && !chose_quorum {
+        let fewer = nodes - 1;
+        warnings.push(format!(
+            "{nodes} nodes keep working with as many of them down as {fewer} nodes would: add \
+             one, or set `quorum` to say that you want an even number"
+        ));
+    }
+    let valid = drift.share(whole_millis(ttl));
+    if valid < ttl.saturating_sub(ttl / 5) {
+        warnings.push(format!(
+            "of a ttl of {ttl:?} only {valid:?} can be used, the rest is the drift allowance: \
+             raise the ttl"
+        ));
+    }
+    warnings
+}
 
 fn in_range(
     name: &'static str,

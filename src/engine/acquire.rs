@@ -18,7 +18,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::algorithm::backoff::full_jitter;
 use crate::algorithm::tally::{Phase, Tally, Vote};
 use crate::engine::core::{Engine, Unstartable, Wakes};
 use crate::engine::op::Op;
@@ -29,6 +28,7 @@ use crate::resource::Resource;
 use crate::time::Timestamp;
 
 mod ends;
+mod pause;
 mod token;
 
 #[derive(Debug)]
@@ -61,9 +61,6 @@ pub(crate) struct Acquisition {
     /// The round that raises the nodes' fencing counters to one value, and that value.
     raise: Option<(u8, u64)>,
 }
-
-/// Of the ttl, how long a request without a deadline goes on while no quorum answers.
-const PATIENCE_TTLS: u32 = 1;
 
 impl Acquisition {
     pub(crate) const fn new(wish: Wish) -> Self {
@@ -332,53 +329,6 @@ impl Acquisition {
         engine.pool.put(Arc::clone(op));
     }
 
-    /// A round failed: plans the next one, or the end.
-    fn after_round(&mut self, engine: &Engine, now: Timestamp, failure: Failure) {
-        let retry = &engine.settings.retry;
-        self.cancel_timer(engine);
-        self.failure = failure;
-        let bits = engine.rng.next();
-        let pause = if failure == Failure::Busy {
-            self.course.contended = true;
-            self.unanswered_since = None;
-            engine.waiters.contended(&self.wish.resource, now);
-            let pause = full_jitter(retry.base, retry.cap, self.denied, bits);
-            self.denied = self.denied.saturating_add(1);
-            pause
-        } else {
-            let since = *self.unanswered_since.get_or_insert(now);
-            if self.deadline == Timestamp::MAX && now.since(since) >= self.wish.ttl * PATIENCE_TTLS
-            {
-                self.deadline = now;
-            }
-            match failure {
-                Failure::Quarantined(until) => self.quarantined(until, now),
-                _ => full_jitter(retry.base, retry.cap, MILD_BACKOFF, bits),
-            }
-        };
-        let used_up = retry.attempts.is_some_and(|most| self.course.attempts >= most.max(1));
-        if self.wish.once || used_up {
-            self.deadline = now;
-        } else if failure == Failure::Busy {
-            self.failure = Failure::TimedOut;
-        }
-        self.state = State::Pausing(now.plus(pause).min(self.deadline));
-    }
-
-    /// Too few nodes may vote until then: there is a pause to make, or no use in waiting.
-    fn quarantined(&mut self, until: Timestamp, now: Timestamp) -> Duration {
-        let patience = if self.deadline == Timestamp::MAX {
-            now.plus(self.wish.ttl * PATIENCE_TTLS)
-        } else {
-            self.deadline
-        };
-        if until > patience {
-            self.deadline = now;
-        }
-        // Another node may come back meanwhile.
-        until.since(now).clamp(Duration::from_millis(1), QUARANTINE_LOOK)
-    }
-
     /// Waits until `until` on the keeper's wheel.
     fn wait(&mut self, engine: &Engine, until: Timestamp, cx: &mut Context<'_>) -> Poll<()> {
         if engine.clock.now() >= until {
@@ -400,9 +350,3 @@ impl Acquisition {
         }
     }
 }
-
-/// How often a caller looks again while too few nodes may vote.
-const QUARANTINE_LOOK: Duration = Duration::from_millis(250);
-
-/// While nodes are away, pauses are drawn up to four times the base.
-const MILD_BACKOFF: u32 = 2;

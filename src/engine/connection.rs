@@ -18,6 +18,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -98,6 +99,8 @@ pub(crate) struct Connection<S> {
     tracks: bool,
     /// Nothing of an earlier connection can be executed any more.
     is_fenced: bool,
+    /// Another server than before answers here: none of its votes counts, a new epoch is begun.
+    is_strange: bool,
     rng: Rng,
     /// Wakes the driver, whoever polls the stream.
     driver: Waker,
@@ -111,6 +114,7 @@ pub(crate) struct Welcome<'a> {
     pub(crate) leftover: &'a [u8],
     pub(crate) quarantine: Quarantine,
     pub(crate) is_fenced: bool,
+    pub(crate) is_strange: bool,
     pub(crate) step: Option<Step>,
     pub(crate) rng: Rng,
 }
@@ -123,7 +127,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         node: &Arc<Node>,
         now: Timestamp,
     ) -> Self {
-        let Welcome { capabilities, leftover, quarantine, is_fenced, step, rng } = welcome;
+        let Welcome { capabilities, leftover, quarantine, is_fenced, is_strange, step, rng } =
+            welcome;
+        let beat_in = if is_strange { Duration::ZERO } else { node.settings.heartbeat_interval };
         let mut read = vec![0; READ_BYTES.max(leftover.len())];
         for (to, from) in read.iter_mut().zip(leftover) {
             *to = *from;
@@ -153,10 +159,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             sealed: Sealed::new(),
             quarantine,
             stamped: None,
-            beat_at: now.plus(node.settings.heartbeat_interval),
+            beat_at: now.plus(beat_in),
             step,
             tracks: capabilities.tracks,
             is_fenced,
+            is_strange,
             rng,
             driver: Waker::from(Arc::new(WakeDriver(Arc::clone(node)))),
             since: now,
@@ -361,8 +368,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         owed
     }
 
-    pub(crate) const fn quarantine(&self) -> &Quarantine {
-        &self.quarantine
+    /// What is known of the node's epoch; nothing yet of a strange one.
+    pub(crate) fn quarantine(&self) -> Option<&Quarantine> {
+        (!self.is_strange).then_some(&self.quarantine)
     }
 
     /// A step of the node's clock that nobody has judged yet.

@@ -190,7 +190,7 @@ impl Engine {
             self.nodes.iter().filter_map(|node| node.wall_time_us(now)).collect();
         times.sort_unstable();
         let median = times.get(times.len() / 2).copied().unwrap_or(0);
-        let floor = self.fleet.token_floor_us();
+        let floor = self.fleet.token_floor_us(median);
         u64::try_from(median.max(floor.saturating_add(1)))
             .unwrap_or(1)
             .min(FencingToken::MAX.get() / 2)

@@ -254,6 +254,8 @@ impl Dispatch<'_> {
             }
             *self.reload = true;
             *self.reloads_left -= 1;
+            let reason = "refused: NOSCRIPT the server forgot its scripts, they are loaded again";
+            self.node.about().reason = Some(reason.into());
         }
         Ok(())
     }

@@ -153,6 +153,8 @@ impl<T: Transport> Driver<T> {
             node.forget_clock();
         }
         let (mut quarantine, is_fenced) = (self.quarantine.clone(), self.is_fenced(capabilities));
+        let is_strange =
+            capabilities.stamp.as_ref().is_some_and(|stamp| quarantine.is_strange(stamp));
         let mut has_stepped = false;
         if let Some(stamp) = &capabilities.stamp {
             node.fleet.learn(stamp);
@@ -163,9 +165,10 @@ impl<T: Transport> Driver<T> {
                 self.step = None;
             }
         }
-        self.quarantine = quarantine.clone();
+        let (opens_at, epoch) = (quarantine.opens_at(), quarantine.id().escape_ascii().to_string());
         let (rng, step) = (Rng::new(self.rng.next()), self.step.take());
-        let welcome = Welcome { capabilities, leftover, quarantine, is_fenced, step, rng };
+        let welcome =
+            Welcome { capabilities, leftover, quarantine, is_fenced, is_strange, step, rng };
         let mut connection = Connection::new(stream, decoder, welcome, node, now);
         if has_stepped {
             // While nobody of ours was connected.
@@ -180,7 +183,7 @@ impl<T: Transport> Driver<T> {
         about.reason = None;
         about.server = Some(capabilities.describe());
         about.run_id = capabilities.run_id().map(str::to_owned);
-        about.epoch = Some(self.quarantine.id().escape_ascii().to_string());
+        about.epoch = Some(epoch);
         about.warning =
             capabilities.stamp.as_ref().and_then(|stamp| node.fleet.mismatch(&stamp.fleet));
         if about.round_trips.is_none() {
@@ -194,7 +197,7 @@ impl<T: Transport> Driver<T> {
             _ => None,
         };
         count(&node.counters.connects, 1);
-        node.set_opens_at(self.quarantine.opens_at());
+        node.set_opens_at(opens_at);
         node.set_health(health);
         node.fleet_changed();
         Ok(())
@@ -230,7 +233,9 @@ impl<T: Transport> Driver<T> {
             if now.since(connection.since) >= HEALTHY_AFTER {
                 self.failures = 0;
             }
-            self.quarantine = connection.quarantine().clone();
+            if let Some(known) = connection.quarantine() {
+                self.quarantine = known.clone();
+            }
             self.step = connection.step();
             owed = connection.bury(&self.node, now);
         }

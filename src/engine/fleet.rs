@@ -57,9 +57,13 @@ impl Fleet {
     }
 
     /// Below it no fencing token is proposed: a node that forgot its counter votes again only
-    /// behind it.
-    pub(crate) fn token_floor_us(&self) -> i64 {
-        self.token_floor_us.load(Ordering::Acquire)
+    /// behind it. `median_us` is what most nodes take for the time: an end that is farther off
+    /// than a whole quarantine was told by a clock that is wrong, and must not carry the tokens
+    /// away. When a node whose clock is less wrong than that votes again, the bound is behind it.
+    pub(crate) fn token_floor_us(&self, median_us: i64) -> i64 {
+        let quarantine_us = self.quarantine_ms().saturating_mul(1_000);
+        let most = median_us.saturating_add_unsigned(quarantine_us);
+        self.token_floor_us.load(Ordering::Acquire).min(most)
     }
 
     /// `node` leads to the process `run_id`. The node that leads there already, if any (I2).
@@ -179,13 +183,13 @@ mod tests {
     #[test]
     fn one_clock_that_steps_is_the_nodes_most_of_them_are_ours() {
         let at = Timestamp::from_nanos;
+        let single = fleet(&["redis://a"], 1);
         let fleet = fleet(&["redis://a", "redis://b", "redis://c"], 2);
         fleet.stepped(0, at(50));
         assert!(!fleet.stood_still(at(10)));
         fleet.stepped(2, at(60));
         assert!(fleet.stood_still(at(10)));
         assert!(!fleet.stood_still(at(55)), "the first was long before");
-        let single = tests::fleet(&["redis://a"], 1);
         single.stepped(0, at(50));
         assert!(!single.stood_still(at(10)), "of one clock nobody can tell");
     }
@@ -203,6 +207,10 @@ mod tests {
         };
         fleet.learn(&stamp(30, 5));
         fleet.learn(&stamp(20, 7));
-        assert_eq!((fleet.quarantine_ms(), fleet.token_floor_us()), (30, 7));
+        assert_eq!((fleet.quarantine_ms(), fleet.token_floor_us(0)), (30, 7));
+        // One clock that is an hour ahead.
+        fleet.learn(&stamp(30, 3_600_000_000));
+        assert_eq!(fleet.token_floor_us(1_000_000), 1_030_000);
+        assert_eq!(fleet.token_floor_us(3_599_990_000), 3_600_000_000);
     }
 }

@@ -64,16 +64,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Greeting<S> {
     ) -> Self {
         let credentials = endpoint.credentials();
         let resp2 = settings.resp2_only || endpoint.protocol() == Some(endpoint::Protocol::Resp2);
+        let scripts = match stamping.intent {
+            // Whoever does not stamp must not load: that an unstamped process does not know the
+            // scripts is how a seal finds one that was restarted behind a proxy.
+            Intent::Peek => Vec::new(),
+            _ => script::ALL
+                .iter()
+                .map(|script| ScriptText { sha: script.sha, body: script.body })
+                .collect(),
+        };
         let mut handshake = Handshake::new(&HandshakeConfig {
             user: credentials.and_then(|known| known.username.clone()),
             password: credentials.map(|known| known.password.expose().to_owned()),
             database: endpoint.database(),
             client_name: endpoint.client_name().unwrap_or(&settings.client_name).to_owned(),
             protocol: if resp2 { Preferred::Resp2Only } else { Preferred::Resp3 },
-            scripts: script::ALL
-                .iter()
-                .map(|script| ScriptText { sha: script.sha, body: script.body })
-                .collect(),
+            scripts,
             intent: stamping.intent,
             caller: stamping.caller,
             previous: stamping.previous,

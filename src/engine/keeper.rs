@@ -314,12 +314,17 @@ fn look_after(engine: &Engine, mut lease: Lease, now: Timestamp) -> Option<Lease
     let end = op.valid_until().minus(loss_margin(op.ttl));
     if end <= now {
         op.keeper_key.store(0, Ordering::Release);
-        let reason = if !may_renew {
-            Lost::Expired
+        // A bound that is zero was taken out: the node said that the key is not ours. Also where no
+        // renewal was due, for a push makes us ask.
+        let tally = op.extend_tally();
+        let gone = tally.count(Vote::Denied) + tally.count(Vote::Missing);
+        let is_gone = gone > op.nodes - op.quorum || op.valid_until() == Timestamp::ZERO;
+        let reason = if is_gone {
+            Lost::TakenOver
+        } else if may_renew {
+            Lost::Unreachable
         } else {
-            let tally = op.extend_tally();
-            let gone = tally.count(Vote::Denied) + tally.count(Vote::Missing);
-            if gone > op.nodes - op.quorum { Lost::TakenOver } else { Lost::Unreachable }
+            Lost::Expired
         };
         engine.lose(op, reason);
         return None;

@@ -28,6 +28,7 @@ use crate::engine::query::Query;
 use crate::session::batch::Batching;
 use crate::time::Timestamp;
 
+pub(crate) use clock::RUNS_WILD;
 pub(crate) use facts::{About, Counters, count};
 
 use clock::Told;

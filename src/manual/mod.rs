@@ -3,6 +3,7 @@
 //! | page | answers |
 //! |---|---|
 //! | [`safety`] | what holds, on which assumptions, and what is not guaranteed |
+//! | [`attacks`] | what the tests do to locks, by number |
 //! | [`tuning`] | what every knob means, and when to turn it |
 //! | [`deployment`] | how to run nodes that locks can rely on |
 //! | [`architecture`] | how a lock travels through the code |
@@ -10,6 +11,9 @@
 
 #[doc = include_str!("safety.md")]
 pub mod safety {}
+
+#[doc = include_str!("attacks.md")]
+pub mod attacks {}
 
 #[doc = include_str!("tuning.md")]
 pub mod tuning {}

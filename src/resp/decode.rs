@@ -107,7 +107,8 @@ impl Decoder {
 }
 
 /// The few shapes that nearly every answer to a lock command has: a status, nil, a digit, a short
-/// string, an array of one digit (SCRIPT EXISTS). `None` says nothing about the input; [`token`] decides, and knows these shapes too.
+/// string, an array of one digit (SCRIPT EXISTS). `None` says nothing about the input; [`token`]
+/// decides, and knows these shapes too.
 /// It is 3 to 5 times faster than [`token`], because it needs no loop and small results.
 #[inline]
 fn quick(input: &[u8], protocol: Protocol) -> Option<(Reply<'_>, usize)> {

@@ -3,6 +3,11 @@
 //! - I1 for one epoch the end never moves nearer: a node's clock that steps forward does not
 //!   shorten its quarantine.
 //! - I2 it moves away only when a client with longer locks asks for a longer quarantine.
+//! - I3 it is never longer than what was asked for, counted from the answer: it began before that,
+//!   wherever the node's clock has gone since.
+//! - I4 an epoch that was under way while this address still was in another one belongs to
+//!   another server: what was granted in the other epoch is unknown there, whether its quarantine
+//!   is over or not.
 
 use std::time::Duration;
 
@@ -15,19 +20,36 @@ pub(crate) struct Quarantine {
     id: Box<[u8]>,
     opens_at: Timestamp,
     asked_ms: u64,
+    /// The node's time when it last was in this epoch.
+    seen_us: i64,
 }
 
 impl Quarantine {
+    /// I4: is this another server than the one that was greeted here before? To be asked before
+    /// the stamp is noted.
+    pub(crate) fn is_strange(&self, stamp: &Stamp) -> bool {
+        if self.id.is_empty() || self.id == stamp.id {
+            return false;
+        }
+        // While a quarantine runs, its end tells when it began. Of one that is over, only the end
+        // is known; an epoch that was opened by its operator began then.
+        let ms = if stamp.remaining().is_zero() { 0 } else { stamp.quarantine_ms };
+        let us = i64::try_from(ms).unwrap_or(i64::MAX).saturating_mul(1_000);
+        stamp.opens_us.saturating_sub(us) <= self.seen_us
+    }
+
     /// Takes note of a node's answer, received `now`. `drift` is the allowance for the node's
     /// clock running faster than ours. `true`: it is an epoch we did not know.
     pub(crate) fn note(&mut self, stamp: &Stamp, now: Timestamp, drift: u32) -> bool {
-        let left = stamp.remaining();
+        // I3: behind a step back the node's own clock would count the step in.
+        let left = stamp.remaining().min(Duration::from_millis(stamp.quarantine_ms));
         let opens_at = if left.is_zero() {
             Timestamp::ZERO
         } else {
             now.plus(left).plus(share(left, drift)).plus(GRAIN)
         };
         let is_new = self.id != stamp.id;
+        self.seen_us = stamp.now_us;
         if is_new {
             self.id.clone_from(&stamp.id);
             self.opens_at = opens_at;
@@ -115,6 +137,30 @@ mod tests {
         quarantine.note(&stamp("a", 100, 110, 10_000), at(5), PPM);
         quarantine.note(&stamp("a", 101, 160, 60_000), at(6), PPM);
         assert!(quarantine.opens_at() > at(65));
+    }
+
+    #[test]
+    fn i3_a_clock_that_stepped_back_does_not_lengthen_it() {
+        let mut quarantine = Quarantine::default();
+        // Begun at 100 s by a clock that has gone back an hour since.
+        quarantine.note(&stamp("a", 3_600, 7_210, 10_000), at(5), PPM);
+        assert_eq!(quarantine.opens_at(), at(15).plus(Duration::from_millis(102)));
+    }
+
+    #[test]
+    fn i4_an_epoch_from_before_the_last_look_at_another_is_another_servers() {
+        let mut quarantine = Quarantine::default();
+        assert!(!quarantine.is_strange(&stamp("x", 100, 50, 10_000)), "nothing was known");
+        quarantine.note(&stamp("a", 100, 50, 10_000), at(5), PPM);
+        quarantine.note(&stamp("a", 120, 50, 10_000), at(25), PPM);
+        for (opens_s, is_strange) in [(60, true), (120, true), (121, false), (129, false)] {
+            let other = stamp("b", 130, opens_s, 10_000);
+            assert_eq!(quarantine.is_strange(&other), is_strange, "open since {opens_s}");
+        }
+        // Quarantined still: it began ten seconds before its end.
+        assert!(quarantine.is_strange(&stamp("b", 125, 130, 10_000)));
+        assert!(!quarantine.is_strange(&stamp("b", 125, 131, 10_000)));
+        assert!(!quarantine.is_strange(&stamp("a", 125, 50, 10_000)), "the same");
     }
 
     #[test]

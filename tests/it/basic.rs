@@ -145,7 +145,9 @@ async fn releasing_what_expired_is_fine_and_finding_another_owner_is_not() {
     let request = || locks.acquire("r").ttl(TTL).renewal(Renewal::Off);
     let gone = within(request()).await.unwrap();
     held_everywhere(&cluster, "r", &gone.token().to_hex()).await;
-    cluster.iter().for_each(Server::flushall);
+    for server in &*cluster {
+        server.command(&["DEL", "r"]);
+    }
     within(gone.release()).await.unwrap();
 
     let taken = within(request()).await.unwrap();
@@ -216,12 +218,13 @@ async fn counters_count() {
     until("answers to everything", || locks.stats().in_flight == 0).await;
     let stats = locks.stats();
     assert_eq!((stats.held, stats.waiting, stats.acquired), (0, 0, 12));
-    assert_eq!((stats.contended, stats.released), (1, 12));
+    // The waiter got the lock as it was, unless the machine stalled for a whole turn before.
+    assert_eq!((stats.contended, stats.released + stats.handed_on), (1, 12));
     for (node, server) in locks.nodes().iter().zip(&*cluster) {
         assert_eq!(node.endpoint, server.url());
         assert!(node.server.as_ref().unwrap().contains("RESP3"), "{node:?}");
         assert_eq!((node.connects, node.disconnects, node.reason.as_ref()), (1, 0, None));
-        assert!(node.commands >= 24 && node.operations >= 24, "{node:?}");
+        assert!(node.commands >= 22 && node.operations >= 22, "{node:?}");
         assert!(node.writes >= 1 && node.reads >= 1 && node.bytes_written > 0, "{node:?}");
     }
 }

@@ -253,8 +253,11 @@ async fn an_inspection_dropped_after_any_poll_confuses_nobody() {
 async fn requests_dropped_while_every_node_stalls_leave_nothing() {
     let nodes = test_nodes(3).await;
     let urls: Vec<String> = nodes.iter().map(redlatch::testing::TestNode::url).collect();
-    let locks = crate::support::builder(urls).connect().await.unwrap();
+    // Without heartbeats, so that every write is one of SETs.
+    let minute = Duration::from_secs(60);
+    let locks = crate::support::builder(urls).heartbeat_interval(minute).connect().await.unwrap();
     let locks = crate::support::all_up(locks).await;
+    let before = locks.nodes();
     nodes.iter().for_each(|node| node.stall(true));
     let mut requests: Vec<Pin<Box<_>>> =
         (0..50).map(|at| Box::pin(locks.acquire(format!("key:{at}")).into_future())).collect();
@@ -262,7 +265,14 @@ async fn requests_dropped_while_every_node_stalls_leave_nothing() {
         let polled = std::future::poll_fn(|cx| Poll::Ready(request.as_mut().poll(cx))).await;
         assert!(polled.is_pending());
     }
-    until("the SETs to have left", || locks.stats().in_flight == 150).await;
+    // Each write ends in a seal of two commands; the others are the SETs.
+    until("the SETs to have left", || {
+        locks.nodes().iter().zip(&before).all(|(node, before)| {
+            node.commands - before.commands == 50 + 2 * (node.writes - before.writes)
+        })
+    })
+    .await;
+    assert!(locks.stats().in_flight >= 150);
     drop(requests);
     nodes.iter().for_each(|node| node.stall(false));
     until("the SETs to be executed", || {

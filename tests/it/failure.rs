@@ -14,6 +14,10 @@ use crate::support::{
 };
 
 const TTL: Duration = Duration::from_secs(60);
+/// Where a node comes back that may have forgotten locks: its votes do not count for so long.
+const SHORT: Duration = Duration::from_secs(3);
+/// [`SHORT`], the drift allowance for the clocks at both ends, and the grain of expiry.
+const QUARANTINE: Duration = Duration::from_millis(3_100);
 
 fn state(locks: &Redlock, node: usize) -> NodeState {
     locks.nodes()[node].state
@@ -31,7 +35,7 @@ struct Load {
 }
 
 impl Load {
-    fn start(locks: &Redlock) -> Self {
+    fn start(locks: &Redlock, ttl: Duration) -> Self {
         let (stop, cycles) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let inside = Arc::new(AtomicBool::new(false));
         let tasks = (0..16).map(|task| {
@@ -39,8 +43,8 @@ impl Load {
             let inside = Arc::clone(&inside);
             tokio::spawn(async move {
                 while !stop.load(Ordering::Relaxed) {
-                    let own = locks.acquire(format!("own:{task}")).ttl(TTL).await.unwrap();
-                    let shared = locks.acquire("shared").ttl(TTL).await.unwrap();
+                    let own = locks.acquire(format!("own:{task}")).ttl(ttl).await.unwrap();
+                    let shared = locks.acquire("shared").ttl(ttl).await.unwrap();
                     assert!(!inside.swap(true, Ordering::SeqCst), "two holders");
                     tokio::task::yield_now().await;
                     inside.store(false, Ordering::SeqCst);
@@ -71,16 +75,18 @@ impl Load {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_of_five_killed_or_paused_fails_nobody() {
     let cluster = Cluster::start(5);
-    // The defaults: a node counts as suspect after 50 ms.
-    let locks = Redlock::connect(cluster.urls()).await.unwrap();
-    let locks = all_up(locks).await;
-    let load = Load::start(&locks);
+    // The defaults but for the ttl: a node counts as suspect after 50 ms.
+    let builder = Redlock::builder().nodes(cluster.urls()).ttl(SHORT).max_ttl(SHORT);
+    let locks = all_up(builder.connect().await.unwrap()).await;
+    let load = Load::start(&locks, SHORT);
     load.cycles(200).await;
     cluster[0].kill();
     load.cycles(500).await;
     until("the death to be seen", || state(&locks, 0) == NodeState::Down).await;
     assert!(!reason(&locks, 0).is_empty());
     cluster[0].restart();
+    until("the quarantine", || state(&locks, 0) == NodeState::Quarantined).await;
+    load.cycles(200).await;
     until("the node to be back", || state(&locks, 0) == NodeState::Up).await;
     load.cycles(200).await;
     cluster[1].pause();
@@ -97,8 +103,9 @@ async fn one_of_five_killed_or_paused_fails_nobody() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_quorum_the_error_names_the_nodes_and_the_fleet_recovers() {
     let cluster = Cluster::start(5);
-    let locks = all_up(Redlock::connect(cluster.urls()).await.unwrap()).await;
-    let held = within(locks.acquire("held").ttl(TTL)).await.unwrap();
+    let builder = builder(cluster.urls()).ttl(SHORT).max_ttl(SHORT);
+    let locks = all_up(builder.connect().await.unwrap()).await;
+    let held = within(locks.acquire("held")).await.unwrap();
     cluster[..3].iter().for_each(Server::kill);
     let wait = ms(300);
     let error = within(locks.acquire("r").wait_for(wait)).await.unwrap_err();
@@ -118,17 +125,39 @@ async fn without_a_quorum_the_error_names_the_nodes_and_the_fleet_recovers() {
     assert!(matches!(inspected, Err(InspectError::NoQuorum { answered: 0..=2, .. })));
     println!("{error}");
 
-    cluster[..3].iter().for_each(Server::restart);
+    // Without persistence they come back empty: until the longest lock must have ended, their
+    // votes do not count, and every acquisition says so, and for how long.
     let began = since_boot();
-    let deadline = began + Duration::from_secs(3);
+    cluster[..3].iter().for_each(Server::restart);
+    let returned = since_boot();
+    for node in 0..3 {
+        until("the quarantine", || state(&locks, node) == NodeState::Quarantined).await;
+        let status = locks.nodes()[node].clone();
+        assert_eq!(status.epochs, 2, "{status:?}");
+        assert!(status.quarantine.is_some_and(|left| left > Duration::ZERO), "{status:?}");
+    }
+    let deadline = returned + QUARANTINE + Duration::from_secs(1);
+    let mut told = 0;
+    let mut last = QUARANTINE;
     let guard = loop {
         match within(locks.try_acquire("r")).await {
             Ok(guard) => break guard,
-            Err(error) => assert!(since_boot() < deadline, "not granted again: {error}"),
+            Err(AcquireError::Quarantined { remaining, report, .. }) => {
+                assert!(remaining <= last, "{remaining:?} after {last:?}");
+                (told, last) = (told + 1, remaining);
+                assert_eq!(report.count(Verdict::Granted), 0, "{report}");
+                let vote = report.votes[0].reason.as_deref().unwrap_or_default();
+                assert!(vote.contains("may have forgotten locks"), "{report}");
+            }
+            Err(error) => panic!("{error}"),
         }
+        assert!(since_boot() < deadline, "not granted again, {last:?} to go");
         tokio::time::sleep(ms(5)).await;
     };
-    println!("granted {:?} after three of five returned", since_boot() - began);
+    let granted = since_boot();
+    assert!(granted - began >= SHORT, "{:?}: an older lock may be valid", granted - began);
+    assert!(told > 0);
+    println!("granted {:?} after three of five returned", granted - returned);
     within(guard.release()).await.unwrap();
     drained(&cluster).await;
 }
@@ -147,12 +176,13 @@ async fn a_request_without_a_deadline_ends_when_no_quorum_answers_for_a_ttl() {
 #[tokio::test]
 async fn a_lock_whose_node_died_is_released_by_the_others() {
     let cluster = Cluster::start(3);
-    let locks = connect(&cluster).await;
-    let guard = within(locks.acquire("r").ttl(TTL)).await.unwrap();
+    let builder = builder(cluster.urls()).ttl(ms(2_500)).max_ttl(SHORT);
+    let locks = all_up(builder.connect().await.unwrap()).await;
+    let guard = within(locks.acquire("r")).await.unwrap();
     held_everywhere(&cluster, "r", &guard.token().to_hex()).await;
     cluster[0].kill();
     assert!(guard.is_valid());
-    within(guard.extend(TTL * 2)).await.unwrap();
+    within(guard.extend(SHORT)).await.unwrap();
     within(guard.release()).await.unwrap();
     drained(&cluster[1..]).await;
     cluster[0].restart();
@@ -315,10 +345,11 @@ async fn a_release_that_was_refused_is_repeated() {
 #[tokio::test]
 async fn a_node_that_became_a_replica_is_out_until_it_is_a_master_again() {
     let cluster = Cluster::start(3);
-    let locks = connect(&cluster).await;
+    let builder = builder(cluster.urls()).ttl(SHORT).max_ttl(SHORT);
+    let locks = all_up(builder.connect().await.unwrap()).await;
     let port = cluster[1].port.to_string();
     cluster[0].command(&["REPLICAOF", "127.0.0.1", &port]);
-    let guard = within(locks.acquire("r").ttl(TTL)).await.unwrap();
+    let guard = within(locks.acquire("r")).await.unwrap();
     until("the role to be seen", || state(&locks, 0) == NodeState::Down).await;
     until("the reason", || reason(&locks, 0).contains("replica")).await;
     within(guard.release()).await.unwrap();
@@ -329,7 +360,10 @@ async fn a_node_that_became_a_replica_is_out_until_it_is_a_master_again() {
     assert!(error.to_string().contains("is a replica"), "{error}");
     cluster[1].resume();
     cluster[0].command(&["REPLICAOF", "NO", "ONE"]);
+    // It has its master's data, and the locks of nobody: a new epoch.
+    until("the quarantine", || state(&locks, 0) == NodeState::Quarantined).await;
     let locks = all_up(locks).await;
+    assert_eq!(locks.nodes()[0].epochs, 2);
     within(within(locks.acquire("r")).await.unwrap().release()).await.unwrap();
     drained(&cluster).await;
 }
@@ -361,7 +395,9 @@ async fn a_key_of_another_type_is_somebody_elses() {
     let error = within(locks.try_acquire("r")).await.unwrap_err();
     assert!(matches!(&error, AcquireError::Busy { .. }), "{error}");
     assert_eq!(within(locks.inspect("r")).await.unwrap().holder(), None);
-    cluster.iter().for_each(Server::flushall);
+    for server in &*cluster {
+        assert_eq!(server.command(&["DEL", "r"]), Reply::Int(1));
+    }
     let guard = within(locks.acquire("r").ttl(TTL)).await.unwrap();
     held_everywhere(&cluster, "r", &guard.token().to_hex()).await;
     for server in &*cluster {

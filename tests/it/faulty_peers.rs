@@ -229,13 +229,19 @@ async fn damaged_answers_poison_the_connection_and_grant_nothing() {
     let proxy = damaging(&nodes[0], &next).await;
     let mut all = urls(&nodes);
     all[0] = format!("redis://{}", proxy.addr);
-    let locks = all_up(builder(all).connect().await.unwrap()).await;
+    // Without heartbeats, whose answers could be the next ones, or end an array that never ends.
+    let minute = Duration::from_secs(60);
+    let locks = builder(all).heartbeat_interval(minute).connect().await.unwrap();
+    let locks = all_up(locks).await;
     for (damage, told) in [
         (Damage::Append(b"+OK\r\n"), "without a command"),
         (Damage::Append(b"$-1\r\n"), "without a command"),
         (Damage::Replace(b":1\r\n"), "in answer to"),
         (Damage::Replace(b"+PONG\r\n"), "in answer to"),
         (Damage::Replace(b"$2\r\nOK\r\n"), "in answer to"),
+        // A grant whose seal shows nothing, another epoch, no script.
+        (Damage::Replace(b"+OK\r\n$-1\r\n*1\r\n:1\r\n"), "epoch"),
+        (Damage::Replace(b"+OK\r\n$16\r\n0123456789abcdef\r\n*1\r\n:1\r\n"), "epoch"),
         (Damage::Replace(b"\x00\x01\x02\r\n"), ""),
         (Damage::Replace(b"*3\r\n"), ""),
         (Damage::Cut(2), "closed the connection"),

@@ -8,7 +8,7 @@ use redlatch::{
     AcquireError, ExtendError, Guard, Lost, Redlock, Renewal, ResumeError, RunError, Token,
 };
 
-use crate::server::{Cluster, Server};
+use crate::server::Cluster;
 use crate::support::{
     all_up, builder, connect, drained, held_everywhere, ms, since_boot, until, within,
 };
@@ -48,7 +48,9 @@ async fn an_extension_of_what_is_gone_fails_and_revives_nothing() {
     let cluster = Cluster::start(3);
     let locks = connect(&cluster).await;
     let guard = held(&locks, &cluster, Renewal::Off, Duration::from_secs(20)).await;
-    cluster.iter().for_each(Server::flushall);
+    for server in &*cluster {
+        server.command(&["DEL", "r"]);
+    }
     let error = within(guard.extend(Duration::from_secs(60))).await.unwrap_err();
     assert!(
         matches!(&error, ExtendError::Lost { .. } | ExtendError::Unconfirmed { .. }),

@@ -14,13 +14,20 @@
 )]
 
 mod allocator;
+mod amnesia;
 mod basic;
+mod bounds;
 mod cancel;
 #[path = "../support/clock_shim.rs"]
 mod clock_shim;
+mod clocks;
 mod concurrency;
+mod epochs;
 mod failure;
 mod faulty_peers;
+mod fence;
+mod fencing;
+mod guards;
 mod handoff;
 #[path = "../support/hop.rs"]
 mod hop;
@@ -28,6 +35,7 @@ mod leases;
 mod performance;
 #[path = "../support/persistence.rs"]
 mod persistence;
+mod refusals;
 mod rigs;
 #[path = "../support/server.rs"]
 mod server;

@@ -1,6 +1,8 @@
 //! Ways to connect, and the runtimes and threads that handles and guards may meet.
 
-use redlatch::{AcquireError, ConfigError, ConnectError, Guard, Lost, Redlock, ReleaseError};
+use redlatch::{
+    AcquireError, ConfigError, ConnectError, Guard, Lost, NodeState, Redlock, ReleaseError,
+};
 
 use crate::server::{Client, Cluster, Reply, Server};
 use crate::support::{all_up, builder, connect, drained, held_everywhere, until, within};
@@ -26,27 +28,122 @@ async fn a_password_in_the_address_opens_the_server() {
     assert!(!shown.contains("s3cr"), "{shown}");
 }
 
+/// Without one of these a lock cannot be had or kept (HELLO and AUTH are anybody's). The manual's
+/// deployment page names the same.
+const NEEDED: [&str; 13] = [
+    "info",
+    "time",
+    "eval",
+    "evalsha",
+    "script|load",
+    "script|exists",
+    "set",
+    "get",
+    "mget",
+    "del",
+    "pttl",
+    "pexpire",
+    "select",
+];
+/// Without these something is slower, or told later.
+const USEFUL: [&str; 7] = [
+    "client|id",
+    "client|kill",
+    "client|tracking",
+    "client|caching",
+    "client|setname",
+    "client|no-evict",
+    "command|info",
+];
+
+/// A user with no more than these rights, for the keys of the prefix `lock:`.
+fn permit(server: &Server, commands: &[&str]) {
+    let user = ["ACL", "SETUSER", "locks", "reset", "on", ">pw", "~lock:*", "~redlatch:*"];
+    let rights: Vec<String> = commands.iter().map(|command| format!("+{command}")).collect();
+    let words: Vec<&str> = user.into_iter().chain(rights.iter().map(String::as_str)).collect();
+    assert_eq!(server.command(&words), Reply::Simple("OK".into()));
+}
+
+fn as_user(server: &Server, database: u8) -> String {
+    format!("redis://locks:pw@{}/{database}", server.addr())
+}
+
 #[tokio::test]
 async fn an_acl_user_needs_no_more_than_the_locks_commands() {
     let cluster = Cluster::start(3);
-    for server in &*cluster {
-        let rules = ["~lock:*", "+hello", "+auth", "+set", "+get", "+mget", "+del", "+pttl"];
-        let more = ["+pexpire", "+evalsha", "+script|load", "+info", "+client", "+ping"];
-        let mut command = vec!["ACL", "SETUSER", "locks", "on", ">pw"];
-        command.extend(rules);
-        command.extend(more);
-        assert_eq!(server.command(&command), Reply::Simple("OK".into()));
-    }
-    for resp2 in [false, true] {
-        let urls = cluster.iter().map(|server| format!("redis://locks:pw@{}", server.addr()));
-        let mut builder = builder(urls).key_prefix("lock:");
+    for (rights, resp2) in [
+        (NEEDED.to_vec(), false),
+        (NEEDED.to_vec(), true),
+        ([&NEEDED[..], &USEFUL].concat(), false),
+        ([&NEEDED[..], &USEFUL].concat(), true),
+    ] {
+        cluster.iter().for_each(|server| permit(server, &rights));
+        let urls = cluster.iter().map(|server| as_user(server, 0));
+        let often = std::time::Duration::from_millis(20);
+        let ttl = std::time::Duration::from_secs(20);
+        let mut builder = builder(urls).key_prefix("lock:").ttl(ttl).heartbeat_interval(often);
         if resp2 {
             builder = builder.resp2_only();
         }
         let locks = all_up(builder.connect().await.unwrap()).await;
         cycle(&locks).await;
         assert!(within(locks.inspect("r")).await.unwrap().holder().is_none());
+        let fenced = within(locks.acquire("r").fenced()).await.unwrap();
+        assert!(fenced.fencing_token().is_some());
+        within(fenced.release()).await.unwrap();
         drained(&cluster).await;
+        // Heartbeats and the end of an earlier connection need no more either.
+        let beats = cluster[0].calls("evalsha");
+        until("heartbeats", || cluster[0].calls("evalsha") > beats + 2).await;
+        cluster[0].command(&["CLIENT", "KILL", "USER", "locks"]);
+        until("the node to be back", || {
+            locks.nodes()[0].connects == 2 && locks.nodes()[0].state == NodeState::Up
+        })
+        .await;
+        cycle(&locks).await;
+        let nodes = locks.nodes();
+        assert_eq!(nodes[0].unfenced, u64::from(!rights.contains(&"client|kill")), "{nodes:?}");
+        assert!(nodes.iter().all(|node| node.epochs == 1), "{nodes:?}");
+        drained(&cluster).await;
+    }
+}
+
+#[tokio::test]
+async fn an_acl_user_needs_no_less_either() {
+    let server = Server::start();
+    for missing in NEEDED {
+        let rights: Vec<&str> = NEEDED.into_iter().filter(|&command| command != missing).collect();
+        permit(&server, &rights);
+        // Database 0 needs no SELECT.
+        let url = as_user(&server, u8::from(missing == "select"));
+        let longer = std::time::Duration::from_secs(140);
+        let builder = builder([url]).key_prefix("lock:").max_ttl(longer);
+        let locks = builder.connect_lazy().unwrap();
+        // The second is what a script is told.
+        let texts = ["permission", "can't run this command"];
+        let told = |text: &str| texts.iter().any(|part| text.contains(part));
+        until(missing, || {
+            let node = &locks.nodes()[0];
+            let settled = matches!(node.state, NodeState::Up | NodeState::Quarantined);
+            settled || node.reason.as_deref().is_some_and(told)
+        })
+        .await;
+        if locks.nodes()[0].state != NodeState::Up {
+            continue;
+        }
+        // It shows when the command is first needed.
+        let guard = match within(locks.try_acquire("r")).await {
+            Ok(guard) => guard,
+            Err(error) => {
+                assert!(told(&error.to_string()), "without {missing}: {error}");
+                continue;
+            }
+        };
+        let extended = within(guard.extend(longer)).await;
+        let released = within(guard.release()).await;
+        let errors = [extended.err().map(|e| e.to_string()), released.err().map(|e| e.to_string())];
+        assert!(errors.iter().flatten().any(|text| told(text)), "without {missing}: {errors:?}");
+        server.command(&["DEL", "lock:r"]);
     }
 }
 
@@ -54,7 +151,8 @@ async fn an_acl_user_needs_no_more_than_the_locks_commands() {
 async fn an_acl_user_without_the_key_gets_a_clear_error() {
     let cluster = Cluster::start(3);
     for server in &*cluster {
-        server.command(&["ACL", "SETUSER", "locks", "on", ">pw", "~lock:*", "+@all"]);
+        let keys = ["~lock:*", "~redlatch:*", "+@all"];
+        server.command(&[&["ACL", "SETUSER", "locks", "on", ">pw"][..], &keys].concat());
     }
     let urls = cluster.iter().map(|server| format!("redis://locks:pw@{}", server.addr()));
     let locks = all_up(builder(urls).connect().await.unwrap()).await;
@@ -62,11 +160,27 @@ async fn an_acl_user_without_the_key_gets_a_clear_error() {
     assert!(matches!(&error, AcquireError::NoQuorum { .. }), "{error}");
     assert!(error.to_string().contains("NOPERM"), "{error}");
     assert!(cluster.iter().all(|server| server.dbsize() == 0));
+    // Nor without the engine's own keys: the node is down, and says what it lacks.
+    cluster[0].command(&["ACL", "SETUSER", "locks", "resetkeys", "~lock:*"]);
+    cluster[0].command(&["CLIENT", "KILL", "USER", "locks"]);
+    until("the refusal", || {
+        let reason = locks.nodes()[0].reason.clone().unwrap_or_default();
+        reason.contains("permission") && reason.contains("redlatch:")
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_database_in_the_address_is_selected() {
     let cluster = Cluster::start(3);
+    // An epoch covers one database: each that locks are kept in is opened by itself.
+    for server in &*cluster {
+        let mut client = Client::connect(server.addr()).unwrap();
+        client.command(&["SELECT", "3"]).unwrap();
+        let words = redlatch::testing::open_node_command(std::time::Duration::ZERO);
+        let words: Vec<&str> = words.iter().map(|word| str::from_utf8(word).unwrap()).collect();
+        assert!(matches!(client.command(&words).unwrap(), Reply::Array(Some(_))));
+    }
     let urls = cluster.iter().map(|server| format!("{}/3", server.url()));
     let locks = all_up(builder(urls).connect().await.unwrap()).await;
     let guard = within(locks.acquire("r")).await.unwrap();

@@ -85,7 +85,10 @@ async fn attempts_are_counted_and_bounded() {
 #[tokio::test]
 async fn grants_that_come_late_are_given_back() {
     let nodes = test_nodes(3).await;
-    let locks = builder(urls(&nodes)).min_validity(0.5).connect().await.unwrap();
+    // Without heartbeats, so that every command counted is a lock's.
+    let minute = Duration::from_secs(60);
+    let builder = builder(urls(&nodes)).heartbeat_interval(minute);
+    let locks = builder.min_validity(0.5).connect().await.unwrap();
     let locks = all_up(locks).await;
     let ttl = ms(1_000);
     nodes.iter().for_each(|node| node.stall(true));
@@ -93,7 +96,8 @@ async fn grants_that_come_late_are_given_back() {
         let locks = locks.clone();
         async move { locks.try_acquire("r").ttl(ttl).renewal(Renewal::Off).await }
     });
-    until("the request to have left", || locks.nodes().iter().all(|node| node.in_flight == 1))
+    // The SET and its write's seal.
+    until("the request to have left", || locks.nodes().iter().all(|node| node.in_flight == 3))
         .await;
     // The time that the validity runs out in, not a time that anything is waited for.
     tokio::time::sleep(ms(600)).await;
@@ -151,12 +155,14 @@ async fn a_silent_minority_delays_nobody() {
 #[tokio::test]
 async fn requests_that_cannot_be_met_are_refused_before_anything_is_sent() {
     let cluster = Cluster::start(3);
-    let locks = builder(cluster.urls()).key_prefix("lock:").connect().await.unwrap();
-    let locks = all_up(locks).await;
+    // The longest that can be set at all: what covers it in a quarantine is counted exactly.
+    let longest = ms(1 << 41);
+    let builder = builder(cluster.urls()).key_prefix("lock:").max_ttl(longest);
+    let locks = all_up(builder.connect().await.unwrap()).await;
     let commands = || cluster.iter().map(|server| server.calls("set")).sum::<u64>();
     let written = || locks.nodes().iter().map(|node| node.commands).sum::<u64>();
     let before = (commands(), written());
-    let beyond = Duration::from_millis((1 << 53) + 1);
+    let beyond = longest + ms(1);
     for ttl in [Duration::ZERO, Duration::from_micros(999), ms(1), ms(2), beyond, Duration::MAX] {
         for error in [
             within(locks.acquire("r").ttl(ttl)).await.unwrap_err(),
@@ -184,7 +190,7 @@ async fn requests_that_cannot_be_met_are_refused_before_anything_is_sent() {
     // The edges that can be met.
     let least = within(locks.acquire("r").ttl(ms(200)).renewal(Renewal::Off)).await.unwrap();
     drop(least);
-    let most = within(locks.acquire("m").ttl(Duration::from_millis(1 << 53))).await.unwrap();
+    let most = within(locks.acquire("m").ttl(longest)).await.unwrap();
     within(most.release()).await.unwrap();
     within(within(locks.acquire(&edge[1..])).await.unwrap().release()).await.unwrap();
     drained(&cluster).await;
@@ -211,6 +217,10 @@ async fn settings_that_cannot_work_are_refused_before_anything_is_sent() {
     refused(with().ttl(Duration::ZERO), &["`ttl` is 0ns"]);
     refused(with().ttl(ms(2)), &["`ttl` is 2ms"]);
     refused(with().ttl(Duration::MAX), &["`ttl` is"]);
+    refused(with().ttl(ms(500)).max_ttl(ms(499)), &["`ttl` is 500ms", "499ms", "`max_ttl`"]);
+    refused(with().max_ttl(ms((1 << 41) + 1)), &["`max_ttl` is", "at most"]);
+    refused(with().max_ttl(ms(20)).lock_delay(ms(21)), &["`lock_delay` is 21ms"]);
+    refused(with().key_prefix("redlatch:"), &["`key_prefix` is redlatch:"]);
     refused(with().quorum(0), &["`quorum` is 0"]);
     refused(with().quorum(2), &["`quorum` is 2", "between 1 and 1"]);
     refused(with().min_validity(1.5), &["`min_validity` is 1.5"]);
@@ -230,8 +240,9 @@ async fn connecting_to_nobody_says_who_and_why() {
     let cluster = Cluster::start(3);
     cluster[1].kill();
     cluster[2].kill();
-    let error =
-        builder(cluster.urls()).connect_timeout(ms(300)).connect().await.map(drop).unwrap_err();
+    let ttl = Duration::from_secs(2);
+    let builder = builder(cluster.urls()).ttl(ttl).max_ttl(ttl);
+    let error = builder.clone().connect_timeout(ms(300)).connect().await.map(drop).unwrap_err();
     let ConnectError::NoQuorum { up, nodes, quorum, .. } = &error else { panic!("{error}") };
     assert_eq!((*up, *nodes, *quorum), (1, 3, 2));
     let text = error.to_string();
@@ -240,8 +251,9 @@ async fn connecting_to_nobody_says_who_and_why() {
     }
     assert!(!text.contains(&format!("{}:", cluster[0].url())), "{text}");
 
-    // Lazily, the same fleet is no error; its requests wait for it.
-    let locks = builder(cluster.urls()).connect_lazy().unwrap();
+    // Lazily, the same fleet is no error; its requests wait for it, and for the end of the
+    // quarantine of a node that comes back without its data.
+    let locks = builder.connect_lazy().unwrap();
     let request = tokio::spawn({
         let locks = locks.clone();
         async move { locks.acquire("r").wait_for(Duration::from_secs(15)).await }
@@ -250,6 +262,8 @@ async fn connecting_to_nobody_says_who_and_why() {
         locks.nodes().iter().filter(|node| node.state == NodeState::Down).count() == 2
     })
     .await;
+    let began = since_boot();
     cluster[1].restart();
     within(within(request).await.unwrap().unwrap().release()).await.unwrap();
+    assert!(since_boot() - began >= ttl, "granted by a node that may have forgotten locks");
 }

@@ -29,11 +29,12 @@ const SCRIPTS: [(&str, &str); 5] = [
     ("release.lua", include_str!("../../src/algorithm/script/release.lua")),
     ("stamp.lua", include_str!("../../src/algorithm/script/stamp.lua")),
 ];
+const FENCED: usize = 1;
 const STAMP: usize = 4;
 
 #[test]
 fn random_commands_get_the_real_servers_answers() {
-    let server = Server::start();
+    let server = Server::start_virgin(&[]);
     let mut pair = Pair::new(&server, Options::new());
     let seed = std::env::var(SEED).map_or(1, |seed| seed.parse::<u64>().expect("a number"));
     // The cheapest generator: the case's quality is in what it chooses from, not in its bits.
@@ -124,7 +125,7 @@ fn logins_get_the_real_servers_answers() {
 /// Frames that no client of ours sends; after the broken ones, both sides have hung up.
 #[test]
 fn raw_frames_get_the_real_servers_answers() {
-    let server = Server::start();
+    let server = Server::start_virgin(&[]);
     let exact = Pair::new(&server, Options::new()).exact;
     let long = [b'1'; 70_000];
     let inputs: Vec<Vec<u8>> = vec![

@@ -11,7 +11,7 @@ const HOLD: &str = "REDLATCH_TEST_HOLD_SERVER";
 
 #[test]
 fn a_restarted_server_has_its_port_and_has_lost_its_data() {
-    let server = Server::start_with(&["hz 50"]);
+    let server = Server::start_virgin(&["hz 50"]);
     let (port, pid) = (server.port, server.pid());
     assert!((20_000..32_000).contains(&port), "port {port}");
     let run_id = server.info("run_id").unwrap();

@@ -9,7 +9,8 @@ pub(crate) const USAGE: &str = "\
 peers [run]     acquire + release on a key per task, uncontended
 peers handover  all tasks on one key, hold 0
 
-  --peers a,b      probe, probe-next, redlatch, rslock, redisrs, fred; the last four also -mt, -ct
+  --peers a,b      probe, probe-next, redlatch, redlatch-noseal, rslock, redisrs, fred;
+                   all but the probes also -mt, -ct
   --tasks 1,64     concurrent tasks                   (run: 1,64,1024; handover: 64)
   --nodes 1,3,5    servers, each in memory only       (run: 1,3,5; handover: 5)
   --reps N         repetitions, peers interleaved     (3)
@@ -127,7 +128,8 @@ impl Args {
 }
 
 fn is_built(peer: Peer) -> bool {
-    peer.flavour == Flavour::Raw || peer.library != Library::Redlatch || cfg!(feature = "redlatch")
+    let is_ours = matches!(peer.library, Library::Redlatch | Library::Unsealed);
+    !is_ours || cfg!(feature = "redlatch")
 }
 
 fn numbers(text: &str, range: std::ops::RangeInclusive<usize>) -> Result<Vec<usize>> {

@@ -12,6 +12,8 @@ pub(crate) enum Library {
     /// The raw epoll loop, a release and the next acquire in one write.
     ProbeNext,
     Redlatch,
+    /// The library without the seal of its writes: what that protection costs. Not safe.
+    Unsealed,
     Rslock,
     Redisrs,
     Fred,
@@ -35,10 +37,11 @@ pub(crate) struct Peer {
     pub(crate) flavour: Flavour,
 }
 
-const LIBRARIES: [(&str, Library); 6] = [
+const LIBRARIES: [(&str, Library); 7] = [
     ("probe", Library::Probe),
     ("probe-next", Library::ProbeNext),
     ("redlatch", Library::Redlatch),
+    ("redlatch-noseal", Library::Unsealed),
     ("rslock", Library::Rslock),
     ("redisrs", Library::Redisrs),
     ("fred", Library::Fred),
@@ -74,8 +77,8 @@ impl Peer {
 
 fn unknown(text: &str) -> String {
     format!(
-        "unknown peer `{text}`: use probe, probe-next, redlatch, rslock, redisrs or fred, \
-         the last four also with -mt or -ct"
+        "unknown peer `{text}`: use probe, probe-next, redlatch, redlatch-noseal, rslock, \
+         redisrs or fred, the last five also with -mt or -ct"
     )
 }
 

@@ -1,13 +1,23 @@
 //! The library itself, with its defaults.
 
-use ::redlatch::{Guard, Redlock, Resource};
+use ::redlatch::testing::Protection;
+use ::redlatch::{Guard, InitError, Redlock, Resource};
 
 use crate::Result;
 use crate::cell::{CellSpec, TTL};
 use crate::tasks::Locker;
 
-pub(crate) async fn connect(spec: &CellSpec) -> Result<Redlatch> {
-    Ok(Redlatch(Redlock::builder().nodes(spec.urls()).ttl(TTL).connect().await?))
+pub(crate) async fn connect(spec: &CellSpec, sealed: bool) -> Result<Redlatch> {
+    let mut builder = Redlock::builder().nodes(spec.urls()).ttl(TTL);
+    if !sealed {
+        builder = builder.without(Protection::Seal);
+    }
+    // The servers are this run's own; whoever comes first opens them.
+    match builder.clone().init_fleet().await {
+        Ok(()) | Err(InitError::AlreadyInitialised { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(Redlatch(builder.connect().await?))
 }
 
 #[derive(Clone)]

@@ -45,8 +45,9 @@ where
             Library::Redisrs => drive(redisrs::connect(spec).await?, spec, window, observer).await,
             Library::Fred => drive(fred::connect(spec).await?, spec, window, observer).await,
             #[cfg(feature = "redlatch")]
-            Library::Redlatch => {
-                drive(crate::redlatch::connect(spec).await?, spec, window, observer).await
+            Library::Redlatch | Library::Unsealed => {
+                let sealed = spec.peer.library == Library::Redlatch;
+                drive(crate::redlatch::connect(spec, sealed).await?, spec, window, observer).await
             }
             other => Err(format!("{} is not in this build", other.name()).into()),
         }

@@ -1,7 +1,9 @@
-//! redlatch under load: the one file that knows the library.
+//! redlatch under load: the one backend that knows the library.
 //!
 //! Failures are sorted by what the caller can do about them; the text of the first few of a kind is
 //! kept for the report. Names are built once and reused, as a latency-sensitive user would.
+
+mod votes;
 
 use std::time::Duration;
 
@@ -9,7 +11,7 @@ use redlatch::{
     AcquireError, Batching, Guard, NodeState, NodeStatus, Redlock, ReleaseError, Resource,
 };
 
-use super::{Failure, Grant, Held, NodeSample, Released};
+use super::{Failure, Grant, Held, NodeSample, NodeView, Released};
 use crate::config::{EngineKnobs, Gather, RunConfig};
 use crate::recorder::FailureKind;
 
@@ -20,6 +22,7 @@ pub(crate) struct Engine {
     ttl: Duration,
     /// `None`: do not wait.
     wait: Option<Duration>,
+    fenced: bool,
 }
 
 #[derive(Debug)]
@@ -62,6 +65,7 @@ impl Engine {
         let mut builder = Redlock::builder()
             .nodes(config.nodes.iter().map(String::as_str))
             .ttl(ttl)
+            .max_ttl(Duration::from_nanos(config.max_ttl_ns))
             .client_name("loadgen")
             .batching(batching(knobs));
         if let Some(most) = knobs.max_inflight {
@@ -71,12 +75,14 @@ impl Engine {
             builder = builder.node_timeout(Duration::from_nanos(timeout_ns));
         }
         let locks = builder.connect().await.map_err(|error| error.to_string())?;
+        votes::wait_for(&locks, &config.nodes).await?;
         let name = |key| Resource::from(format!("{}{key}", config.key_prefix).as_str());
         Ok(Self {
             locks,
             names: (0..config.keys).map(name).collect(),
             ttl,
             wait: (!config.try_only).then(|| Duration::from_nanos(config.wait_ns)),
+            fenced: config.fenced,
         })
     }
 
@@ -87,20 +93,32 @@ impl Engine {
             return Err(Failure { kind: FailureKind::Other, text });
         };
         let outcome = match self.wait {
-            Some(wait) => self.locks.acquire(name).ttl(self.ttl).wait_for(wait).await,
-            None => self.locks.try_acquire(name).ttl(self.ttl).await,
+            Some(wait) => {
+                let request = self.locks.acquire(name).ttl(self.ttl).wait_for(wait);
+                if self.fenced { request.fenced().await } else { request.await }
+            }
+            None => {
+                let request = self.locks.try_acquire(name).ttl(self.ttl);
+                if self.fenced { request.fenced().await } else { request.await }
+            }
         };
         let guard = outcome.map_err(|error| failure(&error))?;
         Ok(Grant {
             attempts: guard.attempts(),
             contended: guard.was_contended(),
             remaining_ns: nanos(guard.remaining()),
+            token: guard.fencing_token().map(u64::from),
             held: Held::Engine(EngineHeld(guard)),
         })
     }
 
-    pub(crate) fn nodes_up(&self) -> Vec<bool> {
-        self.locks.node_states().into_iter().map(|state| state == NodeState::Up).collect()
+    pub(crate) fn node_views(&self) -> Vec<NodeView> {
+        let view = |state| match state {
+            NodeState::Up => NodeView::Up,
+            NodeState::Quarantined => NodeView::Quarantined,
+            _ => NodeView::Away,
+        };
+        self.locks.node_states().into_iter().map(view).collect()
     }
 
     pub(crate) fn nodes(&self) -> Vec<NodeSample> {
@@ -115,6 +133,8 @@ impl Engine {
                 writes: node.writes,
                 reconnects: node.connects.saturating_sub(1),
                 timeouts: node.timeouts,
+                epochs: node.epochs,
+                quarantine_ns: node.quarantine.map(nanos),
                 rtt_p50_ns: measured.then(|| nanos(node.round_trip.at(50.0))),
                 rtt_p99_ns: measured.then(|| nanos(node.round_trip.at(99.0))),
             }
@@ -144,6 +164,7 @@ impl EngineHeld {
 fn failure(error: &AcquireError) -> Failure {
     let kind = match error {
         AcquireError::Busy { .. } => FailureKind::Busy,
+        AcquireError::Quarantined { .. } => FailureKind::Quarantined,
         AcquireError::NoQuorum { .. } => FailureKind::NoQuorum,
         AcquireError::TimedOut { .. } => FailureKind::Timeout,
         _ => FailureKind::Other,

@@ -4,6 +4,7 @@
 //!   `--wait` (no timers); with several processes every process has names of its own. Uncontended
 //!   it is the floor of the generator.
 //! * `broken`: the same, but every tenth request that finds the lock held is granted all the same.
+//! * `broken-tokens`: excludes, but every tenth grant repeats the token of the one before.
 //! * `stall`: every acquisition takes 100 us, and the first one after the middle of the measured
 //!   time a tenth of it: the known answer for response against service time.
 
@@ -18,6 +19,7 @@ use crate::config::{BackendKind, RunConfig};
 use crate::recorder::FailureKind;
 use crate::timer::Timer;
 
+/// A wrong grant of `broken` and a wrong token of `broken-tokens` come after nine right ones.
 const WRONG_GRANT_EVERY: u64 = 10;
 const SERVICE_NS: u64 = 100 * NS_PER_US;
 
@@ -29,12 +31,22 @@ struct Stall {
     done: AtomicBool,
 }
 
+/// One lock: who holds it, and the token of its last grant.
+#[derive(Debug, Default)]
+struct Name {
+    lock: Arc<Mutex<()>>,
+    token: AtomicU64,
+}
+
 #[derive(Debug)]
 pub(crate) struct Local {
-    names: Vec<Arc<Mutex<()>>>,
+    names: Vec<Name>,
     ttl_ns: u64,
     try_only: bool,
+    fenced: bool,
     broken: bool,
+    broken_tokens: bool,
+    grants: AtomicU64,
     contended: AtomicU64,
     stall: Option<Stall>,
 }
@@ -54,10 +66,13 @@ impl Local {
             done: AtomicBool::new(false),
         };
         Self {
-            names: (0..config.keys.max(1)).map(|_| Arc::default()).collect(),
+            names: (0..config.keys.max(1)).map(|_| Name::default()).collect(),
             ttl_ns: config.ttl_ns,
             try_only: config.try_only,
+            fenced: config.fenced,
             broken: config.backend == BackendKind::Broken,
+            broken_tokens: config.backend == BackendKind::BrokenTokens,
+            grants: AtomicU64::new(0),
             contended: AtomicU64::new(0),
             stall: (config.backend == BackendKind::Stall).then_some(stall),
         }
@@ -78,26 +93,32 @@ impl Local {
             let text = format!("key {key} is outside the plan");
             return Err(Failure { kind: FailureKind::Other, text });
         };
-        if let Ok(guard) = Arc::clone(name).try_lock_owned() {
-            return Ok(self.grant(Some(guard), false));
+        if let Ok(guard) = Arc::clone(&name.lock).try_lock_owned() {
+            return Ok(self.grant(name, Some(guard), false));
         }
         let nth = self.contended.fetch_add(1, Ordering::Relaxed);
         if self.broken && nth % WRONG_GRANT_EVERY == WRONG_GRANT_EVERY - 1 {
-            return Ok(self.grant(None, true));
+            return Ok(self.grant(name, None, true));
         }
         if self.try_only {
             return Err(Failure { kind: FailureKind::Busy, text: String::new() });
         }
-        let guard = Arc::clone(name).lock_owned().await;
-        Ok(self.grant(Some(guard), true))
+        let guard = Arc::clone(&name.lock).lock_owned().await;
+        Ok(self.grant(name, Some(guard), true))
     }
 
-    fn grant(&self, name: Option<OwnedMutexGuard<()>>, contended: bool) -> Grant {
+    /// A wrong grant has no mutex guard, and the token of the one that it should have waited for.
+    fn grant(&self, name: &Name, guard: Option<OwnedMutexGuard<()>>, contended: bool) -> Grant {
+        let nth = self.grants.fetch_add(1, Ordering::Relaxed);
+        let repeats = self.broken_tokens && nth % WRONG_GRANT_EVERY == WRONG_GRANT_EVERY - 1;
+        let more = u64::from(guard.is_some() && !repeats);
+        let token = name.token.fetch_add(more, Ordering::Relaxed) + more;
         Grant {
-            held: Held::Local(LocalHeld { _name: name }),
+            held: Held::Local(LocalHeld { _name: guard }),
             attempts: 1,
             contended,
             remaining_ns: self.ttl_ns,
+            token: self.fenced.then_some(token),
         }
     }
 }

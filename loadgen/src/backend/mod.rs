@@ -22,6 +22,8 @@ pub(crate) struct Grant {
     pub(crate) contended: bool,
     /// Validity left, read after the guard was returned.
     pub(crate) remaining_ns: u64,
+    /// The fencing token, in a fenced run.
+    pub(crate) token: Option<u64>,
 }
 
 /// A lock that was not granted.
@@ -42,6 +44,17 @@ pub(crate) enum Released {
     Unconfirmed,
 }
 
+/// What a node is to the backend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) enum NodeView {
+    /// Not connected, or silent.
+    #[default]
+    Away,
+    /// Connected, but it may have forgotten locks: its votes do not count yet.
+    Quarantined,
+    Up,
+}
+
 /// What the backend knows about one node now.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct NodeSample {
@@ -52,6 +65,10 @@ pub(crate) struct NodeSample {
     pub(crate) writes: u64,
     pub(crate) reconnects: u64,
     pub(crate) timeouts: u64,
+    /// Epochs seen: one, and one more each time the node may have forgotten locks.
+    pub(crate) epochs: u64,
+    /// How much longer its votes do not count.
+    pub(crate) quarantine_ns: Option<u64>,
     pub(crate) rtt_p50_ns: Option<u64>,
     pub(crate) rtt_p99_ns: Option<u64>,
 }
@@ -75,9 +92,10 @@ impl Backend {
     pub(crate) async fn connect(config: &RunConfig, timer: Arc<Timer>) -> Result<Self, String> {
         match config.backend {
             BackendKind::Engine => engine::Engine::connect(config).await.map(Self::Engine),
-            BackendKind::Noop | BackendKind::Broken | BackendKind::Stall => {
-                Ok(Self::Local(Local::new(config, timer)))
-            }
+            BackendKind::Noop
+            | BackendKind::Broken
+            | BackendKind::BrokenTokens
+            | BackendKind::Stall => Ok(Self::Local(Local::new(config, timer))),
         }
     }
 
@@ -97,11 +115,11 @@ impl Backend {
         }
     }
 
-    /// Whether each node is up, in the order they were given: cheap enough to ask often.
-    pub(crate) fn nodes_up(&self) -> Vec<bool> {
+    /// What each node is, in the order they were given: cheap enough to ask often.
+    pub(crate) fn node_views(&self) -> Vec<NodeView> {
         match self {
             Self::Local(_) => Vec::new(),
-            Self::Engine(engine) => engine.nodes_up(),
+            Self::Engine(engine) => engine.node_views(),
         }
     }
 

@@ -15,16 +15,18 @@ use std::thread;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::attached::{Attached, state_of};
+use super::init::{self, InitArgs};
 use super::node::Launcher;
 use super::registry::{Owner, Registry};
-use super::{Cluster, ClusterError, ClusterOptions, Persist, Transport, node, node_name};
+use super::{Cluster, ClusterError, ClusterOptions, NodeState, Persist, Transport};
+use super::{epoch, node, node_name};
 use crate::clock::now_ns;
 use crate::guard::{self, Guardian};
 
 /// The commands of this module; `main` flattens them into its own.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
-    /// Start, list, break and end local nodes
+    /// Start, list, break and end local nodes; open a new fleet
     Nodes {
         #[command(subcommand)]
         action: Action,
@@ -40,6 +42,8 @@ pub(crate) enum Command {
 pub(crate) enum Action {
     /// Start a cluster; without --keep it ends with Ctrl-C
     Up(UpArgs),
+    /// Open a new fleet that nobody holds a lock on, so that its first client need not wait
+    Init(InitArgs),
     /// End a kept cluster
     Down {
         /// Which one, if several are up
@@ -49,7 +53,7 @@ pub(crate) enum Action {
         #[arg(long, conflicts_with = "cluster")]
         all: bool,
     },
-    /// List the clusters of this machine
+    /// List the clusters of this machine, and which of their nodes vote
     Ps,
     /// SIGKILL a node
     Kill(NodeChoice),
@@ -130,6 +134,7 @@ pub(crate) fn run(command: Command) -> ExitCode {
             say(format_args!("{reason}"));
             return ExitCode::FAILURE;
         }
+        Command::Nodes { action: Action::Init(args) } => return init::run(&args),
         Command::Nodes { action } => act(action),
     };
     match done {
@@ -148,7 +153,7 @@ fn act(action: Action) -> Result<(), ClusterError> {
     let registry = Registry::open()?;
     let find = |cluster: Option<&str>| Attached::find(&registry, cluster);
     match action {
-        Action::Up(_) => Ok(()),
+        Action::Up(_) | Action::Init(_) => Ok(()),
         Action::Down { cluster, all: false } => find(cluster.as_deref())?.down(),
         Action::Down { all: true, .. } => down_all(&registry),
         Action::Ps => ps(&registry),
@@ -271,20 +276,24 @@ fn ps(registry: &Registry) -> Result<(), ClusterError> {
         tell(format_args!("cluster {}  {}  {owner}", entry.id, entry.server));
         for node in &entry.nodes {
             let pid = node.process.map_or_else(|| "-".to_owned(), |id| id.pid().to_string());
-            let (name, state) = (node_name(node.index), state_of(node).to_string());
+            let (name, state) = (node_name(node.index), state_of(node));
             let url = Launcher::url_of(entry.transport, node);
-            tell(format_args!("  {name}  {state:<8}  pid {pid:<8}  {url}"));
+            // Only a node that runs can say it.
+            let epoch = (state == NodeState::Running).then(|| epoch::read(&url));
+            let epoch = epoch.map(|epoch| format!("  {epoch}")).unwrap_or_default();
+            let state = state.to_string();
+            tell(format_args!("  {name}  {state:<8}  pid {pid:<8}  {url}{epoch}"));
         }
     }
     Ok(())
 }
 
-fn tell(line: fmt::Arguments<'_>) {
+pub(super) fn tell(line: fmt::Arguments<'_>) {
     // A reader that went away is no error of ours.
     let _ = writeln!(io::stdout().lock(), "{line}");
 }
 
-fn say(line: fmt::Arguments<'_>) {
+pub(super) fn say(line: fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
 

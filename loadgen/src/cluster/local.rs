@@ -293,6 +293,7 @@ fn start_node(
         let entry = NodeEntry { port: port.as_ref().map(PortLease::port), ..entry.clone() };
         match launcher.launch(&entry) {
             Ok(running) => {
+                launcher.open(&entry)?;
                 let url = launcher.url(&entry);
                 let info = NodeInfo { index, name: node_name(index), url, dir: entry.dir.clone() };
                 let slot = Slot { entry, running: Some(running), paused: false, _lease: port };

@@ -24,6 +24,8 @@ pub(crate) use local::Cluster;
 
 pub(crate) mod attached;
 pub(crate) mod cli;
+mod epoch;
+mod init;
 pub(crate) mod local;
 mod node;
 mod ports;

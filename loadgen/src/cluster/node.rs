@@ -7,6 +7,8 @@
 //!    waits at a gate, and leaves when its parent is gone.
 //! 2. A node is ready when *its own* process answers PING, not another server on that port.
 //! 3. Whatever fails on the way, the process is killed and reaped.
+//! 4. A node is opened after its first start alone: one that was started again may have forgotten
+//!    locks, and must wait until they have expired.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -17,11 +19,12 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use redlatch::testing::open_node_command;
 use rustix::process::Signal;
 
 use super::process::{self, ProcId, ProcState};
 use super::registry::{NodeEntry, Registry};
-use super::resp::Connection;
+use super::resp::{Connection, Reply, shown};
 use super::server::{self, Server};
 use super::url::NodeUrl;
 use super::{ClusterError, Persist, Transport, probe};
@@ -30,6 +33,7 @@ use crate::guard::Guardian;
 
 pub(super) const GATE: u8 = b'g';
 const READY_LIMIT_NS: u64 = 5_000_000_000;
+const OPEN_LIMIT: Duration = Duration::from_secs(5);
 const TERM_LIMIT: Duration = Duration::from_millis(500);
 const LOG_LINES: usize = 20;
 const LOG_BYTES: u64 = 16 << 10;
@@ -185,6 +189,22 @@ impl Launcher {
             thread::sleep(pause);
             pause = (pause * 2).min(Duration::from_millis(5));
         }
+    }
+
+    /// Opens a node that has just been started for the first time, before any client sees it.
+    /// How long it is to hold back after a restart is what its clients publish.
+    pub(super) fn open(&self, entry: &NodeEntry) -> Result<(), ClusterError> {
+        let opened = Connection::open(&self.url(entry), OPEN_LIMIT).and_then(|mut connection| {
+            let words = open_node_command(Duration::ZERO);
+            let words: Vec<_> = words.iter().map(|word| String::from_utf8_lossy(word)).collect();
+            let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
+            match connection.call(&words)? {
+                Reply::Array(_) => Ok(()),
+                other => Err(io::Error::other(format!("it answers {}", shown(&other)))),
+            }
+        });
+        let node = super::node_name(entry.index);
+        opened.map_err(|source| ClusterError::Io { node, doing: "open", source })
     }
 
     /// Whether the server at `url` answers and is the process `id`.

@@ -106,6 +106,11 @@ pub(super) fn process_id(connection: &mut Connection) -> io::Result<i64> {
     field(&text, "process_id").ok_or_else(|| io::Error::other("the node does not tell its pid"))
 }
 
+/// What tells this server process from its next.
+pub(super) fn run_id(connection: &mut Connection) -> io::Result<Option<String>> {
+    Ok(field(&info(connection, "server")?, "run_id"))
+}
+
 /// Nearest rank: the smallest value that at least `percent` per cent of all do not exceed.
 fn percentile(sorted: &[u64], percent: usize) -> Duration {
     let rank = (sorted.len() * percent).div_ceil(100).saturating_sub(1);

@@ -2,7 +2,8 @@
 //! installed.
 //!
 //! It listens on 127.0.0.1 alone, keeps nothing on disk, and ends with its process: whoever kills,
-//! stops or outlives it does so as with a real server.
+//! stops or outlives it does so as with a real server. Its process starts without an epoch, because
+//! it may be one that was started again: whoever starts it for the first time opens it.
 
 use std::convert::Infallible;
 

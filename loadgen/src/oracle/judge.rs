@@ -19,6 +19,9 @@
 //! 3. A pair whose intervals can no longer be read is counted as unresolved, never ignored.
 #![forbid(unsafe_code)]
 
+mod fencing;
+mod gaps;
+
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,12 +30,14 @@ use super::SharedWords;
 use crate::config::RunConfig;
 use crate::num;
 
+pub(crate) use fencing::Tokens;
+use gaps::GRAIN_NS;
+
 const HEADER: usize = 8;
 const VIOLATIONS: usize = 0;
 const UNRESOLVED: usize = 1;
 const OVERRUNS: usize = 2;
 const GRANTS: usize = 3;
-const MAP_BASE_NS: usize = 4;
 
 const RECORDS: usize = 16;
 const RECORD_WORDS: usize = 8;
@@ -40,9 +45,6 @@ const CELL_WORDS: usize = 8;
 const RECENT: u64 = 8;
 const SECTION_WORDS: usize = 5;
 const SLOT_WORDS: usize = 8 * SECTION_WORDS;
-
-/// The grain of the map of grants.
-pub(crate) const GRAIN_NS: u64 = 250_000;
 
 const RELEASED: u64 = 1;
 const CLIENT_BITS: u32 = 24;
@@ -83,6 +85,7 @@ pub(crate) struct Findings {
     pub(crate) lost_updates: u64,
     /// Names whose counter says nothing, because a client wrote it as its validity ended.
     pub(crate) unjudged_keys: u64,
+    pub(crate) tokens: Tokens,
     /// The first few violations.
     pub(crate) examples: Vec<Violation>,
 }
@@ -147,53 +150,6 @@ impl Oracle {
         let recent = num::usize_of(generation % RECENT) * SECTION_WORDS;
         let slots = HEADER + RECORDS * RECORD_WORDS + self.map_words + self.keys * CELL_WORDS;
         self.word(slots + client * SLOT_WORDS + recent + field)
-    }
-
-    /// Sets the instant from which grants are mapped.
-    pub(crate) fn start_at(&self, base_ns: u64) {
-        self.word(MAP_BASE_NS).store(base_ns, Ordering::Release);
-    }
-
-    fn mark_grant(&self, at_ns: u64) {
-        let base = self.word(MAP_BASE_NS).load(Ordering::Relaxed);
-        let Some(since) = at_ns.checked_sub(base) else { return };
-        let bucket = since / GRAIN_NS;
-        let (word, bit) = (num::usize_of(bucket / 64), 1 << (bucket % 64));
-        if word < self.map_words {
-            let word = self.word(HEADER + RECORDS * RECORD_WORDS + word);
-            if word.load(Ordering::Relaxed) & bit == 0 {
-                word.fetch_or(bit, Ordering::Relaxed);
-            }
-        }
-    }
-
-    fn granted_in(&self, bucket: u64) -> bool {
-        let word = num::usize_of(bucket / 64);
-        word < self.map_words
-            && self.word(HEADER + RECORDS * RECORD_WORDS + word).load(Ordering::Relaxed)
-                & (1 << (bucket % 64))
-                != 0
-    }
-
-    /// The longest time without a grant that overlaps `[from_ns, to_ns)`, within a run that lasted
-    /// until `end_ns`; exact to [`GRAIN_NS`].
-    pub(crate) fn longest_gap_ns(&self, from_ns: u64, to_ns: u64, end_ns: u64) -> u64 {
-        let base = self.word(MAP_BASE_NS).load(Ordering::Relaxed);
-        let bucket = |at_ns: u64| at_ns.saturating_sub(base) / GRAIN_NS;
-        let (from, to, end) = (bucket(from_ns), bucket(to_ns), bucket(end_ns));
-        let mut last = (0..=from).rev().find(|&at| self.granted_in(at)).unwrap_or(0);
-        let mut longest = 0;
-        for at in last + 1..=end {
-            let granted = self.granted_in(at);
-            if granted || at == end {
-                longest = longest.max(at - last);
-                last = at;
-                if at >= to {
-                    break;
-                }
-            }
-        }
-        longest * GRAIN_NS
     }
 
     /// A grant: `begin_ns` is when the guard was returned, `end_ns` when its validity ends as known
@@ -300,6 +256,7 @@ impl Oracle {
             violations: header(VIOLATIONS),
             unresolved: header(UNRESOLVED),
             overruns: header(OVERRUNS),
+            tokens: self.tokens(),
             ..Findings::default()
         };
         for key in 0..self.keys as u64 {

@@ -87,7 +87,9 @@ impl Cost {
         ];
         let told: Vec<String> = told.into_iter().flatten().collect();
         if told.is_empty() {
-            return Some(format!("per acquisition: client {client}; the nodes tell nothing"));
+            return Some(format!(
+                "per acquisition: client {client}; every node was restarted or does not tell"
+            ));
         }
         let some = if self.nodes_counted < nodes {
             let of = many(nodes as u64, "node", "nodes");
@@ -139,6 +141,6 @@ mod tests {
         assert_eq!((cost.client_cpu_ns, cost.node_commands), (None, None));
         assert_eq!(cost.words(1), None);
         let text = Cost::of(5, 5, &[None]).words(1).unwrap();
-        assert!(text.ends_with("the nodes tell nothing"), "{text}");
+        assert!(text.ends_with("every node was restarted or does not tell"), "{text}");
     }
 }

@@ -3,11 +3,14 @@
 //! * *detect*: from the fault's begin to the first sign of it: a node the backend reports in
 //!   trouble (looked at every 10 ms), else the first 100 ms interval with a failed acquisition,
 //!   else the first with p99 above twice that of before. No sign until the fault is over: none.
+//! * *node back*: from the heal until every target is connected again. A node that may have
+//!   forgotten locks is then *quarantined*: its votes do not count until every older lock has
+//!   expired.
 //! * *no grant*: the longest time without a grant, over all names, that overlaps the fault. *usual*
 //!   is the same for a window as long that ends as the fault begins: what the load itself leaves
 //!   empty.
 //! * *worst*, *failed*: the longest response and the failures of the 100 ms intervals from the
-//!   begin to the heal or the recovery, whichever is later.
+//!   begin to the heal, the recovery or the last target's vote, whichever is later.
 //! * *recovered*: from the begin to the first of 3 consecutive 100 ms intervals with p99 at most
 //!   1.5 times that of before; 0 if the interval of the begin is the first of them. "Before" is the
 //!   median p99 of the 100 ms intervals of the 3 s before the begin, or their 9th decile if that is
@@ -15,6 +18,7 @@
 
 use serde::Serialize;
 
+use crate::backend::NodeView;
 use crate::collect::Row;
 use crate::driver::NodeNews;
 use crate::num;
@@ -55,8 +59,26 @@ pub(crate) struct FaultReport {
     pub(crate) worst_ns: Option<u64>,
     pub(crate) failed: u64,
     pub(crate) recovered_ns: Option<u64>,
-    /// From the heal until the backend used every target again.
+    /// From the heal until every target was connected again.
     pub(crate) node_back_ns: Option<u64>,
+    /// How each target came back.
+    pub(crate) nodes: Vec<Return>,
+}
+
+/// How a node came back from a fault; instants count from the measured start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Return {
+    /// From 1, as people count.
+    pub(crate) node: usize,
+    /// When the fault hit it.
+    pub(crate) hit_ns: u64,
+    /// When it was connected again; `None`: not until the end of the run, or it never was away.
+    pub(crate) back_ns: Option<u64>,
+    /// How long its votes did not count; `None`: it was not quarantined. Of a quarantine that the
+    /// run did not see the end of, what it saw.
+    pub(crate) quarantined_ns: Option<u64>,
+    /// When its votes counted again.
+    pub(crate) votes_ns: Option<u64>,
 }
 
 /// What a run knows for judging its faults.
@@ -101,7 +123,14 @@ pub(crate) fn judge(
     });
     let recovered_ns = calm.map(|n| ((first + n) as u64 * TICK_NS).saturating_sub(begin));
     let healed_row = row_of(healed_ns.saturating_sub(measured_ns));
-    let last = healed_row.max(calm.map_or(healed_row, |n| first + n)).min(rows.len());
+    let nodes: Vec<Return> =
+        span.targets.iter().map(|&target| returned(span, target, evidence)).collect();
+    let voting_row = nodes.iter().map(|node| match node.votes_ns {
+        None if node.quarantined_ns.is_some() => rows.len(),
+        at_ns => at_ns.map_or(healed_row, row_of),
+    });
+    let over = voting_row.chain(calm.map(|n| first + n)).fold(healed_row, usize::max);
+    let last = over.min(rows.len());
     let window = rows.get(first.min(last)..(last + 1).min(rows.len())).unwrap_or_default();
     let detected = detect(span, evidence, healed_ns, limit);
     FaultReport {
@@ -120,6 +149,7 @@ pub(crate) fn judge(
         failed: window.iter().map(|row| row.counts.errors()).sum(),
         recovered_ns,
         node_back_ns: span.end_ns.and_then(|end| node_back(span, news, end)),
+        nodes,
     }
 }
 
@@ -130,7 +160,7 @@ fn detect(
     limit: Option<u64>,
 ) -> Option<(u64, Sign)> {
     let seen = evidence.news.iter().find(|news| {
-        !news.up
+        news.now == NodeView::Away
             && span.targets.contains(&news.node)
             && (span.begin_ns..=healed_ns).contains(&news.at_ns)
     });
@@ -157,18 +187,48 @@ fn node_back(span: &FaultSpan, news: &[NodeNews], healed_ns: u64) -> Option<u64>
     let back = |target: &usize| {
         // Up when healed and never seen down after the begin: nothing to come back from.
         let mine = || news.iter().filter(|news| news.node == *target);
-        let down = mine().any(|news| news.at_ns >= span.begin_ns && !news.up);
-        let up = mine().find(|news| news.at_ns >= healed_ns && news.up).map(|news| news.at_ns);
-        if down { up } else { Some(healed_ns) }
+        let down = mine().any(|news| news.at_ns >= span.begin_ns && news.now == NodeView::Away);
+        let back = mine().find(|news| news.at_ns >= healed_ns && news.now != NodeView::Away);
+        if down { back.map(|news| news.at_ns) } else { Some(healed_ns) }
     };
     let all: Option<Vec<u64>> = span.targets.iter().map(back).collect();
     all.and_then(|all| all.into_iter().max()).map(|at_ns| at_ns.saturating_sub(healed_ns))
+}
+
+/// How `target` came back from the fault, up to the next time that it went away. Several processes
+/// notice the same, one after the other: the first to do so counts.
+fn returned(span: &FaultSpan, target: usize, evidence: &Evidence<'_>) -> Return {
+    let since = |at_ns: u64| at_ns.saturating_sub(evidence.measured_ns);
+    let healed_ns = span.end_ns.unwrap_or(evidence.end_ns);
+    let mine = evidence.news.iter().filter(|news| news.node == target && news.at_ns >= healed_ns);
+    let (mut back_ns, mut quarantined_from, mut votes_ns) = (None, None, None);
+    for news in mine {
+        match news.now {
+            NodeView::Away if back_ns.is_some() => break,
+            NodeView::Away => continue,
+            NodeView::Quarantined => quarantined_from = quarantined_from.or(Some(news.at_ns)),
+            NodeView::Up => votes_ns = Some(news.at_ns),
+        }
+        back_ns = back_ns.or(Some(news.at_ns));
+        if votes_ns.is_some() {
+            break;
+        }
+    }
+    let until_ns = votes_ns.unwrap_or(evidence.end_ns);
+    Return {
+        node: target + 1,
+        hit_ns: since(span.begin_ns),
+        back_ns: back_ns.map(since),
+        quarantined_ns: quarantined_from.map(|from| until_ns.saturating_sub(from)),
+        votes_ns: votes_ns.map(since),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::recorder::Counts;
+    use NodeView::{Away, Quarantined, Up};
 
     const MS: u64 = 1_000_000;
 
@@ -221,12 +281,40 @@ mod tests {
 
     #[test]
     fn the_backend_knows_first_and_knows_when_the_node_is_back() {
-        let news = |at_ms: u64, node, up| NodeNews { at_ns: at_ms * MS, node, up };
-        let all = [news(1_555, 1, false), news(1_560, 2, false), news(1_990, 2, true)];
+        let all = [news(1_555, 1, Up, Away), news(1_560, 2, Up, Away), news(1_990, 2, Away, Up)];
         let report = judged(&[(2, 0); 12], &all);
         assert_eq!((report.detect_ns, report.detect_by), (Some(10 * MS), Some(Sign::Node)));
         assert_eq!(report.node_back_ns, Some(40 * MS));
         assert_eq!((report.recovered_ns, report.usual_gap_ns), (Some(0), MS), "never slow");
+        let [back] = report.nodes.as_slice() else { panic!("{report:?}") };
+        assert_eq!((back.node, back.hit_ns, back.quarantined_ns), (3, 550 * MS, None));
+        assert_eq!((back.back_ns, back.votes_ns), (Some(990 * MS), Some(990 * MS)));
+    }
+
+    #[test]
+    fn a_node_that_may_have_forgotten_locks_is_back_before_it_votes() {
+        let all = [
+            news(1_560, 2, Up, Away),
+            news(1_561, 2, Up, Away),
+            news(1_990, 2, Away, Quarantined),
+            news(1_995, 2, Away, Quarantined),
+            news(2_000, 1, Away, Up),
+            news(2_490, 2, Quarantined, Up),
+            news(2_500, 2, Quarantined, Up),
+        ];
+        let back = |all: &[NodeNews]| judged(&[(2, 0); 12], all).nodes[0];
+        let whole = back(&all);
+        assert_eq!((whole.back_ns, whole.votes_ns), (Some(990 * MS), Some(1_490 * MS)));
+        assert_eq!(whole.quarantined_ns, Some(500 * MS));
+        assert_eq!(judged(&[(2, 0); 12], &all).node_back_ns, Some(40 * MS));
+        let cut = back(&all[..4]);
+        assert_eq!((cut.votes_ns, cut.quarantined_ns), (None, Some(1_010 * MS)), "until the end");
+        let away = back(&all[..2]);
+        assert_eq!((away.back_ns, away.votes_ns, away.quarantined_ns), (None, None, None));
+    }
+
+    fn news(at_ms: u64, node: usize, was: NodeView, now: NodeView) -> NodeNews {
+        NodeNews { at_ns: at_ms * MS, node, was, now }
     }
 
     #[test]

@@ -47,6 +47,7 @@ pub(crate) fn document(run: &RunResult) -> Value {
         "cost_per_acquisition": run.cost,
         "faults": run.faults,
         "safety": safety(run),
+        "fencing": fencing(run),
         "quality": quality(run),
         "verdict": {
             "outcome": run.verdict.outcome,
@@ -81,6 +82,7 @@ fn totals(run: &RunResult) -> Value {
         "errors": {
             "timeout": all.timeout,
             "no_quorum": all.no_quorum,
+            "quarantined": all.quarantined,
             "busy": all.busy,
             "lost": all.lost,
             "other": all.other,
@@ -176,6 +178,21 @@ fn safety(run: &RunResult) -> Value {
         "counter_exact": findings.lost_updates == 0,
         "lost_updates": findings.lost_updates,
         "unjudged_keys": findings.unjudged_keys,
+    })
+}
+
+/// `null` unless the run was fenced.
+fn fencing(run: &RunResult) -> Value {
+    let Some(verdict) = run.verdict.fencing else { return Value::Null };
+    let tokens = run.findings.tokens;
+    json!({
+        "verdict": verdict,
+        "checked": tokens.checked,
+        "violation_count": tokens.violations,
+        "highest_token": tokens.highest,
+        "uncontended": run.uncontended(),
+        "second_round_trips": run.all_counts.raised,
+        "one_round_trip_share": run.one_trip_share().and_then(num::finite),
     })
 }
 

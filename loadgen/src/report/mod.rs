@@ -16,7 +16,7 @@ use crate::config::RunConfig;
 use crate::driver::ClientReport;
 use crate::num;
 use crate::oracle::judge::Findings;
-use crate::recorder::{Counts, Metric};
+use crate::recorder::{Counts, Hist, Metric};
 use crate::verdict::Verdict;
 use cost::{Cost, ServerShare};
 use faults::FaultReport;
@@ -45,6 +45,10 @@ pub(crate) struct NodeReport {
     pub(crate) writes: u64,
     pub(crate) reconnects: u64,
     pub(crate) timeouts: u64,
+    /// Epochs seen, at most of any process: one more than the times it may have forgotten locks.
+    pub(crate) epochs: u64,
+    /// How much longer its votes do not count, at the end of the run.
+    pub(crate) quarantine_ns: Option<u64>,
     pub(crate) rtt_p50_ns: Option<u64>,
     pub(crate) rtt_p99_ns: Option<u64>,
     /// By the server's own counters.
@@ -126,6 +130,18 @@ impl RunResult {
         if self.lasted_ns == 0 { 0.0 } else { self.counts.ok as f64 / self.lasted_s() }
     }
 
+    /// Recorded acquisitions that nobody else was in the way of.
+    pub(crate) fn uncontended(&self) -> u64 {
+        self.totals.get(Metric::Uncontended).map_or(0, Hist::len)
+    }
+
+    /// Of a fenced run: the share of these that had their token after one round trip.
+    pub(crate) fn one_trip_share(&self) -> Option<f64> {
+        let all = self.uncontended();
+        let once = all.saturating_sub(self.all_counts.raised);
+        (self.config.fenced && all > 0).then(|| num::share(once, all))
+    }
+
     /// The mean number of attempts of a contended acquisition.
     pub(crate) fn mean_attempts(&self) -> Option<f64> {
         self.totals.get(Metric::Attempts).map(|hist| hist.mean())
@@ -169,6 +185,8 @@ pub(crate) fn nodes(
             node.writes += sample.writes;
             node.reconnects += sample.reconnects;
             node.timeouts += sample.timeouts;
+            node.epochs = node.epochs.max(sample.epochs);
+            node.quarantine_ns = node.quarantine_ns.max(sample.quarantine_ns);
             node.rtt_p50_ns = node.rtt_p50_ns.max(sample.rtt_p50_ns);
             node.rtt_p99_ns = node.rtt_p99_ns.max(sample.rtt_p99_ns);
         }

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use super::RunResult;
-use super::faults::{FaultReport, Sign};
+use super::faults::{FaultReport, Return, Sign};
 use super::format::{self, COLUMNS, Paint, count, many, maybe_ns, ns, setting};
 use super::json::key_name;
 use crate::clock::NS_PER_S;
@@ -88,8 +88,9 @@ fn load(out: &mut String, run: &RunResult, paint: Paint) {
             count(num::floor_u64((keys * f64::from(config.keys)).round()).max(1))
         ),
     };
+    let fenced = if config.fenced { ", fenced" } else { "" };
     let text = format!(
-        "{driven} for {} ({} warm-up), {keys}, hold {hold}, ttl {}, {wait}",
+        "{driven} for {} ({} warm-up), {keys}, hold {hold}, ttl {}{fenced}, {wait}",
         setting(config.duration_ns),
         setting(config.warmup_ns),
         setting(config.ttl_ns)
@@ -133,6 +134,7 @@ fn achieved(run: &RunResult) -> String {
     for (n, what) in [
         (all.timeout, ["timeout", "timeouts"]),
         (all.no_quorum, ["no quorum"; 2]),
+        (all.quarantined, ["quarantined"; 2]),
         (all.busy, ["busy"; 2]),
         (all.lost, ["lost"; 2]),
         (all.other, ["other error", "other errors"]),
@@ -174,15 +176,19 @@ fn nodes(out: &mut String, run: &RunResult) {
         } else {
             format!("{:.1}", num::share(node.commands, node.writes))
         };
-        let state: String = if node.up { String::new() } else { format!("  {}", node.state) };
         let text = format!(
-            " {:<6}{address:<26}{rtt:>16}{:>12}{batch:>8}{:>10}{:>12}{state}",
+            " {:<6}{address:<26}{rtt:>16}{:>12}{batch:>8}{:>10}{:>12}",
             format!("n{}", node.id),
             count(node.commands),
             node.timeouts,
             node.reconnects
         );
         line!(out, "{}", text.chars().take(COLUMNS).collect::<String>());
+        if !node.up {
+            let votes = node.quarantine_ns.map(|left| format!(", votes in {}", ns(left)));
+            let state = format!("{}{} at the end", node.state, votes.unwrap_or_default());
+            out.push_str(&format::wrapped("       ", &state));
+        }
     }
     if let Some(text) = run.cost.words(run.nodes.len()) {
         out.push_str(&format::wrapped(" cost      ", &text));
@@ -236,8 +242,28 @@ fn faults(out: &mut String, faults: &[FaultReport]) {
             after(fault.recovered_ns),
             after(fault.node_back_ns)
         );
+        for node in fault.nodes.iter().filter(|node| node.quarantined_ns.is_some()) {
+            out.push_str(&format::wrapped("                 ", &returned(node)));
+        }
     }
     line!(out, "");
+}
+
+/// How a node came back that may have forgotten locks.
+fn returned(node: &Return) -> String {
+    let second = |at: u64| format!("{:.1}s", at as f64 / NS_PER_S as f64);
+    let maybe = |at: Option<u64>| at.map_or_else(|| "–".to_owned(), second);
+    let votes = match node.votes_ns {
+        Some(at) => format!("votes again at {}", second(at)),
+        None => "not voting at the end".to_owned(),
+    };
+    format!(
+        "n{} hit at {}, back at {}, quarantined for {}, {votes}",
+        node.node,
+        second(node.hit_ns),
+        maybe(node.back_ns),
+        maybe_ns(node.quarantined_ns)
+    )
 }
 
 fn safety(out: &mut String, run: &RunResult, paint: Paint) {
@@ -264,6 +290,9 @@ fn safety(out: &mut String, run: &RunResult, paint: Paint) {
         many(findings.overruns, "overrun", "overruns"),
         findings.unresolved
     );
+    if let Some(order) = run.verdict.fencing {
+        fencing(out, run, order, paint);
+    }
     // Before the measured start, in the warm-up, instants are negative.
     let second = |at: u64| (at as f64 - run.measured_ns as f64) / NS_PER_S as f64;
     let processes = run.config.processes.max(1);
@@ -281,6 +310,31 @@ fn safety(out: &mut String, run: &RunResult, paint: Paint) {
             second(granted.begin_ns)
         );
         out.push_str(&format::wrapped("           ", &text));
+    }
+}
+
+fn fencing(out: &mut String, run: &RunResult, order: Safety, paint: Paint) {
+    let tokens = run.findings.tokens;
+    let word = match order {
+        Safety::Holds => paint.good("tokens INCREASE"),
+        Safety::Violated => paint.bad("tokens OUT OF ORDER"),
+        Safety::Unknown => paint.warn("tokens UNKNOWN"),
+    };
+    line!(
+        out,
+        " fencing   {word}   {} checked, {}, highest {}",
+        many(tokens.checked, "grant", "grants"),
+        many(tokens.violations, "violation", "violations"),
+        tokens.highest
+    );
+    if let Some(share) = run.one_trip_share() {
+        let uncontended = run.uncontended();
+        line!(
+            out,
+            "           {:.2} % of {} took one round trip",
+            100.0 * share,
+            many(uncontended, "uncontended acquisition", "uncontended acquisitions")
+        );
     }
 }
 

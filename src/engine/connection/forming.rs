@@ -96,7 +96,7 @@ impl<S> Connection<S> {
             op.vote(node.index, Vote::NotSent, now);
             return false;
         }
-        let is_set = match &op.fence {
+        match &op.fence {
             None => {
                 self.write.extend_from_slice(&op.frame);
                 self.pipeline.push_item(Item::Acquire(op));
@@ -119,8 +119,7 @@ impl<S> Connection<S> {
                 self.pipeline.push(Kind::Fenced, 1);
                 false
             }
-        };
-        is_set
+        }
     }
 
     /// Asks a node that does not hold a held lease's key to hold it too. `true`: it is sent.

@@ -10,7 +10,7 @@ use crate::engine::clock::Timer;
 use crate::engine::connection::{Connection, Fault};
 use crate::engine::dispatch::Dispatch;
 use crate::engine::driver;
-use crate::engine::node::{Health, Node, count};
+use crate::engine::node::{Health, Node, RUNS_WILD, count};
 use crate::session::answer::Kind;
 use crate::session::stamp::{Intent, Stamp};
 use crate::time::Timestamp;
@@ -60,7 +60,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         if self.beat_at <= now && self.write.is_empty() {
             self.beat_at = now.plus(settings.heartbeat_interval);
-            self.form_stamp(node, Intent::Greet);
+            self.beat(node);
             self.pipeline.end_write(now);
             self.poll_write(cx, node)?;
         }
@@ -99,14 +99,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// R1, R5: is the quarantine over, so that grants and extensions count?
     pub(super) fn votes_count(&self, node: &Node, now: Timestamp) -> bool {
-        if node.runs_wild() || self.step.is_some() {
+        if node.runs_wild() || self.step.is_some() || self.is_strange {
             return false;
         }
         self.quarantine.opens_at() <= now || !node.settings.protections.quarantine
     }
 
-    /// The heartbeat: what time is it there, and is it still the node that we greeted?
-    pub(super) fn form_stamp(&mut self, node: &Node, intent: Intent<'_>) {
+    /// The heartbeat. A strange node is given a new epoch, so that no client counts its votes.
+    fn beat(&mut self, node: &Node) {
+        if self.is_strange {
+            let old = self.quarantine.id().to_vec();
+            self.form_stamp(node, Intent::Void(&old));
+        } else {
+            self.form_stamp(node, Intent::Greet);
+        }
+    }
+
+    /// What time is it there, and is it still the node that we greeted?
+    fn form_stamp(&mut self, node: &Node, intent: Intent<'_>) {
         driver::caller(node, &mut self.rng).write_evalsha(&mut self.write, intent);
         self.pipeline.push(Kind::Stamp, 0);
         count(&node.counters.commands, 1);
@@ -124,12 +134,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         // R3: what no seal saw; what is in flight becomes unknown.
         if *stamp.id != *self.quarantine.id() {
+            // Whoever began this epoch, it is younger than what was known here.
+            self.is_strange = false;
             return Err(Fault::epoch());
         }
         node.fleet.learn(stamp);
         self.quarantine.note(stamp, now, node.settings.drift_ppm);
         node.set_opens_at(self.quarantine.opens_at());
-        let warning = node.fleet.mismatch(&stamp.fleet);
+        let wild = || node.runs_wild().then(|| RUNS_WILD.to_owned());
+        let warning = node.fleet.mismatch(&stamp.fleet).or_else(wild);
         node.about().warning = warning;
         Ok(())
     }

@@ -9,6 +9,7 @@ use crate::engine::dispatch::{Dispatch, Item, OWED_GRACE, RELOADS_MAX};
 use crate::engine::node::{Owed, TopUp, count};
 use crate::engine::op::Op;
 use crate::engine::sealed::Verdict;
+use crate::error::Lost;
 use crate::time::Timestamp;
 
 impl Dispatch<'_> {
@@ -41,6 +42,11 @@ impl Dispatch<'_> {
         }
         match item {
             Item::Acquire(op) => {
+                // R6: a late grant must not revive a lease that has run out.
+                let until = op.valid_until();
+                if until > Timestamp::ZERO && until <= self.now {
+                    op.lose(Lost::Expired);
+                }
                 // Op I1: the bound first, then the vote that lets it count.
                 op.raise_bound(self.node.index, sent_at, op.ttl, self.node.drift_ppm());
                 if op.vote(self.node.index, Vote::Granted, self.now) == Some(Decision::Owed)

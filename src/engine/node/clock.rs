@@ -20,6 +20,10 @@ pub(crate) struct Told {
     pub(crate) overflowed: bool,
 }
 
+/// Why a node whose clock runs wild does not vote.
+pub(crate) const RUNS_WILD: &str = "its clock runs more than 5 % too fast or too slow against \
+    ours: its votes do not count, see to its time service";
+
 /// More changed keys than this between two looks are not told apart.
 const TOLD_MAX: usize = 1_024;
 

@@ -107,8 +107,9 @@ async fn a_lease_passes_in_order_and_the_one_before_is_released_for_good() {
 
 #[tokio::test(start_paused = true)]
 async fn a_chain_ends_after_so_many_hand_offs_and_after_its_time() {
+    // Nearer than the end of the process's turn, which is 10 ms away.
     for (bound, waits) in
-        [(Handoff::default().bound(5, TTL), 0), (Handoff::default().bound(99, 10 * MS), 2)]
+        [(Handoff::default().bound(5, TTL), 0), (Handoff::default().bound(99, 6 * MS), 2)]
     {
         let memory = memory(3);
         let (locks, mut guard) = held(&memory, bound, TTL, Renewal::On).await;
@@ -123,7 +124,7 @@ async fn a_chain_ends_after_so_many_hand_offs_and_after_its_time() {
             memory.advance(MS * waits).await;
         }
         // The grant itself took a millisecond or two.
-        assert!(chain == 5 || waits > 0 && (3..=5).contains(&chain), "{chain} hand-offs");
+        assert!(chain == 5 || waits > 0 && (1..=3).contains(&chain), "{chain} hand-offs");
         assert_eq!(locks.stats().handed_on, chain);
         nothing_left(&memory, &locks).await;
     }
@@ -139,10 +140,11 @@ async fn a_chain_ends_after_so_many_hand_offs_and_after_its_time() {
 #[tokio::test(start_paused = true)]
 async fn what_the_waiter_could_not_rely_on_is_not_handed_to_it() {
     let wide = Handoff::default().bound(99, TTL);
-    for case in 0..6 {
+    for case in 0..8 {
         let memory = memory(3);
-        let (locks, guard) = held(&memory, wide, TTL, Renewal::Off).await;
-        let mut ttl = TTL;
+        // Short enough to have lost a third before the process's turn is over.
+        let mut ttl = if matches!(case, 4 | 6) { 15 * MS } else { TTL };
+        let (locks, guard) = held(&memory, wide, ttl, Renewal::Off).await;
         match case {
             0 => assert_ne!(guard.token(), Token::NOBODY),
             1 => assert_ne!(guard.lease().clone().token(), Token::NOBODY),
@@ -154,18 +156,20 @@ async fn what_the_waiter_could_not_rely_on_is_not_handed_to_it() {
                 memory.run(MS).await;
                 assert!(matches!(longer.as_mut().poll(&mut cx), Poll::Ready(Ok(_))));
             }
-            4 => memory.advance(TTL / 3).await,
+            4 => memory.advance(4 * MS).await,
+            // By an answer that came too late, which the keeper has not noticed yet.
+            5 => assert!(guard.lease().op().lose(Lost::Expired)),
             _ => {}
         }
         let mut next = queued(&locks, ttl, Renewal::Off);
         drop(guard);
         let guard = handed(&mut next);
-        assert_eq!(guard.is_some(), case == 5, "case {case}");
+        assert_eq!(guard.is_some(), case >= 6, "case {case}");
         match guard {
             Some(guard) => drop(guard),
             None => assert!(granted(&memory, &mut next).await.attempts() > 0),
         }
-        assert_eq!(locks.stats().handed_on, u64::from(case == 5));
+        assert_eq!(locks.stats().handed_on, u64::from(case >= 6));
         nothing_left(&memory, &locks).await;
     }
 }

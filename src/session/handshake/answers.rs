@@ -108,6 +108,8 @@ impl Handshake {
             return Err(match error.class() {
                 ErrorClass::ReadOnly => HandshakeError::NotAMaster,
                 ErrorClass::Initialised => HandshakeError::Initialised,
+                // Its own right, those of the commands inside and those on the keys look alike.
+                ErrorClass::NoPerm => HandshakeError::NoPermission { command: STAMP_RIGHTS },
                 _ => self.refusal(Step::Stamp.command(), *error),
             });
         }
@@ -138,6 +140,9 @@ impl Handshake {
         HandshakeError::of_refusal(command, error, self.config.password.as_deref())
     }
 }
+
+/// What the stamp script takes.
+const STAMP_RIGHTS: &str = "EVAL, or for GET, SET, INFO, TIME or the keys `redlatch:*` in it";
 
 fn unexpected(command: &'static str, reply: &Reply<'_>) -> HandshakeError {
     HandshakeError::UnexpectedReply { command, found: reply.kind() }

@@ -42,7 +42,7 @@ pub(super) fn stamp(call: &mut Invocation<'_>) -> Result<Answer, Raised> {
     if mode == Some(b"open") && id.is_some() {
         return Err(Raised::Returned("INITIALISED this node has an epoch already"));
     }
-    let mut changed = false;
+    let (mut changed, mut refresh) = (false, false);
     if ordered(32, (Some(quarantine), asked), f64::lt)? {
         (quarantine, changed) = (asked.unwrap_or_default(), true);
         if now < opens {
@@ -60,18 +60,22 @@ pub(super) fn stamp(call: &mut Invocation<'_>) -> Result<Answer, Raised> {
     }
     let age = now - seen;
     if other == fleet {
-        changed = changed || !(0.0..=5_000_000.0).contains(&age);
+        refresh = !(0.0..=5_000_000.0).contains(&age);
     } else if !(0.0..=10_000_000.0).contains(&age) {
-        (other, changed) = (fleet, true);
+        (other, refresh) = (fleet, true);
     }
-    if changed {
+    if changed || refresh {
         if other == fleet {
             seen = now;
         }
-        let other = other.ok_or_else(|| Raised::lua(50, NO_FLEET))?;
+        let other = other.ok_or_else(|| Raised::lua(52, NO_FLEET))?;
         let head = format!("{incarnation} {began:.0} {opens:.0} {quarantine:.0} ");
         let text = [head.as_bytes(), other, format!(" {seen:.0}").as_bytes()].concat();
-        call.set(50, &[call.key(2), Some(&text)])?;
+        let set = call.set(52, &[call.key(2), Some(&text)]);
+        // By `redis.pcall`: what is only a refresh may fail.
+        if changed {
+            set?;
+        }
     }
     Ok(answer(id.unwrap_or_default(), run, [now, opens, quarantine], other))
 }

@@ -18,8 +18,17 @@ pub fn case(digests: Args) -> impl Strategy<Value = Case> {
         60 => command(digests).prop_map(Step::Command),
         1 => key().prop_map(|key| Step::Expire { key }),
     ];
-    (any::<bool>(), prop::bool::weighted(0.95), vec(step, 1..=8))
-        .prop_map(|(resp3, scripts_loaded, steps)| Case { resp3, scripts_loaded, steps })
+    // Seldom found by chance, and what RAISE wants: a known epoch, a held lock and its counter.
+    let held = [["SET", "k0", "t0"], ["SET", "k1", "t0"], ["SET", "k2", "540000"]];
+    let held = held.map(|line| Step::Command(words(&line))).to_vec();
+    let before = prop_oneof![9 => Just(Vec::new()), 1 => Just(held)];
+    (any::<bool>(), prop::bool::weighted(0.95), before, vec(step, 1..=8)).prop_map(
+        |(resp3, scripts_loaded, before, steps)| Case {
+            resp3,
+            scripts_loaded,
+            steps: [before, steps].concat(),
+        },
+    )
 }
 
 fn command(digests: Args) -> BoxedStrategy<Args> {
@@ -32,7 +41,7 @@ fn command(digests: Args) -> BoxedStrategy<Args> {
         25 => called(digests.clone()),
         12 => stamp(digests[STAMP].clone()),
         4 => eval(),
-        8 => record(),
+        14 => record(),
         6 => scripts(digests),
         12 => fixed(),
     ];
@@ -181,7 +190,8 @@ fn record() -> impl Strategy<Value = Args> {
     let set = |key: &'static str, value| words(&["SET", key, value]);
     prop_oneof![
         4 => Just(set("k0", "t0")),
-        2 => counter.prop_map(move |value| set("k2", value)),
+        4 => counter.prop_map(move |value| set("k2", value)),
+        2 => select(vec!["t0", "t1"]).prop_map(move |value| set("k1", value)),
         4 => select(states::RECORDS.to_vec()).prop_map(move |value| set("k1", value)),
     ]
 }

@@ -48,7 +48,7 @@ impl Two {
 
 #[test]
 fn tracked_keys_are_pushed_as_by_the_real_server() {
-    let server = Server::start();
+    let server = Server::start_virgin(&[]);
     let mut core = NodeCore::new(Options::new().opened(false));
     let mut reader = Two::new(&server, &mut core);
     let mut other = Two::new(&server, &mut core);

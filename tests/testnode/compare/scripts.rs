@@ -4,7 +4,7 @@
 use redlatch::testing::Options;
 
 use super::states::{QUARANTINES, RECORDS};
-use super::{Args, Pair, STAMP, difference, generate, words};
+use super::{Args, FENCED, Pair, STAMP, difference, generate, words};
 use crate::server::Server;
 
 const STATE: &[&str] = &["k", "none", "l", "c"];
@@ -52,7 +52,7 @@ impl Pair {
 /// treat in their own ways. The epoch is the first key, which RELEASE takes for a lock.
 #[test]
 fn scripts_at_their_edges_get_the_real_servers_answers() {
-    let server = Server::start();
+    let server = Server::start_virgin(&[]);
     let mut pair = Pair::new(&server, Options::new());
     for (script, digest) in pair.digests().into_iter().enumerate() {
         for number in generate::SCRIPT_NUMBERS {
@@ -61,7 +61,7 @@ fn scripts_at_their_edges_get_the_real_servers_answers() {
                 continue;
             }
             for (token, ttl) in [("t", None), ("t", Some("100000")), ("u", None)] {
-                for counter in [None, Some("5"), Some("9007199254740992"), Some("x")] {
+                for counter in [None, Some("60000"), Some("9007199254740992"), Some("x")] {
                     let mut batch = Batch::default();
                     batch.add(&[&["DEL", "l", "c"], &["SET", "k", token]]);
                     batch.add(&[&["SET", "l", token]]);
@@ -90,7 +90,7 @@ fn scripts_at_their_edges_get_the_real_servers_answers() {
 /// Too few keys and too few arguments: Lua's nil in every place.
 #[test]
 fn scripts_without_all_arguments_get_the_real_servers_answers() {
-    let server = Server::start();
+    let server = Server::start_virgin(&[]);
     let mut pair = Pair::new(&server, Options::new());
     for digest in pair.digests() {
         for keys in 0..=3 {
@@ -116,7 +116,7 @@ fn scripts_without_all_arguments_get_the_real_servers_answers() {
 /// Every mode on every record of an epoch, with and without the epoch itself.
 #[test]
 fn stamps_get_the_real_servers_answers() {
-    let server = Server::start();
+    let server = Server::start_virgin(&[]);
     let mut pair = Pair::new(&server, Options::new());
     let digest = pair.digests().swap_remove(STAMP);
     let mut shapes = std::collections::BTreeSet::new();
@@ -148,7 +148,7 @@ fn stamps_get_the_real_servers_answers() {
 /// A replica reads, and refuses what would write.
 #[test]
 fn a_replica_gives_the_real_servers_answers() {
-    let server = Server::start();
+    let server = Server::start_virgin(&[]);
     let mut pair = Pair::new(&server, Options::new());
     let before = pair.views();
     let digests = pair.digests();
@@ -192,10 +192,21 @@ fn a_replica_gives_the_real_servers_answers() {
 /// A script's first write is refused where memory has run out, later ones are not.
 #[test]
 fn a_full_node_gives_the_real_servers_answers() {
-    let server = Server::start();
-    let mut pair = Pair::new(&server, Options::new().max_memory(70));
+    let server = Server::start_virgin(&[]);
+    let mut pair = Pair::new(&server, Options::new().max_memory(600));
     let digests = pair.digests();
-    pair.all_equal(&[&["SET", "k", "t"], &["SET", "keep", "much more than the limit"]]);
+    pair.all_equal(&[&["SET", "k", "t"], &["SET", "fill", &"x".repeat(450)]]);
+    // The lock goes beyond the node's limit, and the counter is written all the same.
+    let mut batch = Batch::default();
+    batch.call(&digests[FENCED], &["3", "k", "l", "c", "t", "t", "60000", "7", "100000"]);
+    batch.add(&[&["DEL", "l", "c", "fill"]]);
+    assert_eq!(batch.ask(&mut pair), [b":7\r\n", b":3\r\n"]);
+    // An epoch that has not changed, one whose quarantine is to grow, and one to be seen anew.
+    pair.all_equal(&[
+        &["SET", "e", "t"],
+        &["SET", "s", RECORDS[2]],
+        &["SET", "keep", &"x".repeat(400)],
+    ]);
     server.config_set("maxmemory", "1");
     pair.all_equal(&[
         &["SET", "k"],
@@ -205,6 +216,14 @@ fn a_full_node_gives_the_real_servers_answers() {
         &["GET", "k"],
         &["DEL", "none"],
     ]);
+    let mut batch = Batch::default();
+    for (asked, fleet) in [("0", "f"), ("0", "g"), ("200000", "f")] {
+        batch.call(&digests[STAMP], &["2", "e", "s", "greet", "fresh", asked, fleet, ""]);
+        batch.add(&[&["GET", "s"]]);
+    }
+    let replies = batch.ask(&mut pair);
+    let refused: Vec<bool> = replies.iter().map(|reply| reply[0] == b'-').collect();
+    assert_eq!(refused, [false, false, false, false, true, false]);
     call_all(&mut pair, &digests);
 }
 

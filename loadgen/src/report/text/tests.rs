@@ -3,7 +3,7 @@
 use super::*;
 use crate::collect::Hists;
 use crate::config::RunConfig;
-use crate::oracle::judge::{Findings, Span, Violation};
+use crate::oracle::judge::{Findings, Span, Tokens, Violation};
 use crate::recorder::{Counts, histogram};
 use crate::report::cost::Cost;
 use crate::report::{Fairness, NodeReport, Quality, TargetAbout};
@@ -25,6 +25,7 @@ fn sample() -> RunResult {
         key_dist: KeyDist::Hot { keys: 0.001, load: 0.1 },
         percentiles: vec![50.0, 90.0, 99.0, 99.9, 99.99],
         keys: 1_000_000,
+        fenced: true,
         ..RunConfig::for_tests()
     };
     let node = NodeReport {
@@ -33,6 +34,7 @@ fn sample() -> RunResult {
         state: "down: connection refused by the peer at 127.0.0.1".to_owned(),
         commands: 123_456_789,
         writes: 1_000_000,
+        quarantine_ns: Some(2_500_000_000),
         rtt_p50_ns: Some(203_000),
         rtt_p99_ns: Some(690_000),
         ..NodeReport::default()
@@ -50,6 +52,16 @@ fn sample() -> RunResult {
         failed: 1_234_567,
         recovered_ns: None,
         node_back_ns: Some(10_100_000_000),
+        nodes: vec![
+            Return { node: 1, hit_ns: 0, back_ns: None, quarantined_ns: None, votes_ns: None },
+            Return {
+                node: 2,
+                hit_ns: 15_000_000_000,
+                back_ns: Some(25_100_000_000),
+                quarantined_ns: Some(3_020_000_000),
+                votes_ns: Some(28_120_000_000),
+            },
+        ],
     };
     let span = |client| Span { client, begin_ns: 1_500_000_000, end_ns: 1_600_000_000 };
     let violation = Violation { key: 3, held: span(1), granted: span(2) };
@@ -74,6 +86,8 @@ fn sample() -> RunResult {
             busy: 3,
             lost: 2,
             other: 1,
+            quarantined: 6,
+            raised: 1,
             ..Counts::default()
         },
         offered: 5_200,
@@ -85,12 +99,18 @@ fn sample() -> RunResult {
         cost: Cost::of(1_000, 85_200_000, &[None]),
         faults: vec![fault],
         fairness: Fairness { clients: 4, jain: Some(0.99), longest_wait_ns: 5, starved: 0 },
-        findings: Findings { violations: 1, examples: vec![violation], ..Findings::default() },
+        findings: Findings {
+            violations: 1,
+            tokens: Tokens { checked: 5_060, violations: 7, highest: 1 << 53 },
+            examples: vec![violation],
+            ..Findings::default()
+        },
         quality: Quality { mean_burst: Some(1.9), ..Quality::default() },
         failure_texts: vec!["no quorum of nodes answered ".repeat(9)],
         verdict: Verdict {
             reasons: vec!["because ".repeat(30)],
             warnings: vec!["do this ".repeat(30)],
+            fencing: Some(Safety::Violated),
             ..Verdict::default()
         },
         dir: std::path::PathBuf::from("loadgen-runs/x"),
@@ -113,6 +133,12 @@ fn the_report_fits_the_page_and_says_what_matters() {
         "60 unfinished (oldest 900ms)",
         "loadgen-runs/x/",
         "per acquisition: client CPU 85.2µs",
+        "n2 hit at 15.0s, back at 25.1s, quarantined for 3.02s, votes again at 28.1s",
+        "6 quarantined",
+        "down: connection refused by the peer at 127.0.0.1, votes in 2.50s at the end",
+        "fenced, wait",
+        "tokens OUT OF ORDER 5 060 grants checked, 7 violations, highest 9007199254740992",
+        "99.98 % of 5 000 uncontended acquisitions took one round trip",
     ] {
         let flowing = text.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(flowing.contains(words), "{words} is missing:\n{text}");
