@@ -110,7 +110,7 @@ impl Engine {
         self.over.load(Ordering::Acquire)
     }
 
-    /// A token that was never used before.
+    /// A token that was never used before (R11).
     fn fresh_token(&self) -> Token {
         Token::new(self.process, self.attempts.fetch_add(1, Ordering::Relaxed))
     }

@@ -61,6 +61,7 @@ async fn sweep_acquire(locks: &Redlock, cluster: &Cluster, shift: usize) -> usiz
     unreachable!("the loop is left by its return")
 }
 
+/// Scenario 68.
 #[tokio::test]
 async fn an_acquire_dropped_after_any_poll_leaves_nothing() {
     for nodes in [1, 3, 5] {

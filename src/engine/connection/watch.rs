@@ -132,6 +132,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if node.read_clock(sent_at, now, stamp.now_us) {
             self.on_step(node, now);
         }
+        // R3: what no seal saw; what is in flight becomes unknown.
         if *stamp.id != *self.quarantine.id() {
             // Whoever began this epoch, it is younger than what was known here.
             self.is_strange = false;

@@ -133,6 +133,7 @@ async fn r3_a_promotion_under_a_live_connection_is_found_by_the_heartbeat() {
     assert_eq!(locks.node_states()[0], NodeState::Up, "nobody has asked");
     net.run(55 * MS).await;
     assert_eq!(locks.node_states()[0], NodeState::Quarantined);
+    assert_eq!(locks.nodes()[0].connects, 2, "what was in flight counts as unknown");
 }
 
 #[tokio::test(start_paused = true)]

@@ -21,15 +21,21 @@ async fn outcome(net: &Net, mut request: Pin<Box<AcquireFuture<'_>>>) -> Acquire
 /// Scenario 1.
 #[tokio::test(start_paused = true)]
 async fn a_minority_of_grants_fails_at_once_and_leaves_nothing() {
-    let net = Net::new(5);
-    let locks = net.started(0, net.builder()).await;
-    for node in 0..3 {
-        net.at(node).command(&["SET", "r", "another's", "PX", "60000"]);
+    for grants_first in [true, false] {
+        let net = Net::new(5);
+        let locks = net.started(0, net.builder()).await;
+        for node in 0..3 {
+            net.at(node).command(&["SET", "r", "another's", "PX", "60000"]);
+        }
+        let request = asked(locks.try_acquire("r"));
+        for node in if grants_first { 3..5 } else { 0..3 } {
+            net.serve_node(node);
+        }
+        let error = outcome(&net, request).await;
+        assert!(matches!(error, AcquireError::Busy { .. }), "{error}");
+        net.run(Duration::ZERO).await;
+        assert_eq!(net.holders("r"), 0b00111, "{grants_first}");
     }
-    let error = outcome(&net, asked(locks.try_acquire("r"))).await;
-    assert!(matches!(error, AcquireError::Busy { .. }), "{error}");
-    net.run(Duration::ZERO).await;
-    assert_eq!(net.holders("r"), 0b00111);
 }
 
 /// Scenario 2.
