@@ -216,10 +216,12 @@ impl Guard {
         let resource = self.resource().clone();
         let course = Course { attempts: 1, tally: Some(tally), ..Course::default() };
         let report = Box::new(self.core().report(&course));
-        if tally.count(Vote::Denied) > 0 {
+        let op = self.op();
+        // A node that never granted this lock may well hold another contender's key.
+        let granted = op.acquire_tally().set(Vote::Granted);
+        if tally.set(Vote::Denied) & granted != 0 {
             return ReleaseError::NotHeld { resource, report };
         }
-        let op = self.op();
         let ttl = op.renew_ttl().max(op.ttl);
         ReleaseError::Unconfirmed { resource, within: ttl, report }
     }
