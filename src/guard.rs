@@ -226,7 +226,9 @@ impl Guard {
         ReleaseError::Unconfirmed { resource, within: ttl, report }
     }
 
-    /// Keeps the lock until its ttl, without a guard: nothing renews or releases it any more.
+    /// Keeps the lock until its ttl, without a guard: nothing renews or releases it any more, and
+    /// nothing watches the nodes for it: that a node lost its key, [`Lease::is_valid`] no longer
+    /// notices.
     /// [`Redlock::resume`](crate::Redlock::resume) takes it up again, from
     /// [`Lease::resource`] and [`Lease::token`], here or in another process.
     pub fn into_lease(mut self) -> Lease {

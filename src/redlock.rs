@@ -243,9 +243,9 @@ impl Redlock {
         let began = engine.clock.now();
         let op = Arc::new(Op::new(&engine.spec(&resource, ttl, token)));
         op.adopt();
-        let round = engine.extend(&op, ttl);
-        let tally = op.extended(round).await;
+        let tally = op.extended(engine.extend(&op, ttl)).await;
         let now = engine.clock.now();
+        engine.drop_voided(&op, began);
         let course = Course {
             attempts: 1,
             waited: now.since(began),

@@ -20,6 +20,8 @@ impl Acquisition {
         self.has_slot = false;
         self.state = State::Done;
         engine.keeper.keep(op, self.wish.keep, now, self.course.waited);
+        // Voided in this very moment, before the keeper knew of the lease.
+        engine.drop_voided(op, self.round_began);
         self.count(engine);
     }
 
