@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::Result;
-use crate::peer::{Flavour, Library, Peer};
+use crate::peer::{Library, Peer};
 
 pub(crate) const USAGE: &str = "\
 peers [run]     acquire + release on a key per task, uncontended
