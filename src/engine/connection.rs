@@ -290,6 +290,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             epoch: self.quarantine.id(),
             votes_count,
             is_fenced: self.is_fenced,
+            native: &mut self.native,
             lanes: &mut self.staged,
             sealed: &mut self.sealed,
             stamped: &mut self.stamped,

@@ -18,6 +18,7 @@ use crate::engine::sealed::Sealed;
 use crate::error::Lost;
 use crate::resp::reply::{ErrorClass, ErrorReply, Reply};
 use crate::session::answer::{Answer, Kind, answer};
+use crate::session::handshake::NativeRelease;
 use crate::session::pipeline::{Head, Pipeline};
 use crate::session::stamp::Stamp;
 use crate::time::Timestamp;
@@ -49,6 +50,7 @@ pub(crate) struct Dispatch<'a> {
     /// The node's quarantine is over.
     pub(crate) votes_count: bool,
     pub(crate) is_fenced: bool,
+    pub(crate) native: &'a mut Option<NativeRelease>,
     pub(crate) lanes: &'a mut Lanes,
     pub(crate) sealed: &'a mut Sealed,
     pub(crate) stamped: &'a mut Option<(Stamp, Timestamp)>,
@@ -207,6 +209,18 @@ impl Dispatch<'_> {
             matches!(kind, Kind::Extend | Kind::Fenced | Kind::Raise | Kind::Release | Kind::Stamp);
         if class == ErrorClass::NoScript && is_script {
             return self.reload(pipeline);
+        }
+        if kind == Kind::ReleaseNative
+            && matches!(class, ErrorClass::NoPerm | ErrorClass::UnknownCommand)
+        {
+            // The user may not, or the command was renamed: the script does the same work.
+            *self.native = None;
+            pipeline.pop(|_, item| {
+                if let Item::Release(owed) = item {
+                    self.lanes.releases.push_back(owed);
+                }
+            });
+            return Ok(());
         }
         self.node.about().reason = Some(format!("refused: {}", error.text()));
         pipeline.pop(|_, item| match item {

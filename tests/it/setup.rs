@@ -1,5 +1,6 @@
 //! Ways to connect, and the runtimes and threads that handles and guards may meet.
 
+use redlatch::testing::{Options, TestNode};
 use redlatch::{
     AcquireError, ConfigError, ConnectError, Guard, Lost, NodeState, Redlock, ReleaseError,
 };
@@ -312,4 +313,23 @@ fn when_the_runtime_is_gone_everything_ends_and_nothing_hangs() {
     drop(extended);
     let left = cluster[0].pttl("released");
     assert!(left > 0, "a key that nobody can release ends by its ttl, {left} ms left");
+}
+
+/// Rights that leave the native release out: the script does the same work from then on.
+#[tokio::test]
+async fn a_native_release_that_is_forbidden_is_done_by_the_script() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let node = TestNode::start_with(listener, Options::new().delifeq(true));
+    let locks = all_up(builder([node.url()]).connect().await.unwrap()).await;
+    let guard = within(locks.acquire("r")).await.unwrap();
+    let count = |name: &str| node.commands().get(name).copied().unwrap_or_default();
+    node.fail_next(1, "NOPERM this user has no permissions to run the 'delifeq' command");
+    within(guard.release()).await.unwrap();
+    assert!(node.snapshot().is_empty());
+    assert_eq!(count("delifeq"), 1);
+    let scripts = count("evalsha");
+    let guard = within(locks.acquire("r")).await.unwrap();
+    within(guard.release()).await.unwrap();
+    assert_eq!(count("delifeq"), 1, "asked once for each connection");
+    assert!(count("evalsha") > scripts);
 }
