@@ -33,7 +33,7 @@ use crate::{Batching, Builder, Drift, Endpoint, Guard, Resource, Token};
 
 /// Appends the frame of an acquisition.
 pub fn encode_acquire(out: &mut Vec<u8>, key: &[u8], token: &Token, ttl_ms: u64) {
-    command::set_nx_px(out, key, token.as_bytes(), ttl_ms);
+    command::set_nx_px(out, [key, b""], token.as_bytes(), ttl_ms);
 }
 
 /// Appends the call of the release script over some locks.

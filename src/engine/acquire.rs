@@ -269,7 +269,7 @@ impl Acquisition {
                 Poll::Ready(None)
             }
             Phase::Won => {
-                let now = engine.clock.now();
+                let mut now = engine.clock.now();
                 self.course.tally = Some(tally);
                 self.course.waited = now.since(self.began);
                 self.course.quorum_wait = op.decided_at().since(self.round_began);
@@ -283,8 +283,8 @@ impl Acquisition {
                             return Poll::Ready(None);
                         }
                     }
+                    now = engine.clock.now();
                 }
-                let now = engine.clock.now();
                 engine.drop_voided(op, self.round_began);
                 // I2; etcd#11456: nothing may be awaited between this and the caller.
                 let validity = op.valid_until().since(now);

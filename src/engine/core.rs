@@ -201,15 +201,6 @@ impl Engine {
         self.ask(op, nodes, 0, Some(value))
     }
 
-    /// What a node held of an attempt that began before it was voided does not count.
-    pub(crate) fn drop_voided(&self, op: &Op, began: Timestamp) {
-        for node in &self.nodes {
-            if node.voided_at() >= began {
-                op.clear_bound(node.index);
-            }
-        }
-    }
-
     /// Asks the nodes that do not hold a held lease's key to hold it too (R6: called only when a
     /// quorum has just answered that they hold it).
     pub(crate) fn top_up(&self, op: &Arc<Op>, ttl: Duration, now: Timestamp) {

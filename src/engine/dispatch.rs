@@ -112,7 +112,7 @@ impl Dispatch<'_> {
                 if let Item::Watch(op) = item
                     && value != op.token.as_bytes()
                 {
-                    self.node.tell(vec![op.key.clone()]);
+                    self.node.tell(vec![op.key().to_vec()]);
                 }
             }),
             Answer::Reply(reply) => pipeline.pop(|_, item| {
@@ -169,8 +169,7 @@ impl Dispatch<'_> {
         }
         if let Item::Extend(Extension { op, ttl_ms, .. }) = &item {
             // DESIGN R6: an answer that comes when validity is over makes the loss final.
-            let until = op.valid_until();
-            if until > Timestamp::ZERO && until <= self.now {
+            if op.has_run_out(self.now) {
                 op.lose(Lost::Expired);
             }
             if vote == Vote::Granted && !self.votes_count {

@@ -18,6 +18,8 @@ use crate::time::Timestamp;
 pub(crate) struct Fleet {
     /// Wakes the keeper: a node said something about leases that it held.
     pub(crate) alarm: AtomicWaker,
+    /// When what any node held was last voided: one word to read instead of every node's.
+    pub(crate) voided_at: AtomicU64,
     /// When each node's clock last stepped forward.
     stepped: Mutex<Vec<Option<Timestamp>>>,
     /// The end of the latest quarantine of any node, in its own microseconds.
@@ -32,6 +34,7 @@ impl Fleet {
     pub(crate) fn new(endpoints: &[Endpoint], quorum: usize, quarantine_ms: u64) -> Self {
         Self {
             alarm: AtomicWaker::new(),
+            voided_at: AtomicU64::new(0),
             stepped: Mutex::new(vec![None; endpoints.len()]),
             token_floor_us: AtomicI64::new(0),
             name: name(endpoints, quorum),

@@ -4,15 +4,30 @@
 //! but the buffer's growth. Keys and tokens may be any bytes: lengths go first, so no content can
 //! be taken for protocol.
 
+use std::ops::Range;
+
 use super::Protocol;
 
-/// `SET key token NX PX ttl_ms`: takes a free lock.
-pub(crate) fn set_nx_px(out: &mut Vec<u8>, key: &[u8], token: &[u8], ttl_ms: u64) {
+/// `SET key token NX PX ttl_ms`: takes a free lock. The key comes in two parts; the result says
+/// where in `out` it is.
+pub(crate) fn set_nx_px(
+    out: &mut Vec<u8>,
+    key: [&[u8]; 2],
+    token: &[u8],
+    ttl_ms: u64,
+) -> Range<usize> {
     out.extend_from_slice(b"*6\r\n$3\r\nSET\r\n");
-    bulk(out, key);
+    let [prefix, name] = key;
+    let len = prefix.len().saturating_add(name.len());
+    head(out, b'$', len);
+    let at = out.len();
+    out.extend_from_slice(prefix);
+    out.extend_from_slice(name);
+    out.extend_from_slice(b"\r\n");
     bulk(out, token);
     out.extend_from_slice(b"$2\r\nNX\r\n$2\r\nPX\r\n");
     number(out, ttl_ms);
+    at..at.saturating_add(len)
 }
 
 /// EVALSHA of a script that takes one token per key: `(key, token)`.
@@ -196,16 +211,19 @@ pub(crate) fn command(out: &mut Vec<u8>, parts: &[&[u8]]) {
 
 /// The header of a command of `parts` parts, the name included.
 fn begin(out: &mut Vec<u8>, parts: usize) {
-    out.push(b'*');
-    out.extend_from_slice(itoa::Buffer::new().format(parts).as_bytes());
+    head(out, b'*', parts);
+}
+
+#[inline]
+fn head(out: &mut Vec<u8>, kind: u8, count: usize) {
+    out.push(kind);
+    out.extend_from_slice(itoa::Buffer::new().format(count).as_bytes());
     out.extend_from_slice(b"\r\n");
 }
 
 #[inline]
 fn bulk(out: &mut Vec<u8>, bytes: &[u8]) {
-    out.push(b'$');
-    out.extend_from_slice(itoa::Buffer::new().format(bytes.len()).as_bytes());
-    out.extend_from_slice(b"\r\n");
+    head(out, b'$', bytes.len());
     out.extend_from_slice(bytes);
     out.extend_from_slice(b"\r\n");
 }

@@ -106,7 +106,7 @@ impl<S> Connection<S> {
             Some(fence) => {
                 let (mut ttl, mut proposal) = (itoa::Buffer::new(), itoa::Buffer::new());
                 let mut life = itoa::Buffer::new();
-                let keys = [script::EPOCH_KEY.as_bytes(), &op.key, &fence.key];
+                let keys = [script::EPOCH_KEY.as_bytes(), op.key(), &fence.key];
                 let args = [
                     self.quarantine.id(),
                     op.token.as_bytes(),
@@ -131,7 +131,7 @@ impl<S> Connection<S> {
         }
         let ttl = std::time::Duration::from_millis(ttl_ms);
         let px = op.key_ttl_ms(ttl);
-        command::set_nx_px(&mut self.write, &op.key, op.token.as_bytes(), px);
+        command::set_nx_px(&mut self.write, [op.key(), b""], op.token.as_bytes(), px);
         self.pipeline.push_item(Item::TopUp(TopUp { op, ttl_ms }));
         self.pipeline.push(Kind::TopUp, 1);
         true
@@ -142,7 +142,7 @@ impl<S> Connection<S> {
         if self.tracks && op.is_valid(now) {
             command::client_caching(&mut self.write);
             self.pipeline.push(Kind::Caching, 0);
-            command::get(&mut self.write, &op.key);
+            command::get(&mut self.write, op.key());
             self.pipeline.push_item(Item::Watch(op));
             self.pipeline.push(Kind::Watch, 1);
         }
@@ -157,7 +157,7 @@ impl<S> Connection<S> {
                 continue;
             }
             if let (Some(native), false) = (self.native, owed.ask) {
-                let (key, token) = (&owed.op.key, owed.op.token.as_bytes());
+                let (key, token) = (owed.op.key(), owed.op.token.as_bytes());
                 match native {
                     NativeRelease::Delex => command::delex_ifeq(&mut self.write, key, token),
                     NativeRelease::Delifeq => command::delifeq(&mut self.write, key, token),
@@ -166,7 +166,7 @@ impl<S> Connection<S> {
                 self.pipeline.push(Kind::ReleaseNative, 1);
                 break;
             }
-            bytes += owed.op.key.len() + owed.op.token.as_bytes().len() + FRAME_OVERHEAD;
+            bytes += owed.op.key().len() + owed.op.token.as_bytes().len() + FRAME_OVERHEAD;
             self.script.push(owed);
             if self.script.len() == script::KEYS_MAX || bytes >= node.settings.batching.max_bytes {
                 break;
@@ -178,7 +178,7 @@ impl<S> Connection<S> {
         let items = self.script.len();
         let locks = self.script.iter().map(|owed| {
             let op = &owed.op;
-            (op.key.as_slice(), op.token.as_bytes().as_slice())
+            (op.key(), op.token.as_bytes().as_slice())
         });
         command::evalsha_tokens(&mut self.write, script::RELEASE.sha, locks);
         for owed in self.script.drain(..) {
@@ -202,7 +202,7 @@ impl<S> Connection<S> {
                 0 => 0,
                 ms => op.key_ttl_ms(std::time::Duration::from_millis(ms)),
             };
-            (op.key.as_slice(), op.token.as_bytes().as_slice(), px)
+            (op.key(), op.token.as_bytes().as_slice(), px)
         });
         let epoch = Epoch { key: script::EPOCH_KEY.as_bytes(), id: self.quarantine.id() };
         command::evalsha_leases(&mut self.write, script::EXTEND.sha, epoch, leases);
@@ -216,7 +216,7 @@ impl<S> Connection<S> {
         let (mut token, mut life) = (itoa::Buffer::new(), itoa::Buffer::new());
         let op = &raise.op;
         let counter = op.fence.as_ref().map(|fence| fence.key.as_slice()).unwrap_or_default();
-        let keys = [script::EPOCH_KEY.as_bytes(), &op.key, counter];
+        let keys = [script::EPOCH_KEY.as_bytes(), op.key(), counter];
         let args = [
             self.quarantine.id(),
             op.token.as_bytes(),

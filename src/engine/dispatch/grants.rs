@@ -43,8 +43,7 @@ impl Dispatch<'_> {
         match item {
             Item::Acquire(op) => {
                 // R6: a late grant must not revive a lease that has run out.
-                let until = op.valid_until();
-                if until > Timestamp::ZERO && until <= self.now {
+                if op.acquire_tally().phase() == Phase::Won && op.has_run_out(self.now) {
                     op.lose(Lost::Expired);
                 }
                 // Op I1: the bound first, then the vote that lets it count.

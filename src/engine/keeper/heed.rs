@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::engine::core::Engine;
 use crate::engine::keeper::{Keeper, KeeperTask, Timed, loss_margin};
 use crate::engine::op::Op;
 use crate::engine::wheel::Key;
@@ -34,7 +35,7 @@ impl KeeperTask {
             let told = node.take_told();
             if told.overflowed || !told.keys.is_empty() {
                 for op in engine.keeper.held() {
-                    if told.overflowed || told.keys.contains(&op.key) {
+                    if told.overflowed || told.keys.iter().any(|key| key == op.key()) {
                         engine.keeper.doubt(&op, now);
                     }
                 }
@@ -50,6 +51,20 @@ impl KeeperTask {
             self.engine.counters.suspends.fetch_add(1, Ordering::Relaxed);
         }
         self.suspended = suspended;
+    }
+}
+
+impl Engine {
+    /// What a node held of an attempt that began before it was voided does not count.
+    pub(crate) fn drop_voided(&self, op: &Op, began: Timestamp) {
+        if self.fleet.voided_at.load(Ordering::Acquire) < began.as_nanos() {
+            return;
+        }
+        for node in &self.nodes {
+            if node.voided_at() >= began {
+                op.clear_bound(node.index);
+            }
+        }
     }
 }
 

@@ -78,6 +78,8 @@ impl Node {
     /// What the node held for us up to now cannot be relied on any more (I1).
     pub(crate) fn void(&self, now: Timestamp) {
         self.voided_at.fetch_max(now.as_nanos(), Ordering::AcqRel);
+        self.fleet.voided_at.fetch_max(now.as_nanos(), Ordering::AcqRel);
+        // Whoever missed both words is known to the keeper by now.
         self.fleet.alarm.wake();
     }
 

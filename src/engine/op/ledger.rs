@@ -18,9 +18,13 @@ impl Op {
     ///
     /// Redlock: `validity = ttl - elapsed - drift`, elapsed counted from before the request left.
     pub(crate) fn raise_bound(&self, node: usize, sent_at: Timestamp, ttl: Duration, ppm: u32) {
-        let parts_per_million = self.drift.parts_per_million.max(ppm);
-        let drift = Drift { parts_per_million, ..self.drift };
-        let until = sent_at.plus(drift.share(ttl)).as_nanos();
+        let share = if ttl == self.ttl && ppm <= self.drift.parts_per_million {
+            Duration::from_nanos(self.share_ns)
+        } else {
+            let parts_per_million = self.drift.parts_per_million.max(ppm);
+            Drift { parts_per_million, ..self.drift }.share(ttl)
+        };
+        let until = sent_at.plus(share).as_nanos();
         if let Some(bound) = self.bounds.get(node) {
             bound.fetch_max(until, Ordering::AcqRel);
         }
@@ -36,11 +40,22 @@ impl Op {
     /// The instant up to which a quorum holds our key: the ledger's q-th largest bound.
     pub(crate) fn valid_until(&self) -> Timestamp {
         let mut bounds = [0u64; NODES_MAX];
-        for (bound, atomic) in bounds.iter_mut().zip(&self.bounds) {
+        for (bound, atomic) in bounds.iter_mut().zip(&self.bounds).take(self.nodes) {
             *bound = atomic.load(Ordering::Acquire);
         }
         let counted = bounds.get(..self.nodes).unwrap_or_default();
         Timestamp::from_nanos(quorum_expiry(counted, self.quorum))
+    }
+
+    /// Whether a quorum held our key and, by `now`, does not any more: what cannot be mended (R6).
+    pub(crate) fn has_run_out(&self, now: Timestamp) -> bool {
+        let (mut held, mut holding) = (0, 0);
+        for bound in self.bounds.iter().take(self.nodes) {
+            let bound = bound.load(Ordering::Acquire);
+            held += usize::from(bound > 0);
+            holding += usize::from(bound > now.as_nanos());
+        }
+        held >= self.quorum && holding < self.quorum
     }
 
     /// Nodes that may hold our key, as far as `tally` knows: everybody but those who said no.

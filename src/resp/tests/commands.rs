@@ -87,7 +87,11 @@ proptest! {
         let ttl = ttl_ms.to_string();
         let lists = |parts: &[&[u8]]| parts.iter().map(|part| part.to_vec()).collect::<Vec<_>>();
         prop_assert_eq!(
-            written(|out| command::set_nx_px(out, &key, &token, ttl_ms)),
+            written(|out| {
+                let (prefix, name) = key.split_at(key.len() / 2);
+                let at = command::set_nx_px(out, [prefix, name], &token, ttl_ms);
+                assert_eq!(out.get(at), Some(&key[..]), "the key is not where it is said to be");
+            }),
             lists(&[b"SET", &key, &token, b"NX", b"PX", ttl.as_bytes()])
         );
         prop_assert_eq!(
