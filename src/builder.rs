@@ -6,7 +6,7 @@ use std::time::Duration;
 
 #[cfg(any(test, feature = "test-util"))]
 use crate::config::Protection;
-use crate::config::{Drift, Handoff, Protections, Reconnect, Renewal, Retry};
+use crate::config::{Drift, Handoff, Protections, Reconnect, Renewal, Retry, Waiting};
 use crate::endpoint::{Endpoint, EndpointError};
 use crate::engine::start;
 use crate::error::{ConfigError, ConnectError, InitError};
@@ -44,6 +44,7 @@ pub struct Builder {
     retry: Retry,
     renewal: Renewal,
     handoff: Handoff,
+    waiting: Waiting,
     max_hold: Duration,
     batching: Batching,
     max_inflight: usize,
@@ -74,6 +75,7 @@ impl Default for Builder {
             retry: Retry::default(),
             renewal: Renewal::default(),
             handoff: Handoff::default(),
+            waiting: Waiting::default(),
             max_hold: Duration::from_secs(3_600),
             batching: Batching::default(),
             max_inflight: 4_096,
@@ -185,6 +187,12 @@ impl Builder {
     /// Whether held locks are renewed; see [`Renewal`]. A request may choose for itself.
     pub const fn renewal(mut self, renewal: Renewal) -> Self {
         self.renewal = renewal;
+        self
+    }
+
+    /// How callers wait for a lock that another process holds; see [`Waiting`].
+    pub const fn waiting(mut self, waiting: Waiting) -> Self {
+        self.waiting = waiting;
         self
     }
 

@@ -76,6 +76,27 @@ impl Retry {
     }
 }
 
+/// How a caller waits for a lock that another process holds.
+///
+/// In every case the callers of one process queue up among themselves, first come first served,
+/// and one of them at a time contends on the nodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Waiting {
+    /// A queue on the nodes, in order of arrival: whoever releases the lock hands it to the next
+    /// in line, and the nodes tell that process. The default. Where fewer than a quorum of nodes
+    /// can do it (RESP2, no right to subscribe), as [`Waiting::Race`].
+    #[default]
+    Queue,
+    /// The nodes tell of every release, by whatever library; whoever is first has it. Where the
+    /// nodes cannot tell either, as [`Waiting::Backoff`].
+    Race,
+    /// Attempts with pauses between them, see [`Retry`]. Nothing is asked of the nodes but the
+    /// lock itself. Choose it when locks are nearly always free, or for servers behind proxies
+    /// that confuse pushes.
+    Backoff,
+}
+
 /// How far a lock is handed on inside the process before the nodes are asked again.
 ///
 /// When a lock is released while another caller of the same process waits for it, the lease can
@@ -200,6 +221,7 @@ pub(crate) struct Settings {
     pub(crate) retry: Retry,
     pub(crate) renewal: Renewal,
     pub(crate) handoff: Handoff,
+    pub(crate) waiting: Waiting,
     pub(crate) node_timeout: Duration,
     pub(crate) connect_timeout: Duration,
     pub(crate) min_validity: f64,

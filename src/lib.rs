@@ -80,7 +80,7 @@ mod time;
 mod token;
 
 pub use builder::Builder;
-pub use config::{Drift, Handoff, Reconnect, Renewal, Retry};
+pub use config::{Drift, Handoff, Reconnect, Renewal, Retry, Waiting};
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::{
     AcquireError, ConfigError, ConnectError, ExtendError, InitError, InspectError, Lost,

@@ -97,6 +97,7 @@ impl Builder {
             retry: self.retry,
             renewal: self.renewal,
             handoff: self.handoff,
+            waiting: self.waiting,
             node_timeout: self.node_timeout,
             connect_timeout: self.connect_timeout,
             min_validity: self.min_validity,
