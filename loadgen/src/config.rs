@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::args::preset::Preset;
 use crate::clock::{NS_PER_MS, NS_PER_S};
 use crate::values::{Arrival, Hold, KeyDist, Rate};
 
@@ -31,6 +32,28 @@ pub(crate) enum Gather {
     Off,
 }
 
+/// `--waiting`: how a process waits for a lock that another one holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Waiting {
+    // In order of arrival, by a queue on the nodes.
+    Queue,
+    // The nodes tell of a release, and whoever is first has the lock.
+    Race,
+    // Attempts with pauses between them.
+    Backoff,
+}
+
+impl Waiting {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Queue => "queue",
+            Self::Race => "race",
+            Self::Backoff => "backoff",
+        }
+    }
+}
+
 /// The knobs of the engine that a run can turn; `None` keeps the engine's default.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct EngineKnobs {
@@ -46,6 +69,8 @@ pub(crate) struct EngineKnobs {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct RunConfig {
     pub(crate) name: String,
+    /// What the rest was set by, where it was not set otherwise.
+    pub(crate) preset: Option<Preset>,
     pub(crate) backend: BackendKind,
     pub(crate) nodes: Vec<String>,
     pub(crate) clients: u32,
@@ -67,6 +92,7 @@ pub(crate) struct RunConfig {
     pub(crate) think_ns: u64,
     pub(crate) wait_ns: u64,
     pub(crate) try_only: bool,
+    pub(crate) waiting: Waiting,
     pub(crate) fenced: bool,
     pub(crate) interval_ns: u64,
     pub(crate) percentiles: Vec<f64>,
@@ -119,6 +145,7 @@ impl RunConfig {
     pub(crate) fn for_tests() -> Self {
         Self {
             name: "test".to_owned(),
+            preset: None,
             backend: BackendKind::Noop,
             nodes: Vec::new(),
             clients: 4,
@@ -140,6 +167,7 @@ impl RunConfig {
             think_ns: 0,
             wait_ns: 1_000_000_000,
             try_only: false,
+            waiting: Waiting::Queue,
             fenced: false,
             interval_ns: 1_000_000_000,
             percentiles: vec![50.0, 99.0],

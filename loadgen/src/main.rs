@@ -34,9 +34,7 @@ mod worker;
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
-
-use args::{Cli, Command};
+use args::Command;
 use run::RunError;
 
 /// Tells why there is no result; a closed standard error changes nothing about the exit code.
@@ -45,7 +43,8 @@ fn complain(text: &str) {
 }
 
 fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
+    let line = args::parse(std::env::args_os()).unwrap_or_else(|error| error.exit());
+    let outcome = match line.command {
         Some(Command::Cluster(command)) => return cluster::cli::run(command),
         Some(Command::Agent) => agent::run_agent()
             .map(|()| 0)

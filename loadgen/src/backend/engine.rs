@@ -12,7 +12,7 @@ use redlatch::{
 };
 
 use super::{Failure, Grant, Held, NodeSample, NodeView, Released};
-use crate::config::{EngineKnobs, Gather, RunConfig};
+use crate::config::{EngineKnobs, Gather, RunConfig, Waiting};
 use crate::recorder::FailureKind;
 
 #[derive(Debug)]
@@ -58,6 +58,14 @@ fn batching(knobs: &EngineKnobs) -> Batching {
     batching
 }
 
+const fn waiting(how: Waiting) -> redlatch::Waiting {
+    match how {
+        Waiting::Queue => redlatch::Waiting::Queue,
+        Waiting::Race => redlatch::Waiting::Race,
+        Waiting::Backoff => redlatch::Waiting::Backoff,
+    }
+}
+
 impl Engine {
     pub(crate) async fn connect(config: &RunConfig) -> Result<Self, String> {
         let ttl = Duration::from_nanos(config.ttl_ns);
@@ -67,6 +75,7 @@ impl Engine {
             .ttl(ttl)
             .max_ttl(Duration::from_nanos(config.max_ttl_ns))
             .client_name("loadgen")
+            .waiting(waiting(config.waiting))
             .batching(batching(knobs));
         if let Some(most) = knobs.max_inflight {
             builder = builder.max_inflight(size(most));
