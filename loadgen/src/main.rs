@@ -29,6 +29,7 @@ mod target;
 mod timer;
 mod values;
 mod verdict;
+mod witness;
 mod worker;
 
 use std::io::Write;

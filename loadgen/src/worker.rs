@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::backend::{Backend, Failure, Grant, Released};
 use crate::clock::now_ns;
 use crate::config::RunConfig;
-use crate::oracle::judge::{Entered, Oracle};
+use crate::oracle::judge::{Entered, Handover, Oracle};
 use crate::plan::{Section, Stream};
 use crate::queue::Queue;
 use crate::recorder::{FailureKind, Metric, Recorder};
@@ -145,8 +145,8 @@ impl Client<'_> {
             shared.oracle.enter(key, self.id, self.generation, at.called_ns, span)
         });
         if recorded {
-            let handoff_ns = entered.as_ref().and_then(|entered| entered.handoff_ns);
-            self.record_grant(at, attempts, contended, remaining_ns, handoff_ns);
+            let handover = entered.as_ref().and_then(|entered| entered.handover);
+            self.record_grant(at, attempts, contended, remaining_ns, handover);
         }
         if plan.hold_ns > 0 {
             shared.timer.until(at.granted_ns.saturating_add(plan.hold_ns)).await;
@@ -164,8 +164,8 @@ impl Client<'_> {
             let held_ns = asked_ns.saturating_sub(at.granted_ns);
             shared.recorder.with(|shard| {
                 shard.record(Metric::Release, now_ns().saturating_sub(asked_ns));
+                shard.record(Metric::Hold, held_ns);
                 if plan.hold_ns > 0 {
-                    shard.record(Metric::Hold, held_ns);
                     shard.record(Metric::HoldLate, held_ns.saturating_sub(plan.hold_ns));
                 }
                 if !in_time || released == Released::NotHeld {
@@ -192,7 +192,7 @@ impl Client<'_> {
         attempts: u32,
         contended: bool,
         remaining_ns: u64,
-        handoff_ns: Option<u64>,
+        handover: Option<Handover>,
     ) {
         let service_ns = at.granted_ns.saturating_sub(at.called_ns);
         let kind = if contended { Metric::Contended } else { Metric::Uncontended };
@@ -207,8 +207,12 @@ impl Client<'_> {
             }
             let second_trip = took_second_trip(self.shared.config.fenced, contended, attempts);
             shard.counts.raised += u64::from(second_trip);
-            if let Some(handoff_ns) = handoff_ns {
-                shard.record(Metric::Handoff, handoff_ns);
+            shard.counts.attempts += u64::from(attempts);
+            if let Some(Handover { took_ns, between_processes }) = handover {
+                shard.record(Metric::Handoff, took_ns);
+                if between_processes {
+                    shard.record(Metric::HandoffBetween, took_ns);
+                }
             }
         });
     }
@@ -217,6 +221,7 @@ impl Client<'_> {
         if recorded {
             self.shared.recorder.with(|shard| {
                 shard.counts.fail(failure.kind);
+                shard.counts.attempts += u64::from(failure.attempts);
                 shard.record(Metric::Failed, waited_ns);
             });
         }

@@ -97,10 +97,7 @@ impl Engine {
 
     pub(crate) async fn acquire(&self, key: u32) -> Result<Grant, Failure> {
         let name = usize::try_from(key).ok().and_then(|key| self.names.get(key)).cloned();
-        let Some(name) = name else {
-            let text = format!("key {key} is outside the plan");
-            return Err(Failure { kind: FailureKind::Other, text });
-        };
+        let Some(name) = name else { return Err(Failure::outside(key)) };
         let outcome = match self.wait {
             Some(wait) => {
                 let request = self.locks.acquire(name).ttl(self.ttl).wait_for(wait);
@@ -180,5 +177,6 @@ fn failure(error: &AcquireError) -> Failure {
     };
     // A refusal says everything by its kind, and under --try there are very many.
     let text = if kind == FailureKind::Busy { String::new() } else { error.to_string() };
-    Failure { kind, text }
+    let attempts = error.report().map_or(0, |report| report.attempts);
+    Failure { kind, attempts, text }
 }

@@ -89,10 +89,7 @@ impl Local {
             stall.serve().await;
         }
         let name = usize::try_from(key).ok().and_then(|key| self.names.get(key));
-        let Some(name) = name else {
-            let text = format!("key {key} is outside the plan");
-            return Err(Failure { kind: FailureKind::Other, text });
-        };
+        let Some(name) = name else { return Err(Failure::outside(key)) };
         if let Ok(guard) = Arc::clone(&name.lock).try_lock_owned() {
             return Ok(self.grant(name, Some(guard), false));
         }
@@ -101,7 +98,7 @@ impl Local {
             return Ok(self.grant(name, None, true));
         }
         if self.try_only {
-            return Err(Failure { kind: FailureKind::Busy, text: String::new() });
+            return Err(Failure { kind: FailureKind::Busy, attempts: 1, text: String::new() });
         }
         let guard = Arc::clone(&name.lock).lock_owned().await;
         Ok(self.grant(name, Some(guard), true))

@@ -30,8 +30,17 @@ pub(crate) struct Grant {
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) kind: FailureKind,
+    pub(crate) attempts: u32,
     /// For people; empty when the kind says it all.
     pub(crate) text: String,
+}
+
+impl Failure {
+    /// A name that no plan can ask for.
+    fn outside(key: u32) -> Self {
+        let text = format!("key {key} is outside the plan");
+        Self { kind: FailureKind::Other, attempts: 0, text }
+    }
 }
 
 /// How a release ended.

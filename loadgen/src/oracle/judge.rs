@@ -33,11 +33,14 @@ use crate::num;
 pub(crate) use fencing::Tokens;
 use gaps::GRAIN_NS;
 
-const HEADER: usize = 8;
+const HEADER: usize = 16;
 const VIOLATIONS: usize = 0;
 const UNRESOLVED: usize = 1;
 const OVERRUNS: usize = 2;
 const GRANTS: usize = 3;
+// Words 4 to 7 belong to `gaps` and `fencing`.
+const HANDOVERS: usize = 8;
+const HANDOVERS_BETWEEN: usize = 9;
 
 const RECORDS: usize = 16;
 const RECORD_WORDS: usize = 8;
@@ -90,6 +93,36 @@ pub(crate) struct Findings {
     pub(crate) examples: Vec<Violation>,
 }
 
+/// What was granted so far, in the whole run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Grants {
+    pub(crate) all: u64,
+    /// Those that had waited for the predecessor's release.
+    pub(crate) handovers: u64,
+    /// Of these, those whose predecessor was a client of another process.
+    pub(crate) between_processes: u64,
+}
+
+impl Grants {
+    /// What came between `earlier` and this.
+    pub(crate) fn since(self, earlier: Self) -> Self {
+        Self {
+            all: self.all.saturating_sub(earlier.all),
+            handovers: self.handovers.saturating_sub(earlier.handovers),
+            between_processes: self.between_processes.saturating_sub(earlier.between_processes),
+        }
+    }
+}
+
+/// A lock that passed from one holder to one who was waiting for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Handover {
+    /// From the predecessor's call of release to this grant.
+    pub(crate) took_ns: u64,
+    /// The predecessor was a client of another process.
+    pub(crate) between_processes: bool,
+}
+
 /// The checker's memory, mapped.
 #[derive(Debug)]
 pub(crate) struct Oracle {
@@ -97,6 +130,7 @@ pub(crate) struct Oracle {
     map_words: usize,
     keys: usize,
     clients: usize,
+    processes: u32,
 }
 
 /// A section that the checker knows to be under way. Dropped without [`Entered::leave`], it counts
@@ -109,8 +143,8 @@ pub(crate) struct Entered<'a> {
     seen: u64,
     begin_ns: u64,
     left: bool,
-    /// From the predecessor's call of release to this grant, if this client was waiting by then.
-    pub(crate) handoff_ns: Option<u64>,
+    /// How the lock came from its predecessor, if this client was waiting by then.
+    pub(crate) handover: Option<Handover>,
 }
 
 impl Oracle {
@@ -126,13 +160,15 @@ impl Oracle {
     /// Creates the checker's file.
     pub(crate) fn create(path: &Path, config: &RunConfig) -> io::Result<Self> {
         let (words, map_words, keys, clients) = Self::sized(config);
-        Ok(Self { shared: SharedWords::create(path, words)?, map_words, keys, clients })
+        let (shared, processes) = (SharedWords::create(path, words)?, config.processes.max(1));
+        Ok(Self { shared, map_words, keys, clients, processes })
     }
 
     /// Maps the file another process created for the same settings.
     pub(crate) fn open(path: &Path, config: &RunConfig) -> io::Result<Self> {
         let (words, map_words, keys, clients) = Self::sized(config);
-        Ok(Self { shared: SharedWords::open(path, words)?, map_words, keys, clients })
+        let (shared, processes) = (SharedWords::open(path, words)?, config.processes.max(1));
+        Ok(Self { shared, map_words, keys, clients, processes })
     }
 
     fn word(&self, at: usize) -> &AtomicU64 {
@@ -173,18 +209,40 @@ impl Oracle {
         let word = holder_word(client, generation);
         let previous = self.cell(key, 0).swap(word, Ordering::AcqRel);
         let released_ns = self.cell(key, 1).load(Ordering::Acquire);
-        let mut handoff_ns = None;
+        let mut handover = None;
         if previous & RELEASED != 0 {
             let waited = called_ns < released_ns && released_ns <= begin_ns;
-            handoff_ns = waited.then(|| begin_ns - released_ns);
+            let of = |client: u32| client % self.processes;
+            handover = waited.then(|| Handover {
+                took_ns: begin_ns - released_ns,
+                between_processes: of(holder_of(previous).0) != of(client),
+            });
         } else if previous != 0 {
             let mine = Span { client, begin_ns, end_ns };
             self.judge_replaced(key, previous, mine);
         }
         self.mark_grant(begin_ns);
-        self.word(GRANTS).fetch_add(1, Ordering::Relaxed);
+        self.count_grant(handover);
         let seen = self.cell(key, 2).load(Ordering::Acquire);
-        Entered { oracle: self, key, word, seen, begin_ns, left: false, handoff_ns }
+        Entered { oracle: self, key, word, seen, begin_ns, left: false, handover }
+    }
+
+    fn count_grant(&self, handover: Option<Handover>) {
+        self.word(GRANTS).fetch_add(1, Ordering::Relaxed);
+        if let Some(Handover { between_processes, .. }) = handover {
+            self.word(HANDOVERS).fetch_add(1, Ordering::Relaxed);
+            self.word(HANDOVERS_BETWEEN).fetch_add(between_processes.into(), Ordering::Relaxed);
+        }
+    }
+
+    /// What was granted so far.
+    pub(crate) fn grants(&self) -> Grants {
+        let word = |at| self.word(at).load(Ordering::Relaxed);
+        Grants {
+            all: word(GRANTS),
+            handovers: word(HANDOVERS),
+            between_processes: word(HANDOVERS_BETWEEN),
+        }
     }
 
     /// The interval of a section, if its record has not been overwritten since.

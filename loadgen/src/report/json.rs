@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use hdrhistogram::serialization::{Serializer, V2DeflateSerializer};
 use serde_json::{Map, Value, json};
 
-use super::RunResult;
+use super::{RunResult, contention};
 use crate::clock::Utc;
 use crate::num;
 use crate::oracle::judge::{Span, Violation};
@@ -40,7 +40,12 @@ pub(crate) fn document(run: &RunResult) -> Value {
         "environment": environment(run),
         "totals": totals(run),
         "latency_ns": latencies(run),
-        "attempts": { "contended_mean": run.mean_attempts().and_then(num::finite) },
+        "attempts": {
+            "per_acquisition": run.contention.attempts_per_acquisition,
+            "contended_mean": run.mean_attempts().and_then(num::finite),
+            "contended": contention::attempts(run.totals.get(Metric::Attempts)),
+        },
+        "contention": run.contention,
         "fairness": run.fairness,
         "series": series(run),
         "nodes": run.nodes,

@@ -19,6 +19,7 @@ pub(crate) fn render(run: &RunResult, paint: Paint) -> String {
     banner(&mut out, run, paint);
     load(&mut out, run, paint);
     latency::table(&mut out, run);
+    contention(&mut out, run);
     nodes(&mut out, run);
     faults(&mut out, &run.faults);
     safety(&mut out, run, paint);
@@ -75,7 +76,7 @@ fn load(out: &mut String, run: &RunResult, paint: Paint) {
     let wait = if config.try_only {
         "no wait".into()
     } else {
-        format!("wait {}", setting(config.wait_ns))
+        format!("wait {} ({})", setting(config.wait_ns), config.waiting.name())
     };
     let all = many(config.keys.into(), "key", "keys");
     let keys = match config.key_dist {
@@ -89,8 +90,9 @@ fn load(out: &mut String, run: &RunResult, paint: Paint) {
         ),
     };
     let fenced = if config.fenced { ", fenced" } else { "" };
+    let preset = config.preset.map(|preset| format!("{}: ", preset.name())).unwrap_or_default();
     let text = format!(
-        "{driven} for {} ({} warm-up), {keys}, hold {hold}, ttl {}{fenced}, {wait}",
+        "{preset}{driven} for {} ({} warm-up), {keys}, hold {hold}, ttl {}{fenced}, {wait}",
         setting(config.duration_ns),
         setting(config.warmup_ns),
         setting(config.ttl_ns)
@@ -151,6 +153,19 @@ fn achieved(run: &RunResult) -> String {
     }
     let _ = write!(text, "; plan {}, seed {}", run.plan_hash, run.config.seed);
     text
+}
+
+fn contention(out: &mut String, run: &RunResult) {
+    let attempts = run.totals.get(Metric::Attempts);
+    let mut lead = " contention";
+    for text in run.contention.words(run.nodes.len(), attempts) {
+        out.push_str(&format::wrapped(&format!("{lead:<12}"), &text));
+        lead = "";
+    }
+    if let Some(text) = run.fairness.words(run.config.processes) {
+        out.push_str(&format::wrapped(" fairness   ", &text));
+        line!(out, "");
+    }
 }
 
 fn nodes(out: &mut String, run: &RunResult) {
@@ -351,15 +366,6 @@ fn quality(out: &mut String, run: &RunResult, paint: Paint) {
         run.quality.cpu_pct
     );
     out.push_str(&format::wrapped(" quality   ", &text));
-    if let Some(jain) = run.fairness.jain {
-        let text = format!(
-            "Jain index {jain:.3} over {}, longest wait {}, {} starved",
-            many(run.fairness.clients as u64, "client", "clients"),
-            ns(run.fairness.longest_wait_ns),
-            run.fairness.starved
-        );
-        out.push_str(&format::wrapped(" fairness  ", &text));
-    }
     for warning in &run.verdict.warnings {
         out.push_str(&paint.warn(&format::wrapped(" warning   ", warning)));
     }

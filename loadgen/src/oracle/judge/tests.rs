@@ -21,10 +21,11 @@ fn lawful_histories_are_clean() {
     let a = oracle.enter(0, 0, 1, 5, (10, 100));
     assert!(a.leave(20, || true));
     let b = oracle.enter(0, 1, 1, 15, (25, 100));
-    assert_eq!(b.handoff_ns, Some(5), "it was waiting when the release was called");
+    let handover = Handover { took_ns: 5, between_processes: false };
+    assert_eq!(b.handover, Some(handover), "it was waiting when the release was called");
     assert!(b.leave(30, || true));
     let c = oracle.enter(0, 2, 1, 40, (50, 100));
-    assert_eq!(c.handoff_ns, None, "nobody waited");
+    assert_eq!(c.handover, None, "nobody waited");
     // c never releases; its validity ends at 100 and the name is taken over lawfully.
     let d = oracle.enter(0, 3, 1, 60, (100, 200));
     assert!(!c.leave(150, || false), "too late is an overrun, not a violation");
@@ -32,6 +33,25 @@ fn lawful_histories_are_clean() {
     let found = oracle.findings();
     assert_eq!((found.sections, found.violations, found.overruns), (4, 0, 1));
     assert_eq!((found.lost_updates, found.unresolved), (0, 0));
+}
+
+#[test]
+fn handovers_are_counted_and_told_apart_by_process() {
+    let dir = Scratch::new("handovers").unwrap();
+    let config = RunConfig { processes: 2, ..RunConfig::for_tests() };
+    let oracle = Oracle::create(&dir.path().join("cells"), &config).unwrap();
+    assert!(oracle.enter(0, 0, 1, 5, (10, 100)).leave(20, || true));
+    let before = oracle.grants();
+    // Clients 0 and 2 belong to process 0, client 1 to process 1.
+    let inside = oracle.enter(0, 2, 1, 15, (25, 100));
+    assert!(!inside.handover.unwrap().between_processes);
+    assert!(inside.leave(30, || true));
+    let across = oracle.enter(0, 1, 1, 15, (35, 100));
+    assert!(across.handover.unwrap().between_processes);
+    assert!(across.leave(40, || true));
+    assert!(oracle.enter(0, 0, 2, 50, (60, 100)).leave(70, || true), "waited for nobody");
+    let seen = oracle.grants().since(before);
+    assert_eq!(seen, Grants { all: 3, handovers: 2, between_processes: 1 });
 }
 
 #[test]
