@@ -173,7 +173,9 @@ impl Session<'_> {
     fn watch(&self, measured_ns: u64) -> Result<Witness, RunError> {
         let (urls, oracle) = (self.target.node_urls(), Arc::clone(&self.oracle));
         let end_ns = measured_ns + self.config.duration_ns;
-        let witness = Witness::start(urls, oracle, measured_ns, end_ns);
+        // Without a warm-up everything that is ever granted belongs to the window.
+        let early_ns = if self.config.warmup_ns == 0 { HEAD_START_NS / 2 } else { 0 };
+        let witness = Witness::start(urls, oracle, measured_ns - early_ns, end_ns);
         witness.map_err(RunError::tool("cannot watch the nodes"))
     }
 

@@ -104,6 +104,17 @@ fn a_lock_that_grants_wrongly_is_found_between_processes() {
 }
 
 #[test]
+fn who_waits_the_whole_run_is_starved_and_its_wait_the_longest() {
+    let dir = Dir::new("starved");
+    let line = "run --backend noop -c 2 -k 1 --hold 5s -d 1s -w 0 --wait 500ms";
+    let (code, text) = run(&dir, line);
+    assert_eq!(code, 5, "one grant is no measurement: {text}");
+    let fairness = result(&dir)["fairness"].clone();
+    assert_eq!((&fairness["starved"], &fairness["jain"]), (&1.into(), &0.5.into()), "{text}");
+    assert!(fairness["longest_wait_ns"].as_u64().unwrap() >= 1_000_000_000, "{fairness}");
+}
+
+#[test]
 fn tokens_that_do_not_increase_end_in_4_with_and_without_exclusion() {
     for (backend, exclusion) in [("broken", "violated"), ("broken-tokens", "holds")] {
         let dir = Dir::new(&format!("tokens-{backend}"));
@@ -167,6 +178,12 @@ fn what_the_files_say_adds_up() {
     assert_eq!(count("acquire.response"), 5_000);
     assert_eq!(count("acquire.uncontended") + count("acquire.contended"), 5_000);
     assert_eq!(count("release"), 5_000);
+    let contention = &json["contention"];
+    assert_eq!(contention["grants"], 5_000, "the window of a run without a warm-up is the run");
+    assert_eq!(contention["handovers"], count("handoff"));
+    assert_eq!(contention["attempts_per_acquisition"], 1.0);
+    let mean = |value: &Value| value.as_f64().unwrap();
+    assert_eq!(mean(&contention["hold_mean_ns"]), mean(&latency("hold")["mean"]));
     for metric in ["acquire.response", "acquire.service", "release", "hold"] {
         let of = latency(metric);
         let number = |key: &str| of[key].as_f64().unwrap();

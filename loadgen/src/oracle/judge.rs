@@ -21,6 +21,7 @@
 
 mod fencing;
 mod gaps;
+mod handovers;
 
 use std::io;
 use std::path::Path;
@@ -32,15 +33,14 @@ use crate::num;
 
 pub(crate) use fencing::Tokens;
 use gaps::GRAIN_NS;
+pub(crate) use handovers::{Grants, Handover};
 
 const HEADER: usize = 16;
 const VIOLATIONS: usize = 0;
 const UNRESOLVED: usize = 1;
 const OVERRUNS: usize = 2;
 const GRANTS: usize = 3;
-// Words 4 to 7 belong to `gaps` and `fencing`.
-const HANDOVERS: usize = 8;
-const HANDOVERS_BETWEEN: usize = 9;
+// The others belong to `gaps`, `fencing` and `handovers`.
 
 const RECORDS: usize = 16;
 const RECORD_WORDS: usize = 8;
@@ -91,36 +91,6 @@ pub(crate) struct Findings {
     pub(crate) tokens: Tokens,
     /// The first few violations.
     pub(crate) examples: Vec<Violation>,
-}
-
-/// What was granted so far, in the whole run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Grants {
-    pub(crate) all: u64,
-    /// Those that had waited for the predecessor's release.
-    pub(crate) handovers: u64,
-    /// Of these, those whose predecessor was a client of another process.
-    pub(crate) between_processes: u64,
-}
-
-impl Grants {
-    /// What came between `earlier` and this.
-    pub(crate) fn since(self, earlier: Self) -> Self {
-        Self {
-            all: self.all.saturating_sub(earlier.all),
-            handovers: self.handovers.saturating_sub(earlier.handovers),
-            between_processes: self.between_processes.saturating_sub(earlier.between_processes),
-        }
-    }
-}
-
-/// A lock that passed from one holder to one who was waiting for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Handover {
-    /// From the predecessor's call of release to this grant.
-    pub(crate) took_ns: u64,
-    /// The predecessor was a client of another process.
-    pub(crate) between_processes: bool,
 }
 
 /// The checker's memory, mapped.
@@ -225,24 +195,6 @@ impl Oracle {
         self.count_grant(handover);
         let seen = self.cell(key, 2).load(Ordering::Acquire);
         Entered { oracle: self, key, word, seen, begin_ns, left: false, handover }
-    }
-
-    fn count_grant(&self, handover: Option<Handover>) {
-        self.word(GRANTS).fetch_add(1, Ordering::Relaxed);
-        if let Some(Handover { between_processes, .. }) = handover {
-            self.word(HANDOVERS).fetch_add(1, Ordering::Relaxed);
-            self.word(HANDOVERS_BETWEEN).fetch_add(between_processes.into(), Ordering::Relaxed);
-        }
-    }
-
-    /// What was granted so far.
-    pub(crate) fn grants(&self) -> Grants {
-        let word = |at| self.word(at).load(Ordering::Relaxed);
-        Grants {
-            all: word(GRANTS),
-            handovers: word(HANDOVERS),
-            between_processes: word(HANDOVERS_BETWEEN),
-        }
     }
 
     /// The interval of a section, if its record has not been overwritten since.
