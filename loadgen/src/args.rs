@@ -11,6 +11,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use crate::clock::{NS_PER_MS, NS_PER_S};
 use crate::cluster::Transport;
 use crate::config::{BackendKind, EngineKnobs, Gather, RunConfig, Waiting};
+use crate::mode::Mode;
 use crate::values::{self, Arrival, Hold, KeyDist, Percentiles, Rate};
 use preset::Preset;
 
@@ -125,6 +126,11 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "DIST", default_value = "uniform", value_parser = values::key_dist,
           help_heading = "Workload")]
     pub(crate) key_dist: KeyDist,
+    /// mutex; shared:READ% (readers share); all:K (K names at once); hierarchy:DEPTH (paths, who
+    /// has one has all below it); permits:K (K holders)
+    #[arg(long, value_name = "MODE", default_value = "mutex", value_parser = Mode::parse,
+          help_heading = "Workload")]
+    pub(crate) mode: Mode,
     /// What every lock name begins with
     #[arg(long, value_name = "TEXT", default_value = "lg:", help_heading = "Workload")]
     pub(crate) key_prefix: String,
@@ -210,6 +216,9 @@ pub(crate) struct RunArgs {
     pub(crate) no_color: bool,
 }
 
+/// Half a GiB of the checker's memory, most of it never touched.
+const MOST_CROWD_WORDS: u64 = 1 << 26;
+
 /// What the main job sets; everything else keeps the defaults of `loadgen run`.
 pub(crate) const MAIN_JOB: &str = "loadgen run --clients 256 --rate 2k --duration 18s --keys 1000 \
      --key-dist hot:0.001/0.1 --hold exp:1ms --ttl 3s --wait 2s \
@@ -237,7 +246,7 @@ impl RunArgs {
     /// The resolved settings of the run; `nodes` are filled in once they are known.
     pub(crate) fn resolve(&self, name: &str, fresh_seed: u64) -> Result<RunConfig, String> {
         self.check()?;
-        Ok(RunConfig {
+        let config = RunConfig {
             name: name.to_owned(),
             preset: self.preset,
             backend: self.backend,
@@ -255,6 +264,7 @@ impl RunArgs {
             keys: self.keys,
             key_dist: self.key_dist,
             key_prefix: self.key_prefix.clone(),
+            mode: self.mode,
             ttl_ns: self.ttl,
             max_ttl_ns: self.max_ttl.unwrap_or_else(|| self.ttl.max(3 * NS_PER_S)),
             hold: self.effective_hold(),
@@ -274,7 +284,14 @@ impl RunArgs {
                 max_inflight: self.max_inflight,
                 node_timeout_ns: self.node_timeout,
             },
-        })
+        };
+        if config.crowd_words() > MOST_CROWD_WORDS {
+            return Err(format!(
+                "--keys {} times --clients {} is too much to check in mode {}; lower one of them",
+                self.keys, self.clients, self.mode
+            ));
+        }
+        Ok(config)
     }
 
     fn check(&self) -> Result<(), String> {
@@ -303,6 +320,16 @@ impl RunArgs {
         if self.backend != BackendKind::Engine && !self.faults.is_empty() {
             return Err("--fault needs nodes; this backend has none".to_owned());
         }
+        if self.mode != Mode::Mutex && self.fenced {
+            return Err("--fenced goes with --mode mutex alone: other locks have no one order of \
+                        holders"
+                .to_owned());
+        }
+        if let Mode::All(k) = self.mode
+            && k > self.keys
+        {
+            return Err(format!("--mode all:{k} needs as many --keys; there are {}", self.keys));
+        }
         if self.max_ttl.is_some_and(|most| most < self.ttl) {
             return Err("--max-ttl must not be shorter than --ttl".to_owned());
         }
@@ -316,7 +343,9 @@ impl RunArgs {
     /// held for nothing.
     fn effective_hold(&self) -> Hold {
         match (self.backend, self.hold) {
-            (BackendKind::Broken, Hold::Fixed(0)) => Hold::Fixed(NS_PER_MS / 5),
+            (BackendKind::Broken | BackendKind::BrokenModes, Hold::Fixed(0)) => {
+                Hold::Fixed(NS_PER_MS / 5)
+            }
             (_, hold) => hold,
         }
     }

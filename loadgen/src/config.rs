@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::args::preset::Preset;
 use crate::clock::{NS_PER_MS, NS_PER_S};
+use crate::mode::Mode;
 use crate::values::{Arrival, Hold, KeyDist, Rate};
 
 /// Which lock is put under load.
@@ -17,6 +18,9 @@ pub(crate) enum BackendKind {
     Noop,
     /// Grants every tenth contended request although the lock is held; the verdict must say so.
     Broken,
+    /// Every tenth lock is of another kind than was asked for: a reader instead of a writer, one
+    /// name instead of all, a path without its ancestors, a permit too many.
+    BrokenModes,
     /// Excludes properly, but every tenth grant repeats the fencing token of the one before.
     BrokenTokens,
     /// Constant service of 100 us and one stall of a tenth of the run: a known answer.
@@ -86,6 +90,7 @@ pub(crate) struct RunConfig {
     pub(crate) keys: u32,
     pub(crate) key_dist: KeyDist,
     pub(crate) key_prefix: String,
+    pub(crate) mode: Mode,
     pub(crate) ttl_ns: u64,
     pub(crate) max_ttl_ns: u64,
     pub(crate) hold: Hold,
@@ -120,14 +125,25 @@ impl RunConfig {
 
     /// Locks that exclude only inside one process need names of their own per process.
     pub(crate) fn private_keys(&self) -> bool {
-        let local = [BackendKind::Noop, BackendKind::Stall, BackendKind::BrokenTokens];
-        local.contains(&self.backend) && self.processes > 1
+        let shared = [BackendKind::Engine, BackendKind::Broken];
+        !shared.contains(&self.backend) && self.processes > 1
+    }
+
+    /// Names that can be locked: more than `keys` where these are the leaves of a tree.
+    pub(crate) fn names(&self) -> u64 {
+        self.mode.tree(self.keys).cells()
     }
 
     /// Cells the checker needs.
     pub(crate) fn checked_keys(&self) -> u64 {
         let spaces = if self.private_keys() { self.processes } else { 1 };
-        u64::from(self.keys) * u64::from(spaces)
+        self.names() * u64::from(spaces)
+    }
+
+    /// The words in which the checker notes who is in a name, where these can be many.
+    pub(crate) fn crowd_words(&self) -> u64 {
+        let clients = if self.mode.is_crowded() { self.clients } else { 0 };
+        self.checked_keys().saturating_mul(clients.into())
     }
 
     /// Measured intervals of [`crate::recorder::TICK_NS`] in a full run.
@@ -161,6 +177,7 @@ impl RunConfig {
             keys: 8,
             key_dist: KeyDist::Uniform,
             key_prefix: "lg:".to_owned(),
+            mode: Mode::Mutex,
             ttl_ns: 10_000_000_000,
             max_ttl_ns: 10_000_000_000,
             hold: Hold::Fixed(0),

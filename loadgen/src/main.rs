@@ -16,6 +16,7 @@ mod frames;
 #[allow(dead_code, reason = "as for the cluster")]
 mod guard;
 mod live;
+mod mode;
 mod num;
 mod oracle;
 mod pacer;

@@ -64,6 +64,10 @@ fn what_makes_no_sense_is_refused_by_name() {
         (&["--spawn", "10"], "10"),
         (&["--try", "--wait", "1s"], "--wait"),
         (&["-c", "5M"], "--clients"),
+        (&["--mode", "rw:90"], "`rw:90` is no mode"),
+        (&["--mode", "all:3", "-k", "2"], "all:3 needs"),
+        (&["--mode", "shared:50", "--fenced"], "--fenced"),
+        (&["--mode", "shared:50", "-k", "10M"], "too much to check"),
         (&["--ttl", "4s", "--max-ttl", "3999ms"], "--max-ttl"),
     ] {
         let error = run(args).unwrap_err();

@@ -13,6 +13,7 @@ use redlatch::{
 
 use super::{Failure, Grant, Held, NodeSample, NodeView, Released};
 use crate::config::{EngineKnobs, Gather, RunConfig, Waiting};
+use crate::mode::Claim;
 use crate::recorder::FailureKind;
 
 #[derive(Debug)]
@@ -85,19 +86,21 @@ impl Engine {
         }
         let locks = builder.connect().await.map_err(|error| error.to_string())?;
         votes::wait_for(&locks, &config.nodes).await?;
-        let name = |key| Resource::from(format!("{}{key}", config.key_prefix).as_str());
+        let tree = config.mode.tree(config.keys);
+        let prefix = &config.key_prefix;
+        let name = |cell| Resource::from(format!("{prefix}{}", tree.name(cell)).as_str());
         Ok(Self {
             locks,
-            names: (0..config.keys).map(name).collect(),
+            names: (0..tree.cells()).map(name).collect(),
             ttl,
             wait: (!config.try_only).then(|| Duration::from_nanos(config.wait_ns)),
             fenced: config.fenced,
         })
     }
 
-    pub(crate) async fn acquire(&self, key: u32) -> Result<Grant, Failure> {
-        let name = usize::try_from(key).ok().and_then(|key| self.names.get(key)).cloned();
-        let Some(name) = name else { return Err(Failure::outside(key)) };
+    pub(crate) async fn acquire(&self, claims: &[Claim]) -> Result<Grant, Failure> {
+        let name = |claim: &Claim| self.names.get(size(claim.cell)).cloned();
+        let Some(name) = claims.last().and_then(name) else { return Err(Failure::outside()) };
         let outcome = match self.wait {
             Some(wait) => {
                 let request = self.locks.acquire(name).ttl(self.ttl).wait_for(wait);

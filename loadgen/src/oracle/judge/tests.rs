@@ -1,7 +1,23 @@
 //! The judge on histories whose verdict is known.
 
 use super::*;
+use crate::mode::Claim;
 use crate::scratch::Scratch;
+
+impl Oracle {
+    /// A grant of one name to one holder.
+    pub(super) fn enter(
+        &self,
+        key: u32,
+        client: u32,
+        generation: u64,
+        called_ns: u64,
+        (begin_ns, end_ns): (u64, u64),
+    ) -> Inside<'_> {
+        let claim = Claim { cell: key, class: Class::Exclusive };
+        self.enter_all(&[claim], 0, Entry { client, generation, called_ns, begin_ns, end_ns })
+    }
+}
 
 struct Court {
     oracle: Oracle,
@@ -69,9 +85,32 @@ fn a_grant_inside_a_valid_section_is_a_violation_with_both_holders_counted_once(
             key: 3,
             held: Span { client: 0, begin_ns: 10, end_ns: 100 },
             granted: Span { client: 1, begin_ns: 20, end_ns: 110 },
+            classes: [Class::Exclusive; 2],
         }]
     );
     assert_eq!(found.lost_updates, 1, "the counter noticed by itself");
+}
+
+#[test]
+fn of_several_names_each_is_judged_and_a_section_once() {
+    let court = court();
+    let oracle = &court.oracle;
+    let all = |cells: &[u32]| -> Vec<Claim> {
+        cells.iter().map(|&cell| Claim { cell, class: Class::Exclusive }).collect()
+    };
+    let entry =
+        |client, begin_ns| Entry { client, generation: 1, called_ns: 5, begin_ns, end_ns: 1_000 };
+    let a = oracle.enter_all(&all(&[0, 1, 2]), 0, entry(0, 10));
+    let b = oracle.enter_all(&all(&[3, 4]), 0, entry(1, 20));
+    assert_eq!(oracle.findings().violations, 0, "no name in common");
+    let c = oracle.enter_all(&all(&[5, 2, 1]), 0, entry(2, 30));
+    let found = oracle.findings();
+    assert_eq!((found.sections, found.violations), (3, 1), "two names, one pair of sections");
+    assert_eq!(found.examples[0].key, 2);
+    assert!(a.leave(40, || true) & b.leave(41, || true) & c.leave(42, || true));
+    let d = oracle.enter_all(&all(&[0, 3]), 0, Entry { called_ns: 35, ..entry(3, 50) });
+    assert_eq!(d.handover.unwrap().took_ns, 9, "the last release is what it waited for");
+    assert_eq!(oracle.findings().lost_updates, 2, "of both names, once each");
 }
 
 #[test]

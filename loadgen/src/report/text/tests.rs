@@ -4,6 +4,7 @@ use super::*;
 use crate::args::preset::Preset;
 use crate::collect::Hists;
 use crate::config::RunConfig;
+use crate::mode::Class;
 use crate::oracle::judge::{Findings, Span, Tokens, Violation};
 use crate::recorder::{Counts, histogram};
 use crate::report::contention::{Contention, Fairness};
@@ -67,7 +68,8 @@ fn sample() -> RunResult {
         ],
     };
     let span = |client| Span { client, begin_ns: 1_500_000_000, end_ns: 1_600_000_000 };
-    let violation = Violation { key: 3, held: span(1), granted: span(2) };
+    let classes = [Class::Exclusive; 2];
+    let violation = Violation { key: 3, held: span(1), granted: span(2), classes };
     RunResult {
         argv: Vec::new(),
         started_wall_ns: 0,
