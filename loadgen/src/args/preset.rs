@@ -18,6 +18,9 @@ pub(crate) enum Preset {
     HotKey,
     Zipf,
     ThunderingHerd,
+    ReadHeavy,
+    Hierarchy,
+    Multi,
 }
 
 /// What a preset is, and the flags that make it.
@@ -80,8 +83,56 @@ const THUNDERING_HERD: Recipe = Recipe {
     ],
 };
 
+const READ_HEAVY: Recipe = Recipe {
+    name: "read-heavy",
+    about: "a few names, read by nearly everybody at once and written now and then",
+    flags: &[
+        ("mode", "shared:95"),
+        ("processes", "2"),
+        ("threads", "1"),
+        ("clients", "64"),
+        ("keys", "10"),
+        ("hold", "1ms"),
+        ("rate", "max"),
+    ],
+};
+const HIERARCHY: Recipe = Recipe {
+    name: "hierarchy",
+    about: "paths of three levels, most locked at their ends, some as a whole",
+    flags: &[
+        ("mode", "hierarchy:3"),
+        ("processes", "2"),
+        ("threads", "1"),
+        ("clients", "64"),
+        ("keys", "1000"),
+        ("hold", "1ms"),
+        ("rate", "max"),
+    ],
+};
+const MULTI: Recipe = Recipe {
+    name: "multi",
+    about: "three of a hundred names at once, all or nothing",
+    flags: &[
+        ("mode", "all:3"),
+        ("processes", "2"),
+        ("threads", "1"),
+        ("clients", "64"),
+        ("keys", "100"),
+        ("hold", "1ms"),
+        ("rate", "max"),
+    ],
+};
+
 impl Preset {
-    const ALL: [Self; 4] = [Self::Uncontended, Self::HotKey, Self::Zipf, Self::ThunderingHerd];
+    const ALL: [Self; 7] = [
+        Self::Uncontended,
+        Self::HotKey,
+        Self::Zipf,
+        Self::ThunderingHerd,
+        Self::ReadHeavy,
+        Self::Hierarchy,
+        Self::Multi,
+    ];
 
     const fn recipe(self) -> &'static Recipe {
         match self {
@@ -89,6 +140,9 @@ impl Preset {
             Self::HotKey => &HOT_KEY,
             Self::Zipf => &ZIPF,
             Self::ThunderingHerd => &THUNDERING_HERD,
+            Self::ReadHeavy => &READ_HEAVY,
+            Self::Hierarchy => &HIERARCHY,
+            Self::Multi => &MULTI,
         }
     }
 
@@ -135,6 +189,7 @@ mod tests {
     use super::*;
     use crate::args::{Command, parse};
     use crate::config::RunConfig;
+    use crate::mode::Mode;
     use crate::values::{Hold, KeyDist, Rate};
 
     fn run(words: &str) -> RunConfig {
@@ -171,6 +226,8 @@ mod tests {
         assert_eq!(run("--preset zipf --rate 5k").rate, Rate::PerSecond(5_000.0));
         assert_eq!(run("--preset zipf").key_dist, KeyDist::Zipf(1.1));
         assert_eq!(run("--preset thundering-herd").requests, Some(1_000));
+        assert_eq!(run("--preset read-heavy").mode, Mode::Shared(95.0));
+        assert_eq!(run("--preset multi --mode all:2").mode, Mode::All(2));
         assert_eq!(run("").preset, None);
     }
 

@@ -134,6 +134,13 @@ impl Oracle {
             }
         }
         if permits.len() >= self.permits {
+            // One that was found may have got its permit from another that had been read before it
+            // and has ended since. Read again, that one shows its end.
+            let again = |party: &Party| {
+                let (span, _) = self.record(party.span.client, party.generation)?;
+                Some(Party { span, ..*party })
+            };
+            let mut permits: Vec<Party> = permits.iter().filter_map(again).collect();
             permits.push(mine);
             self.judge_permits(key, mine, &permits);
         }
