@@ -72,6 +72,12 @@ impl AcquireAll<'_> {
         self
     }
 
+    /// Asks in one attempt, without waiting, as [`Redlock::try_acquire`] does.
+    pub const fn once(mut self) -> Self {
+        self.request.once = true;
+        self
+    }
+
     /// As [`Acquire::renewal`].
     pub const fn renewal(mut self, renewal: Renewal) -> Self {
         self.request.renewal = renewal;

@@ -35,9 +35,7 @@ async fn ask(locks: &Redlock, way: Way) -> Result<Guard, AcquireError> {
     match way {
         Way::In(mode) => within(locks.try_acquire("r").mode(mode)).await,
         Way::Permit => within(locks.try_acquire("r").permit_of(1_000)).await,
-        Way::Together(other) => {
-            within(locks.acquire_all(["r", other]).wait_for(Duration::ZERO)).await
-        }
+        Way::Together(other) => within(locks.acquire_all(["r", other]).once()).await,
     }
 }
 
