@@ -5,7 +5,7 @@
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return redis.error_reply('EPOCH another epoch has begun')
 end
-local ttl = tonumber(string.match(ARGV[3] or '', '^%d+$'))
+local ttl = ARGV[3] == '0' and 0 or tonumber(string.match(ARGV[3] or '', '^[1-9]%d*$'))
 if not ttl or #ARGV[3] > 13 then return redis.error_reply('ERR no such ttl') end
 local token = ARGV[2]
 local time = redis.call('TIME')

@@ -35,7 +35,7 @@ pub(crate) const TAKE: Script =
 
 /// Lengthens all that [`TAKE`] took with one token: answers one of `e`, `m`, `o`.
 pub(crate) const KEEP: Script =
-    Script { sha: "88c3b664e81cbaf9a4da49e2373c0d39a4157267", body: include_str!("keep.lua") };
+    Script { sha: "e62d36ba64d03e776e9dff1243174d17f30d474c", body: include_str!("keep.lua") };
 
 /// Releases all that [`TAKE`] took with one token: answers one of `d`, `m`, `o`.
 pub(crate) const DROP: Script =
