@@ -88,6 +88,7 @@ impl Ops {
             nodes,
             quorum: nodes / 2 + 1,
             fencing: None,
+            claims: None,
         });
         for node in 0..nodes {
             op.raise_bound(node, now, op.ttl, 0);
@@ -194,8 +195,15 @@ impl Fleet {
         let settings = &self.0.engine.settings;
         let (resource, ttl) = (resource.clone(), settings.ttl);
         let keep = settings.keep(settings.renewal);
-        let mut way =
-            Acquisition::new(Wish { resource, ttl, wait: None, keep, once: false, fenced: false });
+        let mut way = Acquisition::new(Wish {
+            resource,
+            ttl,
+            wait: None,
+            keep,
+            once: false,
+            fenced: false,
+            claims: None,
+        });
         let op = poll_fn(|cx| way.poll(&self.0.engine, cx)).await.ok()?;
         Some(Guard::new(&self.0, op, *way.course()))
     }

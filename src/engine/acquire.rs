@@ -27,9 +27,12 @@ use crate::engine::wish::{Course, Failure, Wish};
 use crate::resource::Resource;
 use crate::time::Timestamp;
 
+mod claims;
 mod ends;
 mod pause;
 mod token;
+
+use claims::Search;
 
 #[derive(Debug)]
 enum State {
@@ -60,6 +63,7 @@ pub(crate) struct Acquisition {
     failure: Failure,
     /// The round that raises the nodes' fencing counters to one value, and that value.
     raise: Option<(u8, u64)>,
+    search: Search,
 }
 
 impl Acquisition {
@@ -86,6 +90,7 @@ impl Acquisition {
             unanswered_since: None,
             failure: Failure::TimedOut,
             raise: None,
+            search: Search::new(),
         }
     }
 
@@ -154,6 +159,11 @@ impl Acquisition {
         let now = engine.clock.now();
         self.began = now;
         self.deadline = self.wish.wait.map_or(Timestamp::MAX, |wait| now.plus(wait));
+        if self.wish.claims.is_some() {
+            // Others of this process may be let in beside it, so there is no queue to be in.
+            self.begin_round(engine, now);
+            return false;
+        }
         let (ttl, keep, once) = (self.wish.ttl, self.wish.keep, self.wish.once);
         let fenced = self.wish.fenced;
         let waiter = || {
@@ -226,7 +236,7 @@ impl Acquisition {
     fn begin_round(&mut self, engine: &Engine, now: Timestamp) {
         self.round_began = now;
         self.course.tally = None;
-        match engine.attempt(&self.wish.resource, self.wish.ttl, self.wish.fenced) {
+        match self.attempt(engine) {
             Ok(op) => {
                 self.course.attempts = self.course.attempts.saturating_add(1);
                 let mut wakes = Wakes::default();
@@ -297,6 +307,7 @@ impl Acquisition {
                 Poll::Ready(Some(Ok(())))
             }
             Phase::Lost | Phase::Abandoned | Phase::Released => {
+                self.note_permit(op);
                 self.undo(engine, op, tally);
                 let now = engine.clock.now();
                 self.course.tally = Some(tally);

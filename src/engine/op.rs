@@ -6,6 +6,7 @@
 //! - I2 loss is sticky: once set, [`Op::lost`] never clears, and the op is never valid again.
 //! - I3 an op is recycled only when nobody else refers to it (`Arc::get_mut`).
 
+mod claim;
 mod fencing;
 mod ledger;
 
@@ -20,6 +21,7 @@ use atomic_waker::AtomicWaker;
 use crate::algorithm::tally::{Decision, NODES_MAX, Phase, Rule, Tally, Vote};
 use crate::config::{Drift, Keep};
 use crate::engine::hold::Hold;
+use crate::engine::op::claim::Claim;
 use crate::engine::op::fencing::Fencing;
 use crate::error::Lost;
 use crate::resource::Resource;
@@ -29,6 +31,7 @@ use crate::token::Token;
 
 mod pool;
 
+pub(crate) use claim::Claims;
 pub(crate) use pool::Pool;
 
 /// See the module's head.
@@ -50,6 +53,8 @@ pub(crate) struct Op {
     pub(crate) waker: AtomicWaker,
     decided_at: AtomicU64,
     pub(crate) fence: Option<Box<Fencing>>,
+    /// Not a plain lock: what it takes, and in which modes.
+    pub(crate) claim: Option<Box<Claim>>,
     bounds: [AtomicU64; NODES_MAX],
     pub(crate) token: Token,
     pub(crate) ttl: Duration,
@@ -93,6 +98,8 @@ pub(crate) struct Spec<'a> {
     pub(crate) quorum: usize,
     /// The proposed fencing token of a fenced attempt.
     pub(crate) fencing: Option<u64>,
+    /// What an attempt takes that is no plain lock.
+    pub(crate) claims: Option<&'a Claims>,
 }
 
 impl Op {
@@ -106,6 +113,7 @@ impl Op {
             waker: AtomicWaker::new(),
             decided_at: AtomicU64::new(0),
             fence: None,
+            claim: None,
             bounds: [const { AtomicU64::new(0) }; NODES_MAX],
             token: spec.token,
             ttl: spec.ttl,
@@ -141,6 +149,7 @@ impl Op {
         let key = [spec.prefix, spec.resource.as_bytes()];
         self.key_at = command::set_nx_px(&mut self.frame, key, spec.token.as_bytes(), px);
         self.fence = spec.fencing.map(|proposal| Box::new(Fencing::new(self.key(), proposal)));
+        self.claim = spec.claims.map(|claims| Box::new(Claim::new(claims, spec.prefix)));
         *self.topped_up.get_mut() = 0;
         *self.barred.get_mut() = 0;
         self.ttl = spec.ttl;

@@ -14,11 +14,19 @@ impl Acquisition {
         let retry = &engine.settings.retry;
         self.cancel_timer(engine);
         self.failure = failure;
+        if self.goes_on(failure) {
+            self.course.contended = true;
+            self.failure = if self.wish.once { failure } else { Failure::TimedOut };
+            self.state = State::Pausing(now);
+            return;
+        }
         let bits = engine.rng.next();
         let pause = if failure == Failure::Busy {
             self.course.contended = true;
             self.unanswered_since = None;
-            engine.waiters.contended(&self.wish.resource, now);
+            if self.has_slot {
+                engine.waiters.contended(&self.wish.resource, now);
+            }
             let pause = full_jitter(retry.base, retry.cap, self.denied, bits);
             self.denied = self.denied.saturating_add(1);
             pause
