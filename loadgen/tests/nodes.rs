@@ -266,6 +266,24 @@ fn every_way_of_waiting_excludes_between_processes() {
 }
 
 #[test]
+fn locks_of_every_mode_exclude_what_they_must_between_processes() {
+    for mode in ["shared:80 -k 4", "all:3 -k 12", "hierarchy:3 -k 27", "permits:3 -k 2"] {
+        let dir = Dir::new("mode");
+        let line = format!(
+            "run --mode {mode} --spawn 3 --processes 2 -t 1 -c 12 --hold 1ms -d 2s -w 500ms"
+        );
+        let (code, text) = dir.run(&line);
+        assert_eq!(code, 0, "{mode}: {text}");
+        let safety = dir.result()["safety"].clone();
+        assert_eq!((&safety["verdict"], &safety["overruns"]), (&"holds".into(), &0.into()));
+        assert!(safety["sections"].as_u64().unwrap() > 100, "{mode}: {text}");
+        // Readers and permits of one name are held at once.
+        let word = mode.split(' ').next().unwrap();
+        assert!(text.contains(&format!(", {word}, hold 1ms")), "{mode}: {text}");
+    }
+}
+
+#[test]
 fn far_beyond_capacity_a_run_is_invalid_and_names_the_rate_it_had() {
     let dir = Dir::new("capacity");
     let (code, text) = dir.run("run --rate 500k -d 1s -w 500ms");

@@ -5,20 +5,23 @@
 
 mod votes;
 
+use std::future::IntoFuture;
 use std::time::Duration;
 
 use redlatch::{
-    AcquireError, Batching, Guard, NodeState, NodeStatus, Redlock, ReleaseError, Resource,
+    AcquireError, AcquireFuture, Batching, Guard, NodeState, NodeStatus, Redlock, ReleaseError,
+    Resource,
 };
 
 use super::{Failure, Grant, Held, NodeSample, NodeView, Released};
 use crate::config::{EngineKnobs, Gather, RunConfig, Waiting};
-use crate::mode::Claim;
+use crate::mode::{Claim, Class, Mode};
 use crate::recorder::FailureKind;
 
 #[derive(Debug)]
 pub(crate) struct Engine {
     locks: Redlock,
+    mode: Mode,
     names: Vec<Resource>,
     ttl: Duration,
     /// `None`: do not wait.
@@ -91,6 +94,7 @@ impl Engine {
         let name = |cell| Resource::from(format!("{prefix}{}", tree.name(cell)).as_str());
         Ok(Self {
             locks,
+            mode: config.mode,
             names: (0..tree.cells()).map(name).collect(),
             ttl,
             wait: (!config.try_only).then(|| Duration::from_nanos(config.wait_ns)),
@@ -99,18 +103,8 @@ impl Engine {
     }
 
     pub(crate) async fn acquire(&self, claims: &[Claim]) -> Result<Grant, Failure> {
-        let name = |claim: &Claim| self.names.get(size(claim.cell)).cloned();
-        let Some(name) = claims.last().and_then(name) else { return Err(Failure::outside()) };
-        let outcome = match self.wait {
-            Some(wait) => {
-                let request = self.locks.acquire(name).ttl(self.ttl).wait_for(wait);
-                if self.fenced { request.fenced().await } else { request.await }
-            }
-            None => {
-                let request = self.locks.try_acquire(name).ttl(self.ttl);
-                if self.fenced { request.fenced().await } else { request.await }
-            }
-        };
+        let Some(request) = self.request(claims) else { return Err(Failure::outside()) };
+        let outcome = request.await;
         let guard = outcome.map_err(|error| failure(&error))?;
         Ok(Grant {
             attempts: guard.attempts(),
@@ -118,6 +112,39 @@ impl Engine {
             remaining_ns: nanos(guard.remaining()),
             token: guard.fencing_token().map(u64::from),
             held: Held::Engine(EngineHeld(guard)),
+        })
+    }
+
+    /// What is asked for `claims`, as a user of the library asks for it.
+    fn request(&self, claims: &[Claim]) -> Option<AcquireFuture<'_>> {
+        let name = |claim: &Claim| self.names.get(size(claim.cell)).cloned();
+        if let Mode::All(_) = self.mode {
+            let names: Vec<Resource> = claims.iter().filter_map(name).collect();
+            let request = self.locks.acquire_all(names).ttl(self.ttl);
+            let request = match self.wait {
+                Some(wait) => request.wait_for(wait),
+                None => request.once(),
+            };
+            return Some(request.into_future());
+        }
+        // What is locked is the end of a path, or the only name.
+        let last = claims.last()?;
+        let name = name(last)?;
+        macro_rules! refined {
+            ($request:expr) => {
+                match (self.mode, last.class) {
+                    (Mode::Shared(_), Class::Shared) => $request.mode(redlatch::Mode::Shared),
+                    (Mode::Hierarchy(_), _) => $request.hierarchical(),
+                    (Mode::Permits(k), _) => $request.permit_of(k),
+                    _ if self.fenced => $request.fenced(),
+                    _ => $request,
+                }
+                .ttl(self.ttl)
+            };
+        }
+        Some(match self.wait {
+            Some(wait) => refined!(self.locks.acquire(name)).wait_for(wait).into_future(),
+            None => refined!(self.locks.try_acquire(name)).into_future(),
         })
     }
 
