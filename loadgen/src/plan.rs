@@ -24,7 +24,7 @@ use rng::Xoshiro;
 use zipf::Zipf;
 
 /// One section as planned; `intended_ns` counts from the start of the run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Section {
     pub(crate) intended_ns: u64,
     pub(crate) key: u32,
@@ -156,7 +156,7 @@ impl Iterator for Stream {
 #[derive(Debug)]
 pub(crate) struct Schedule {
     streams: Vec<Stream>,
-    next: BinaryHeap<Reverse<(u64, usize, u32, u64, u64)>>,
+    next: BinaryHeap<Reverse<(u64, usize, Section)>>,
 }
 
 impl Schedule {
@@ -173,8 +173,7 @@ impl Schedule {
 
     fn refill(&mut self, at: usize) {
         if let Some(section) = self.streams.get_mut(at).and_then(Iterator::next) {
-            let Section { intended_ns, key, hold_ns, draw } = section;
-            self.next.push(Reverse((intended_ns, at, key, hold_ns, draw)));
+            self.next.push(Reverse((section.intended_ns, at, section)));
         }
     }
 
@@ -188,9 +187,9 @@ impl Iterator for Schedule {
     type Item = Section;
 
     fn next(&mut self) -> Option<Section> {
-        let Reverse((intended_ns, at, key, hold_ns, draw)) = self.next.pop()?;
+        let Reverse((_, at, section)) = self.next.pop()?;
         self.refill(at);
-        Some(Section { intended_ns, key, hold_ns, draw })
+        Some(section)
     }
 }
 

@@ -34,7 +34,7 @@ impl Court {
         generation: u64,
         (begin_ns, end_ns): (u64, u64),
     ) -> Inside<'_> {
-        let oracle = if client % 2 == 0 { &self.oracle } else { &self.other };
+        let oracle = if client.is_multiple_of(2) { &self.oracle } else { &self.other };
         let claims: Vec<Claim> =
             claims.iter().map(|&(cell, class)| Claim { cell, class }).collect();
         let called_ns = begin_ns.saturating_sub(10);
