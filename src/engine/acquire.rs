@@ -29,6 +29,7 @@ use crate::time::Timestamp;
 
 mod ends;
 mod pause;
+mod queue;
 mod token;
 
 #[derive(Debug)]
@@ -49,6 +50,12 @@ pub(crate) struct Acquisition {
     has_slot: bool,
     waiter: Option<Arc<Waiter>>,
     timer: Option<Key>,
+    /// When the timer goes off.
+    armed_for: Timestamp,
+    /// The place in line, once it has one: kept through all its tickets.
+    number: Option<u64>,
+    /// When a minority's reservations are given up.
+    yield_at: Option<Timestamp>,
     began: Timestamp,
     round_began: Timestamp,
     deadline: Timestamp,
@@ -70,6 +77,9 @@ impl Acquisition {
             has_slot: false,
             waiter: None,
             timer: None,
+            armed_for: Timestamp::ZERO,
+            number: None,
+            yield_at: None,
             began: Timestamp::ZERO,
             round_began: Timestamp::ZERO,
             deadline: Timestamp::MAX,
@@ -251,19 +261,29 @@ impl Acquisition {
         op.waker.register(cx.waker());
         let tally = op.acquire_tally();
         match tally.phase() {
+            Phase::Open if op.ticket.is_some() && engine.clock.now() < self.deadline => {
+                match self.poll_ticket(engine, op, cx) {
+                    Poll::Pending => Poll::Pending,
+                    Poll::Ready(()) => Poll::Ready(None),
+                }
+            }
             Phase::Open => {
                 // A round ends by itself within the nodes' timeout; only a deadline that is
                 // nearer needs a timer.
                 let round_end = self.round_began.plus(engine.settings.node_timeout);
-                if self.deadline >= round_end || self.wait(engine, self.deadline, cx).is_pending() {
+                let is_round = op.ticket.is_none() && self.deadline >= round_end;
+                if is_round || self.wait(engine, self.deadline, cx).is_pending() {
                     return Poll::Pending;
                 }
                 if let Some(tally) = op.abandon() {
                     self.undo(engine, op, tally);
                     self.state = State::Done;
                     self.course.tally = Some(tally);
-                    let failure =
-                        if self.denied > 0 { Failure::TimedOut } else { Failure::NoQuorum };
+                    let failure = if self.denied > 0 || op.ticket.is_some() {
+                        Failure::TimedOut
+                    } else {
+                        Failure::NoQuorum
+                    };
                     return Poll::Ready(Some(Err(failure)));
                 }
                 Poll::Ready(None)
@@ -340,8 +360,17 @@ impl Acquisition {
         waiter.waker.register(cx.waker());
         if self.timer.is_none() {
             self.timer = Some(engine.keeper.wake_at(until, waiter));
+            self.armed_for = until;
         }
         Poll::Pending
+    }
+
+    /// As [`Acquisition::wait`], where the instant to wait for changes.
+    fn wait_anew(&mut self, engine: &Engine, until: Timestamp, cx: &mut Context<'_>) -> Poll<()> {
+        if self.armed_for != until {
+            self.cancel_timer(engine);
+        }
+        self.wait(engine, until, cx)
     }
 
     fn cancel_timer(&mut self, engine: &Engine) {

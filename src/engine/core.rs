@@ -35,7 +35,7 @@ pub(crate) struct Engine {
     pub(crate) clock: Clock,
     pub(crate) pool: Pool,
     pub(crate) keeper: Keeper,
-    pub(crate) waiters: Waiters,
+    pub(crate) waiters: Arc<Waiters>,
     pub(crate) rng: SharedRng,
     pub(crate) changed: Arc<Notify>,
     pub(crate) counters: Counters,
@@ -77,6 +77,7 @@ impl Engine {
     pub(crate) fn new(
         nodes: Box<[Arc<Node>]>,
         fleet: Arc<Fleet>,
+        waiters: Arc<Waiters>,
         settings: Settings,
         clock: Clock,
         changed: Arc<Notify>,
@@ -90,7 +91,7 @@ impl Engine {
             clock,
             pool: Pool::new(),
             keeper: Keeper::new(clock.now()),
-            waiters: Waiters::new(),
+            waiters,
             rng: SharedRng::new(seed),
             changed,
             counters: Counters::default(),
@@ -131,6 +132,7 @@ impl Engine {
             nodes: self.nodes.len(),
             quorum: self.settings.quorum,
             fencing: None,
+            ticket: None,
         }
     }
 
@@ -173,8 +175,20 @@ impl Engine {
         ttl: Duration,
         fenced: bool,
     ) -> Result<Arc<Op>, Unstartable> {
+        self.prepare(resource, ttl, fenced, None)
+    }
+
+    /// An op with a fresh token, for a round or, with a ticket's number, for a place in line.
+    pub(crate) fn prepare(
+        &self,
+        resource: &Resource,
+        ttl: Duration,
+        fenced: bool,
+        ticket: Option<u64>,
+    ) -> Result<Arc<Op>, Unstartable> {
         self.admit()?;
         let mut spec = self.spec(resource, ttl, self.fresh_token());
+        spec.ticket = ticket;
         if fenced {
             spec.fencing = Some(self.propose());
         }
@@ -185,15 +199,19 @@ impl Engine {
     /// single clock, ours least of all, can carry the tokens away; and beyond the end of every
     /// quarantine, because a node that forgot its counter may have accepted up to there.
     fn propose(&self) -> u64 {
-        let now = self.clock.now();
-        let mut times: Vec<i64> =
-            self.nodes.iter().filter_map(|node| node.wall_time_us(now)).collect();
-        times.sort_unstable();
-        let median = times.get(times.len() / 2).copied().unwrap_or(0);
+        let median = self.median_time_us(self.clock.now());
         let floor = self.fleet.token_floor_us(median);
         u64::try_from(median.max(floor.saturating_add(1)))
             .unwrap_or(1)
             .min(FencingToken::MAX.get() / 2)
+    }
+
+    /// What most nodes take for the time, in microseconds since 1970.
+    pub(crate) fn median_time_us(&self, now: Timestamp) -> i64 {
+        let mut times: Vec<i64> =
+            self.nodes.iter().filter_map(|node| node.wall_time_us(now)).collect();
+        times.sort_unstable();
+        times.get(times.len() / 2).copied().unwrap_or(0)
     }
 
     /// Raises the fencing counters of `nodes` to `value`; the round's number.
@@ -251,6 +269,7 @@ impl Engine {
     pub(crate) fn let_go(&self, op: &Arc<Op>, holder: Option<u64>, wakes: &mut Wakes) -> bool {
         self.keeper.drop_lease(op);
         let Some(tally) = op.let_go(holder) else { return false };
+        self.decide_hand_on(op);
         let holders = op.holders(tally);
         op.begin_release(holders);
         self.submit_releases(op, holders, wakes);
@@ -261,7 +280,11 @@ impl Engine {
     /// Queues releases of a failed attempt: what was granted, and what may have been. Grants that
     /// are still to come are released by the driver that sees them.
     pub(crate) fn undo(&self, op: &Arc<Op>, tally: Tally, wakes: &mut Wakes) {
-        let holders = tally.set(Vote::Granted) | tally.set(Vote::Unknown);
+        let mut holders = tally.set(Vote::Granted) | tally.set(Vote::Unknown);
+        if op.ticket.is_some() {
+            self.decide_hand_on(op);
+            holders |= op.asked();
+        }
         op.begin_release(holders);
         self.submit_releases(op, holders, wakes);
     }
@@ -314,24 +337,29 @@ impl Engine {
     /// The op's resource is free for the next caller of this process (I2).
     pub(crate) fn give_slot_up(&self, op: &Op, wakes: &mut Wakes) {
         if op.has_slot.swap(false, Ordering::AcqRel) {
-            self.pass_slot(&op.resource, wakes);
+            self.pass_slot(&op.resource, op.hands_on.load(Ordering::Acquire), wakes);
         }
     }
 
     /// Hands the slot to the next waiter and starts its attempt, so that its SETs can leave in the
     /// same write as the releases before them.
-    pub(crate) fn pass_slot(&self, resource: &Resource, wakes: &mut Wakes) {
+    pub(crate) fn pass_slot(&self, resource: &Resource, hands_on: bool, wakes: &mut Wakes) {
         loop {
             let now = || self.clock.now();
-            let Some((next, pause)) = self.waiters.pass(resource, now, || self.rng.next()) else {
-                return;
-            };
+            let passed = self.waiters.pass(resource, now, || self.rng.next());
+            let Some((next, pause)) = passed else { return };
+            // Those who wait in line need no gap to be seen.
+            let pause = pause.filter(|_| !self.may_queue());
             let mut place = next.place();
             if !matches!(*place, Place::Queued) {
                 continue;
             }
             let started = match pause {
                 Some(_) => None,
+                // The lock goes to another process: in line behind those who wait already.
+                None if hands_on && self.may_queue() => {
+                    self.ticket(resource, next.ttl, next.fenced, None).ok()
+                }
                 None => self.attempt(resource, next.ttl, next.fenced).ok(),
             };
             let Some(op) = started else {
@@ -345,7 +373,12 @@ impl Engine {
             }
             *place = Place::Started(Arc::clone(&op));
             drop(place);
-            self.submit(&op, wakes);
+            if op.ticket.is_some() {
+                // Shown to too few, it is given up when it looks again.
+                self.show(&op, wakes);
+            } else {
+                self.submit(&op, wakes);
+            }
             return;
         }
     }
@@ -385,7 +418,7 @@ impl Engine {
 }
 
 impl Wakes {
-    fn add(&mut self, node: usize, wake: bool) {
+    pub(crate) fn add(&mut self, node: usize, wake: bool) {
         self.0 |= u16::from(wake) << node;
     }
 }

@@ -24,11 +24,16 @@ use crate::session::stamp::Stamp;
 use crate::time::Timestamp;
 
 mod grants;
+mod places;
 
 /// What a command in flight is for.
 #[derive(Debug)]
 pub(crate) enum Item {
     Acquire(Arc<Op>),
+    /// A lock that a node reserved for us: its answer is a vote of the attempt.
+    Confirm(Arc<Op>),
+    /// A ticket that is shown.
+    Enter(Arc<Op>),
     Extend(Extension),
     Query(Arc<Query>),
     Release(Owed),
@@ -79,8 +84,9 @@ impl Dispatch<'_> {
                 pipeline.pop(|_, item| self.sealed.hold(item, head.sent_at));
             }
             Answer::Granted => pipeline.pop(|_, item| self.granted(item, head.sent_at)),
+            Answer::Place(place) => pipeline.pop(|_, item| self.placed(item, place, head.sent_at)),
             Answer::Fenced(token) => pipeline.pop(|_, item| {
-                if let Item::Acquire(op) = &item {
+                if let Item::Acquire(op) | Item::Confirm(op) = &item {
                     op.note_fence(self.node.index, token);
                 }
                 self.granted(item, head.sent_at);
@@ -109,9 +115,12 @@ impl Dispatch<'_> {
             Answer::Refused(error) => return self.refused(pipeline, head.kind, error),
             Answer::Done => pipeline.pop(|_, _| {}),
             Answer::Value(value) => pipeline.pop(|_, item| {
-                if let Item::Watch(op) = item
-                    && value != op.token.as_bytes()
-                {
+                let Item::Watch(op) = item else { return };
+                if op.ticket.is_some() && op.acquire_tally().phase() == Phase::Open {
+                    if value.is_empty() {
+                        op.look_by(self.now);
+                    }
+                } else if value != op.token.as_bytes() {
                     self.node.tell(vec![op.key().to_vec()]);
                 }
             }),
@@ -135,9 +144,10 @@ impl Dispatch<'_> {
 
     fn vote(&mut self, item: Item, vote: Vote) {
         match item {
-            Item::Acquire(op) => {
+            Item::Acquire(op) | Item::Confirm(op) => {
                 op.vote(self.node.index, vote, self.now);
             }
+            Item::Enter(op) => self.no_place(&op, vote),
             Item::Extend(extension) => {
                 extension.op.vote_extend(self.node.index, vote, extension.round);
             }
@@ -160,10 +170,13 @@ impl Dispatch<'_> {
 
     fn letter(&mut self, item: Item, letter: u8, sent_at: Timestamp) {
         let vote = match letter {
-            b'd' | b'e' => Vote::Granted,
+            b'd' | b'e' | b'h' => Vote::Granted,
             b'o' | b'n' => Vote::Denied,
             _ => Vote::Missing,
         };
+        if let (Item::Confirm(_), Vote::Granted) = (&item, vote) {
+            return self.granted(item, sent_at);
+        }
         if let Item::Extend(Extension { raise: Some(_), .. }) = &item {
             return self.vote(item, vote);
         }
@@ -204,8 +217,7 @@ impl Dispatch<'_> {
         error: ErrorReply<'_>,
     ) -> Result<(), Fault> {
         let class = error.class();
-        let is_script =
-            matches!(kind, Kind::Extend | Kind::Fenced | Kind::Raise | Kind::Release | Kind::Stamp);
+        let is_script = kind.is_script();
         if class == ErrorClass::NoScript && is_script {
             return self.reload(pipeline);
         }
@@ -254,6 +266,8 @@ impl Dispatch<'_> {
             Item::Release(owed) => self.lanes.releases.push_back(owed),
             Item::Extend(extension) => self.lanes.extensions.push_back(extension),
             Item::Acquire(op) => self.lanes.acquires.push_back(op),
+            Item::Confirm(op) => self.lanes.confirms.push_back(op),
+            Item::Enter(op) => self.lanes.enters.push_back(op),
             Item::Query(_) | Item::TopUp(_) | Item::Watch(_) => {}
         });
         Ok(())
@@ -307,6 +321,10 @@ impl Dispatch<'_> {
             // Nobody waits for these: the next renewal asks again.
             lanes.top_ups.clear();
             lanes.watches.clear();
+            // Whoever waits in line looks again by itself.
+            lanes.confirms.clear();
+            lanes.enters.clear();
+            lanes.pokes.clear();
         }
         let left = queued.len();
         outbox.bytes = 0;
@@ -340,6 +358,8 @@ impl Dispatch<'_> {
             match item {
                 // Whoever ends an open or a won round covers its unknown nodes; an ended one
                 // has nobody left to do it.
+                // A ticket's release goes to every node that it was shown to, whatever they said.
+                Item::Confirm(_) | Item::Enter(_) => {}
                 Item::Acquire(op) => {
                     let phase = op.acquire_tally().phase();
                     if matches!(phase, Phase::Lost | Phase::Abandoned) {
@@ -368,7 +388,7 @@ impl Dispatch<'_> {
 
 fn unknown(item: &Item, node: &Node, now: Timestamp) {
     match item {
-        Item::Acquire(op) => {
+        Item::Acquire(op) | Item::Confirm(op) => {
             op.vote(node.index, Vote::Unknown, now);
         }
         Item::Extend(extension) => {
@@ -376,7 +396,8 @@ fn unknown(item: &Item, node: &Node, now: Timestamp) {
         }
         Item::Query(query) => query.fail(node.index),
         Item::Release(owed) => owed.op.vote_release(node.index, Vote::Unknown),
-        Item::TopUp(_) | Item::Watch(_) => {}
+        // It may have got its place: it keeps waiting, and is shown again.
+        Item::Enter(_) | Item::TopUp(_) | Item::Watch(_) => {}
     }
 }
 

@@ -11,6 +11,12 @@ use crate::session::stamp::Stamp;
 pub(crate) enum Kind {
     /// `SET key token NX PX ttl`.
     Acquire,
+    /// The extend script over one reserved lock: a letter, which counts as a vote.
+    Confirm,
+    /// The enter script: a place in the queue, or the lock.
+    Enter,
+    /// The leave script over one lock: a letter.
+    Leave,
     /// CLIENT CACHING: the next command's key is watched.
     Caching,
     /// The extend script over some leases: one letter each.
@@ -39,6 +45,23 @@ pub(crate) enum Kind {
     Watch,
 }
 
+impl Kind {
+    /// Whether it names a script, which the server may have forgotten.
+    pub(crate) const fn is_script(self) -> bool {
+        matches!(
+            self,
+            Self::Confirm
+                | Self::Enter
+                | Self::Extend
+                | Self::Fenced
+                | Self::Leave
+                | Self::Raise
+                | Self::Release
+                | Self::Stamp
+        )
+    }
+}
+
 /// A reply that its command cannot have.
 #[derive(Debug, thiserror::Error)]
 #[error("{reply} in answer to {kind:?}")]
@@ -58,6 +81,8 @@ pub(crate) enum Answer<'a> {
     Letters(&'a [u8]),
     /// A native release: deleted, or not.
     Deleted(bool),
+    /// A ticket's place.
+    Place(Place),
     /// The key was set, and the node counted this far.
     Fenced(u64),
     /// The epoch that a seal found; nothing if there is none.
@@ -73,6 +98,38 @@ pub(crate) enum Answer<'a> {
     Done,
     /// Whatever a query was told.
     Reply(&'a Reply<'a>),
+}
+
+/// What became of a ticket that was shown to a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// The lock was free, and is ours for the ttl that was asked for.
+    Taken,
+    /// The lock is kept for us, for a moment.
+    Reserved,
+    Waiting {
+        /// Nobody told the holder that we wait: whether it releases must be watched.
+        is_deaf: bool,
+        /// How long the lock lives from now on; `None` if it does not expire.
+        ttl_ms: Option<u64>,
+    },
+}
+
+impl Place {
+    fn read(text: &[u8]) -> Option<Self> {
+        let (letter, rest) = text.split_first()?;
+        let waiting = |is_deaf| {
+            let ttl_ms: i64 = std::str::from_utf8(rest).ok()?.parse().ok()?;
+            Some(Self::Waiting { is_deaf, ttl_ms: u64::try_from(ttl_ms).ok() })
+        };
+        match letter {
+            b'g' if rest.is_empty() => Some(Self::Taken),
+            b'r' if rest.is_empty() => Some(Self::Reserved),
+            b'w' => waiting(false),
+            b'd' => waiting(true),
+            _ => None,
+        }
+    }
 }
 
 /// Reads `reply` as the answer to a command of `kind` over `items` items (I1).
@@ -93,6 +150,13 @@ pub(crate) fn answer<'a>(
         (Kind::Release, Reply::Bulk(letters)) => {
             is_letters(letters, items, b"dmo").then_some(Answer::Letters(letters))
         }
+        (Kind::Confirm, Reply::Bulk(letters)) => {
+            is_letters(letters, items, b"emo").then_some(Answer::Letters(letters))
+        }
+        (Kind::Leave, Reply::Bulk(letters)) => {
+            is_letters(letters, 1, b"hdmo").then_some(Answer::Letters(letters))
+        }
+        (Kind::Enter, Reply::Bulk(text)) => Place::read(text).map(Answer::Place),
         (Kind::ReleaseNative, Reply::Integer(count @ (0 | 1))) => {
             Some(Answer::Deleted(*count == 1))
         }
@@ -129,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_reply_of_the_wrong_type_is_a_mismatch() {
-        let wrong: [(Kind, usize, Reply<'_>); 19] = [
+        let wrong: [(Kind, usize, Reply<'_>); 24] = [
             (Kind::Acquire, 1, Reply::Integer(1)),
             (Kind::Acquire, 1, Reply::Bulk(b"OK")),
             (Kind::Acquire, 1, Reply::Simple(b"PONG")),
@@ -148,6 +212,11 @@ mod tests {
             (Kind::SealScript, 0, Reply::One(2)),
             (Kind::Stamp, 0, Reply::Ok),
             (Kind::TopUp, 1, Reply::Integer(1)),
+            (Kind::Confirm, 1, Reply::Bulk(b"h")),
+            (Kind::Leave, 1, Reply::Bulk(b"e")),
+            (Kind::Enter, 1, Reply::Bulk(b"w")),
+            (Kind::Enter, 1, Reply::Bulk(b"g1")),
+            (Kind::Enter, 1, Reply::Null),
             (Kind::Watch, 1, Reply::Integer(1)),
         ];
         for (kind, items, reply) in wrong {
@@ -160,6 +229,17 @@ mod tests {
             answer(Kind::Release, 3, &Reply::Bulk(b"dmo")),
             Ok(Answer::Letters(b"dmo"))
         ));
+        let places = [
+            (&b"g"[..], Place::Taken),
+            (b"r", Place::Reserved),
+            (b"w-1", Place::Waiting { is_deaf: false, ttl_ms: None }),
+            (b"d250", Place::Waiting { is_deaf: true, ttl_ms: Some(250) }),
+        ];
+        for (text, place) in places {
+            let reply = Reply::Bulk(text);
+            let read = answer(Kind::Enter, 1, &reply);
+            assert!(matches!(read, Ok(Answer::Place(read)) if read == place), "{read:?}");
+        }
         let long = vec![b'x'; 10_000];
         let text = answer(Kind::Acquire, 1, &Reply::Simple(&long)).unwrap_err().to_string();
         assert!(text.len() < 200, "{text}");

@@ -35,6 +35,7 @@ mod leases;
 mod performance;
 #[path = "../support/persistence.rs"]
 mod persistence;
+mod queue;
 mod refusals;
 mod rigs;
 #[path = "../support/server.rs"]

@@ -98,7 +98,7 @@ impl Acquisition {
             State::Racing(op) => Self::drop_attempt(engine, &op, &mut wakes),
         }
         if std::mem::take(&mut self.has_slot) {
-            engine.pass_slot(&self.wish.resource, &mut wakes);
+            engine.pass_slot(&self.wish.resource, false, &mut wakes);
         }
         engine.wake(wakes);
     }

@@ -12,6 +12,7 @@ impl Acquisition {
     /// A round failed: plans the next one, or the end.
     pub(super) fn after_round(&mut self, engine: &Engine, now: Timestamp, failure: Failure) {
         let retry = &engine.settings.retry;
+        let was_ticket = matches!(&self.state, State::Racing(op) if op.ticket.is_some());
         self.cancel_timer(engine);
         self.failure = failure;
         let bits = engine.rng.next();
@@ -38,6 +39,10 @@ impl Acquisition {
             self.deadline = now;
         } else if failure == Failure::Busy {
             self.failure = Failure::TimedOut;
+            // A ticket that failed makes a pause, like any round that others won.
+            if !was_ticket && engine.may_queue() {
+                return self.begin_ticket(engine, now);
+            }
         }
         self.state = State::Pausing(now.plus(pause).min(self.deadline));
     }

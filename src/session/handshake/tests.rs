@@ -39,6 +39,7 @@ fn config() -> HandshakeConfig {
         caller: Caller { fresh: "f1".into(), quarantine_ms: 30_302, fleet: "5/3/a".into() },
         previous: None,
         allow_eviction: false,
+        channel: None,
     }
 }
 
