@@ -149,7 +149,10 @@ pub(crate) fn name(endpoints: &[Endpoint], quorum: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::engine::waiters::Waiters;
 
     fn fleet(urls: &[&str], quorum: usize) -> Fleet {
         let endpoints: Vec<Endpoint> =

@@ -329,7 +329,7 @@ async fn closed_connections_come_back_and_end_no_lock() {
     let mut operator = Client::connect(cluster[0].addr()).unwrap();
     let ok = Reply::Simple("OK".into());
     assert_eq!(operator.command(&["CONFIG", "SET", "maxclients", "1"]).unwrap(), ok);
-    operator.command(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).unwrap();
+    operator.command(&["CLIENT", "KILL", "TYPE", "pubsub", "SKIPME", "yes"]).unwrap();
     until("the refusal", || {
         let reason = locks.nodes()[0].reason.clone().unwrap_or_default();
         is_down(&locks, 0) && reason.contains("max number of clients")

@@ -284,7 +284,7 @@ impl State for NoAuth {
         // In this order: a connection that is there stays logged in.
         let mut admin = Client::connect(server.addr()).unwrap();
         server.config_set("requirepass", "secret");
-        assert!(admin.command(&["CLIENT", "KILL", "TYPE", "normal"]).unwrap().int() > 0);
+        assert!(admin.command(&["CLIENT", "KILL", "TYPE", "pubsub"]).unwrap().int() > 0);
         Self
     }
     fn heal(self, server: &Server) {

@@ -40,7 +40,7 @@ impl Acquisition {
         } else if failure == Failure::Busy {
             self.failure = Failure::TimedOut;
             // A ticket that failed makes a pause, like any round that others won.
-            if !was_ticket && engine.may_queue() {
+            if !was_ticket && retry.attempts.is_none() && engine.may_queue() {
                 return self.begin_ticket(engine, now);
             }
         }

@@ -193,6 +193,7 @@ fn redis_7_is_greeted_in_one_round_trip() {
         native_release: None,
         stamp: Some(stamp()),
         fence: Fence::NotNeeded,
+        listens: false,
         tracks: true,
     };
     assert_eq!(peer.capabilities(), &expected);
