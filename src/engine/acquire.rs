@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use crate::algorithm::tally::{Phase, Tally, Vote};
 use crate::engine::core::{Engine, Unstartable, Wakes};
-use crate::engine::op::Op;
+use crate::engine::op::{Op, Way};
 use crate::engine::waiters::{Claim, Place, Waiter};
 use crate::engine::wheel::Key;
 use crate::engine::wish::{Course, Failure, Wish};
@@ -40,6 +40,8 @@ enum State {
     Handed(Arc<Op>),
     Racing(Arc<Op>),
     Pausing(Timestamp),
+    /// Another process has the lock; the nodes tell when to try.
+    Watching(Arc<Op>),
     Done,
 }
 
@@ -56,6 +58,8 @@ pub(crate) struct Acquisition {
     number: Option<u64>,
     /// When a minority's reservations are given up.
     yield_at: Option<Timestamp>,
+    /// The nodes said that the lock may be free.
+    was_told: bool,
     began: Timestamp,
     round_began: Timestamp,
     deadline: Timestamp,
@@ -80,6 +84,7 @@ impl Acquisition {
             armed_for: Timestamp::ZERO,
             number: None,
             yield_at: None,
+            was_told: false,
             began: Timestamp::ZERO,
             round_began: Timestamp::ZERO,
             deadline: Timestamp::MAX,
@@ -153,6 +158,12 @@ impl Acquisition {
                         return self.fail(engine, self.failure);
                     }
                     self.begin_round(engine, now);
+                }
+                State::Watching(op) => {
+                    let op = Arc::clone(op);
+                    if self.poll_watching(engine, op, cx).is_pending() {
+                        return Poll::Pending;
+                    }
                 }
                 State::Done => return Poll::Pending,
             }
@@ -236,11 +247,17 @@ impl Acquisition {
     fn begin_round(&mut self, engine: &Engine, now: Timestamp) {
         self.round_began = now;
         self.course.tally = None;
-        match engine.attempt(&self.wish.resource, self.wish.ttl, self.wish.fenced) {
+        // Others may have been told of the same release.
+        let way = self.was_told.then_some(Way::Staged);
+        match engine.prepare(&self.wish.resource, self.wish.ttl, self.wish.fenced, way) {
             Ok(op) => {
                 self.course.attempts = self.course.attempts.saturating_add(1);
                 let mut wakes = Wakes::default();
-                engine.submit(&op, &mut wakes);
+                if std::mem::take(&mut self.was_told) {
+                    engine.submit_first(&op, &mut wakes);
+                } else {
+                    engine.submit(&op, &mut wakes);
+                }
                 engine.wake(wakes);
                 self.state = State::Racing(op);
             }

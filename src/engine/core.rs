@@ -17,7 +17,7 @@ use crate::engine::dispatch::OWED_GRACE;
 use crate::engine::fleet::Fleet;
 use crate::engine::keeper::Keeper;
 use crate::engine::node::{Extension, Health, Node, Refusal, TopUp};
-use crate::engine::op::{Op, Pool, Spec, millis};
+use crate::engine::op::{Op, Pool, Spec, Way, millis};
 use crate::engine::rng::SharedRng;
 use crate::engine::waiters::{Place, Waiters};
 use crate::error::Lost;
@@ -184,7 +184,7 @@ impl Engine {
         resource: &Resource,
         ttl: Duration,
         fenced: bool,
-        ticket: Option<u64>,
+        ticket: Option<Way>,
     ) -> Result<Arc<Op>, Unstartable> {
         self.admit()?;
         let mut spec = self.spec(resource, ttl, self.fresh_token());
@@ -245,7 +245,16 @@ impl Engine {
 
     /// Queues an attempt at every node that takes it; the others vote *not sent*.
     pub(crate) fn submit(&self, op: &Arc<Op>, wakes: &mut Wakes) {
-        for node in &self.nodes {
+        self.submit_to(self.nodes.iter(), op, wakes);
+    }
+
+    pub(crate) fn submit_to<'a>(
+        &self,
+        nodes: impl Iterator<Item = &'a Arc<Node>>,
+        op: &Arc<Op>,
+        wakes: &mut Wakes,
+    ) {
+        for node in nodes {
             match node.submit_acquire(op) {
                 Ok(wake) => wakes.add(node.index, wake),
                 Err(Refusal::Quarantined) => {
@@ -269,7 +278,10 @@ impl Engine {
     pub(crate) fn let_go(&self, op: &Arc<Op>, holder: Option<u64>, wakes: &mut Wakes) -> bool {
         self.keeper.drop_lease(op);
         let Some(tally) = op.let_go(holder) else { return false };
-        self.decide_hand_on(op);
+        match &op.ticket {
+            Some(ticket) => self.decide_hand_on(op, ticket),
+            None => op.hands_on.store(self.waiters.take_awaited(&op.resource), Ordering::Release),
+        }
         let holders = op.holders(tally);
         op.begin_release(holders);
         self.submit_releases(op, holders, wakes);
@@ -281,8 +293,8 @@ impl Engine {
     /// are still to come are released by the driver that sees them.
     pub(crate) fn undo(&self, op: &Arc<Op>, tally: Tally, wakes: &mut Wakes) {
         let mut holders = tally.set(Vote::Granted) | tally.set(Vote::Unknown);
-        if op.ticket.is_some() {
-            self.decide_hand_on(op);
+        if let Some(ticket) = &op.ticket {
+            self.decide_hand_on(op, ticket);
             holders |= op.asked();
         }
         op.begin_release(holders);
@@ -373,7 +385,7 @@ impl Engine {
             }
             *place = Place::Started(Arc::clone(&op));
             drop(place);
-            if op.ticket.is_some() {
+            if op.ticket.as_ref().is_some_and(|ticket| ticket.is_queued()) {
                 // Shown to too few, it is given up when it looks again.
                 self.show(&op, wakes);
             } else {

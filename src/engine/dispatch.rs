@@ -84,6 +84,7 @@ impl Dispatch<'_> {
                 pipeline.pop(|_, item| self.sealed.hold(item, head.sent_at));
             }
             Answer::Granted => pipeline.pop(|_, item| self.granted(item, head.sent_at)),
+            Answer::Life(ms) => pipeline.pop(|_, item| self.lives(item, ms)),
             Answer::Place(place) => pipeline.pop(|_, item| self.placed(item, place, head.sent_at)),
             Answer::Fenced(token) => pipeline.pop(|_, item| {
                 if let Item::Acquire(op) | Item::Confirm(op) = &item {
@@ -115,12 +116,9 @@ impl Dispatch<'_> {
             Answer::Refused(error) => return self.refused(pipeline, head.kind, error),
             Answer::Done => pipeline.pop(|_, _| {}),
             Answer::Value(value) => pipeline.pop(|_, item| {
-                let Item::Watch(op) = item else { return };
-                if op.ticket.is_some() && op.acquire_tally().phase() == Phase::Open {
-                    if value.is_empty() {
-                        op.look_by(self.now);
-                    }
-                } else if value != op.token.as_bytes() {
+                if let Item::Watch(op) = item
+                    && value != op.token.as_bytes()
+                {
                     self.node.tell(vec![op.key().to_vec()]);
                 }
             }),
@@ -146,6 +144,9 @@ impl Dispatch<'_> {
         match item {
             Item::Acquire(op) | Item::Confirm(op) => {
                 op.vote(self.node.index, vote, self.now);
+                if op.ticket.is_some() {
+                    op.waker.wake();
+                }
             }
             Item::Enter(op) => self.no_place(&op, vote),
             Item::Extend(extension) => {
@@ -390,6 +391,9 @@ fn unknown(item: &Item, node: &Node, now: Timestamp) {
     match item {
         Item::Acquire(op) | Item::Confirm(op) => {
             op.vote(node.index, Vote::Unknown, now);
+            if op.ticket.is_some() {
+                op.waker.wake();
+            }
         }
         Item::Extend(extension) => {
             extension.op.vote_extend(node.index, Vote::Unknown, extension.round);

@@ -199,6 +199,7 @@ impl<T: Transport> Driver<T> {
             _ => None,
         };
         count(&node.counters.connects, 1);
+        node.tracks.store(capabilities.tracks, Ordering::Release);
         node.has_ears.store(capabilities.listens, Ordering::Release);
         node.set_opens_at(opens_at);
         node.set_health(health);

@@ -113,6 +113,8 @@ pub(crate) struct Node {
     wall_clock: Mutex<NodeClock>,
     drift_ppm: AtomicU32,
     runs_wild: AtomicBool,
+    /// Its connection tells when a watched key changes.
+    pub(crate) tracks: AtomicBool,
     /// Its connection listens on this process's channel.
     pub(crate) has_ears: AtomicBool,
     voided_at: AtomicU64,
@@ -158,6 +160,7 @@ impl Node {
             wall_clock: Mutex::new(NodeClock::default()),
             drift_ppm: AtomicU32::new(settings.drift_ppm),
             runs_wild: AtomicBool::new(false),
+            tracks: AtomicBool::new(false),
             has_ears: AtomicBool::new(false),
             voided_at: AtomicU64::new(0),
             told: Mutex::new(Told::default()),

@@ -22,7 +22,6 @@ use crate::algorithm::tally::{Decision, NODES_MAX, Phase, Rule, Tally, Vote};
 use crate::config::{Drift, Keep};
 use crate::engine::hold::Hold;
 use crate::engine::op::fencing::Fencing;
-use crate::engine::op::ticket::Ticket;
 use crate::error::Lost;
 use crate::resource::Resource;
 use crate::resp::command;
@@ -32,6 +31,7 @@ use crate::token::Token;
 mod pool;
 
 pub(crate) use pool::Pool;
+pub(crate) use ticket::{Ticket, Way};
 
 /// See the module's head.
 ///
@@ -99,8 +99,8 @@ pub(crate) struct Spec<'a> {
     pub(crate) quorum: usize,
     /// The proposed fencing token of a fenced attempt.
     pub(crate) fencing: Option<u64>,
-    /// The number of the ticket of an attempt that queues up.
-    pub(crate) ticket: Option<u64>,
+    /// How an attempt that waits for another process gets to the lock.
+    pub(crate) ticket: Option<Way>,
 }
 
 impl Op {
@@ -151,7 +151,7 @@ impl Op {
         let key = [spec.prefix, spec.resource.as_bytes()];
         self.key_at = command::set_nx_px(&mut self.frame, key, spec.token.as_bytes(), px);
         self.fence = spec.fencing.map(|proposal| Box::new(Fencing::new(self.key(), proposal)));
-        self.ticket = spec.ticket.map(|number| Box::new(Ticket::new(self.key(), number)));
+        self.ticket = spec.ticket.map(|way| Box::new(Ticket::new(self.key(), way)));
         *self.topped_up.get_mut() = 0;
         *self.barred.get_mut() = 0;
         self.ttl = spec.ttl;

@@ -39,6 +39,8 @@ pub(crate) enum Kind {
     SealScript,
     /// The stamp script: the heartbeat.
     Stamp,
+    /// PTTL of a lock that somebody waits for, to be told when it changes.
+    Look,
     /// `SET key token NX PX ttl` for a lease that is held already.
     TopUp,
     /// GET of a held lock's key, to be told when it changes.
@@ -90,6 +92,8 @@ pub(crate) enum Answer<'a> {
     /// Whether a seal found the script.
     Cached(bool),
     Stamped(Stamp),
+    /// How long a lock lives, in ms; negative: it is not there, or lives on.
+    Life(i64),
     /// The value under a watched key; nothing if there is none.
     Value(&'a [u8]),
     /// An error reply.
@@ -171,6 +175,7 @@ pub(crate) fn answer<'a>(
             _ => None,
         },
         (Kind::Stamp, reply) => Stamp::read(reply).map(Answer::Stamped),
+        (Kind::Look, Reply::Integer(ms)) => Some(Answer::Life(*ms)),
         (Kind::Watch, Reply::Bulk(value)) => Some(Answer::Value(value)),
         (Kind::Watch, Reply::Null) => Some(Answer::Value(b"")),
         (Kind::Load, Reply::Bulk(_)) | (Kind::Caching, Reply::Ok) => Some(Answer::Done),
@@ -193,7 +198,7 @@ mod tests {
 
     #[test]
     fn a_reply_of_the_wrong_type_is_a_mismatch() {
-        let wrong: [(Kind, usize, Reply<'_>); 24] = [
+        let wrong: [(Kind, usize, Reply<'_>); 25] = [
             (Kind::Acquire, 1, Reply::Integer(1)),
             (Kind::Acquire, 1, Reply::Bulk(b"OK")),
             (Kind::Acquire, 1, Reply::Simple(b"PONG")),
@@ -218,6 +223,7 @@ mod tests {
             (Kind::Enter, 1, Reply::Bulk(b"g1")),
             (Kind::Enter, 1, Reply::Null),
             (Kind::Watch, 1, Reply::Integer(1)),
+            (Kind::Look, 1, Reply::Bulk(b"1")),
         ];
         for (kind, items, reply) in wrong {
             let error = answer(kind, items, &reply).unwrap_err();

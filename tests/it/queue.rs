@@ -4,7 +4,7 @@ use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::task::Poll;
 
-use redlatch::{AcquireFuture, Guard, Handoff, NodeState, Redlock, ReleaseError};
+use redlatch::{AcquireFuture, Guard, Handoff, NodeState, Redlock, ReleaseError, Waiting};
 
 use crate::server::{Cluster, Reply, Server};
 use crate::support::{all_up, builder, drained, ms, until, within};
@@ -303,4 +303,55 @@ async fn futures_of<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::O
     })
     .await;
     outputs
+}
+
+/// Without channels the nodes still tell of releases, by whatever command.
+#[tokio::test]
+async fn whoever_races_is_told_of_a_release() {
+    let cluster = Cluster::start(3);
+    let settings = builder(cluster.urls()).waiting(Waiting::Race);
+    let next = all_up(settings.connect().await.unwrap()).await;
+    for round in 0..10 {
+        for server in &*cluster {
+            server.command(&["SET", "r", "theirs", "PX", "60000"]);
+        }
+        let mut request = Box::pin(next.acquire("r").into_future());
+        let before = cluster[0].calls("pttl");
+        until("the lock to be watched", || {
+            assert!(is_pending(&mut request), "round {round}");
+            cluster[0].calls("pttl") > before
+        })
+        .await;
+        for server in &*cluster {
+            server.command(&["DEL", "r"]);
+        }
+        within(granted(request).await.release()).await.unwrap();
+    }
+    drained(&cluster).await;
+    assert!(cluster.iter().all(|server| server.calls("zadd") == 0));
+}
+
+/// Everybody is told of the same release: one gets through, and nobody is left behind.
+#[tokio::test]
+async fn many_who_race_are_all_served() {
+    let cluster = Cluster::start(5);
+    let mut clients = Vec::new();
+    for _ in 0..8 {
+        let settings = builder(cluster.urls()).waiting(Waiting::Race);
+        clients.push(all_up(settings.connect().await.unwrap()).await);
+    }
+    let guard = within(clients[0].acquire("r")).await.unwrap();
+    let tasks = clients.iter().skip(1).map(|locks| async {
+        for _ in 0..3 {
+            locks.acquire("r").await.unwrap().release().await.unwrap();
+        }
+    });
+    let mut tasks = Box::pin(futures_of(tasks));
+    tokio::select! {
+        _ = &mut tasks => panic!("granted while it was held"),
+        () = tokio::time::sleep(ms(50)) => {}
+    }
+    within(guard.release()).await.unwrap();
+    assert_eq!(within(tasks).await.len(), 7);
+    drained(&cluster).await;
 }

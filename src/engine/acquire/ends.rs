@@ -94,6 +94,7 @@ impl Acquisition {
                     }
                 }
             }
+            State::Watching(op) => engine.unwatch(op),
             State::Handed(op) => self.drop_handed(engine, &op, &mut wakes),
             State::Racing(op) => Self::drop_attempt(engine, &op, &mut wakes),
         }

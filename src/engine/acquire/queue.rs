@@ -44,6 +44,47 @@ impl Acquisition {
         }
     }
 
+    /// Waits until the nodes say that the lock may be free; `None`: they cannot be asked now.
+    pub(super) fn begin_watch(&mut self, engine: &Engine) -> Option<()> {
+        let op = engine.watch_for(&self.wish.resource, self.wish.ttl).ok()?;
+        self.state = State::Watching(op);
+        Some(())
+    }
+
+    pub(super) fn poll_watching(
+        &mut self,
+        engine: &Engine,
+        op: Arc<Op>,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        op.waker.register(cx.waker());
+        let look_at = op.ticket.as_ref().map_or(Timestamp::ZERO, |ticket| ticket.look_at());
+        if self.wait_anew(engine, look_at.min(self.deadline), cx).is_pending() {
+            return Poll::Pending;
+        }
+        engine.unwatch(op);
+        self.was_told = true;
+        self.state = State::Pausing(Timestamp::ZERO);
+        Poll::Ready(())
+    }
+
+    /// A staged round: one node has answered, or has not in time.
+    fn poll_staged(&mut self, engine: &Engine, op: &Arc<Op>, cx: &mut Context<'_>) -> Poll<()> {
+        let now = engine.clock.now();
+        let tally = op.acquire_tally();
+        if tally.count(Vote::Denied) > 0 && tally.count(Vote::Granted) == 0 {
+            self.give_ticket_up(engine, op);
+            self.after_round(engine, now, Failure::Busy);
+            return Poll::Ready(());
+        }
+        if tally.pending().count_ones() as usize != tally.nodes() {
+            let mut wakes = Wakes::default();
+            engine.submit_rest(op, &mut wakes);
+            engine.wake(wakes);
+        }
+        self.wait_anew(engine, self.deadline, cx)
+    }
+
     /// The round is open: waits for the nodes' word, and asks again where none may be coming.
     pub(super) fn poll_ticket(
         &mut self,
@@ -52,6 +93,9 @@ impl Acquisition {
         cx: &mut Context<'_>,
     ) -> Poll<()> {
         let Some(ticket) = &op.ticket else { return Poll::Ready(()) };
+        if !ticket.is_queued() {
+            return self.poll_staged(engine, op, cx);
+        }
         let now = engine.clock.now();
         if self.yield_at.is_none() && op.acquire_tally().count(Vote::Granted) > 0 {
             self.yield_at = Some(engine.yield_at(now));

@@ -150,9 +150,15 @@ impl<S> Connection<S> {
         if self.tracks && (waits || op.is_valid(now)) {
             command::client_caching(&mut self.write);
             self.pipeline.push(Kind::Caching, 0);
-            command::get(&mut self.write, op.key());
-            self.pipeline.push_item(Item::Watch(op));
-            self.pipeline.push(Kind::Watch, 1);
+            if waits {
+                command::pttl(&mut self.write, op.key());
+                self.pipeline.push_item(Item::Watch(op));
+                self.pipeline.push(Kind::Look, 1);
+            } else {
+                command::get(&mut self.write, op.key());
+                self.pipeline.push_item(Item::Watch(op));
+                self.pipeline.push(Kind::Watch, 1);
+            }
         }
     }
 

@@ -29,6 +29,16 @@ impl Dispatch<'_> {
         }
     }
 
+    /// A watched lock lives for `ms` from now on; -2: it is gone already, -1: it does not expire.
+    pub(super) fn lives(&self, item: Item, ms: i64) {
+        let Item::Watch(op) = item else { return };
+        match u64::try_from(ms) {
+            Ok(ms) => op.note_place(self.node.index, self.now.plus(Duration::from_millis(ms))),
+            Err(_) if ms == -2 => op.look_by(self.now),
+            Err(_) => {}
+        }
+    }
+
     /// The node refused the ticket: its holder looks for itself what to do without it.
     pub(super) fn no_place(&mut self, op: &Arc<Op>, vote: Vote) {
         if vote == Vote::Ineligible {

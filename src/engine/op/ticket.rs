@@ -1,9 +1,10 @@
-//! A place in a lock's queue on the nodes.
+//! How an op that waits for a lock of another process gets to it: by a place in the lock's queue
+//! on the nodes, or by being told when to try.
 //!
 //! Everything here is a hint: losing it, or being told wrong, costs time. What makes the lock ours
 //! is the votes of the op that the ticket belongs to (DESIGN R10).
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::algorithm::script;
@@ -11,8 +12,21 @@ use crate::algorithm::tally::NODES_MAX;
 use crate::engine::op::Op;
 use crate::time::Timestamp;
 
+/// What an op that waits does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// It stands in line, with this number.
+    Queue(u64),
+    /// It asks for nothing: the nodes tell it when the lock may be free.
+    Watch,
+    /// It asks one node, and the others when that one has granted: of many who try in the same
+    /// moment one gets through.
+    Staged,
+}
+
 #[derive(Debug)]
 pub(crate) struct Ticket {
+    pub(crate) way: Way,
     /// Its place in line: when the caller began to wait, in microseconds of the nodes' time. The
     /// same on every node, so that they agree on who is next.
     pub(crate) number: u64,
@@ -21,16 +35,30 @@ pub(crate) struct Ticket {
     /// Per node, until when the lock lives there, as far as it said.
     ends: [AtomicU64; NODES_MAX],
     look_at: AtomicU64,
+    is_out: AtomicBool,
 }
 
 /// Beyond a deadline in whole milliseconds, the instant at which a server finds the key expired.
 const EXPIRED_BY: Duration = Duration::from_millis(2);
 
 impl Ticket {
-    pub(super) fn new(key: &[u8], number: u64) -> Self {
-        let queue = [script::QUEUE_PREFIX.as_bytes(), key].concat();
+    pub(super) fn new(key: &[u8], way: Way) -> Self {
+        let (number, queue) = match way {
+            Way::Queue(number) => (number, [script::QUEUE_PREFIX.as_bytes(), key].concat()),
+            Way::Watch | Way::Staged => (0, Vec::new()),
+        };
         let ends = [const { AtomicU64::new(0) }; NODES_MAX];
-        Self { number, queue, ends, look_at: AtomicU64::new(u64::MAX) }
+        let look_at = AtomicU64::new(u64::MAX);
+        Self { way, number, queue, ends, look_at, is_out: AtomicBool::new(false) }
+    }
+
+    /// A staged op is about to ask the other nodes; `true` once.
+    pub(crate) fn goes_out(&self) -> bool {
+        !self.is_out.swap(true, Ordering::AcqRel)
+    }
+
+    pub(crate) fn is_queued(&self) -> bool {
+        matches!(self.way, Way::Queue(_))
     }
 
     /// It is shown to the nodes now, and again at `look_at` if nothing happens.
@@ -97,7 +125,7 @@ mod tests {
 
     #[test]
     fn the_lock_has_expired_when_it_has_at_a_quorum() {
-        let ticket = Ticket::new(b"k", 7);
+        let ticket = Ticket::new(b"k", Way::Queue(7));
         assert_eq!(ticket.queue, b"redlatch:queue:k");
         for (node, end) in [(0, 50), (1, 10), (3, 30)] {
             assert_eq!(ticket.expired_at(3), None);
