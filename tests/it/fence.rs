@@ -317,10 +317,15 @@ async fn closed_connections_come_back_and_end_no_lock() {
     assert!(guard.is_valid() && guard.valid_until() == until_then);
     within(guard.extend(TTL)).await.unwrap();
 
-    // `timeout`: the server closes what says nothing for a second.
+    // `timeout`: the server closes what says nothing for a second, unless it listens to a channel.
+    let deaf = builder(cluster.urls()).heartbeat_interval(TTL).resp2_only();
+    let deaf = all_up(deaf.connect().await.unwrap()).await;
     cluster.iter().for_each(|server| server.config_set("timeout", "1"));
-    connections(4).await;
+    until("every node's third connection", || deaf.nodes().iter().all(|node| node.connects >= 3))
+        .await;
     cluster.iter().for_each(|server| server.config_set("timeout", "0"));
+    assert!(locks.nodes().iter().all(|node| node.connects == 2));
+    deaf.close().await;
     let locks = all_up(locks.clone()).await;
     assert!(guard.is_valid());
     within(guard.extend(TTL)).await.unwrap();
