@@ -89,6 +89,7 @@ impl Ops {
             quorum: nodes / 2 + 1,
             fencing: None,
             ticket: None,
+            claims: None,
         });
         for node in 0..nodes {
             op.raise_bound(node, now, op.ttl, 0);
@@ -195,8 +196,15 @@ impl Fleet {
         let settings = &self.0.engine.settings;
         let (resource, ttl) = (resource.clone(), settings.ttl);
         let keep = settings.keep(settings.renewal);
-        let mut way =
-            Acquisition::new(Wish { resource, ttl, wait: None, keep, once: false, fenced: false });
+        let mut way = Acquisition::new(Wish {
+            resource,
+            ttl,
+            wait: None,
+            keep,
+            once: false,
+            fenced: false,
+            claims: None,
+        });
         let op = poll_fn(|cx| way.poll(&self.0.engine, cx)).await.ok()?;
         Some(Guard::new(&self.0, op, *way.course()))
     }

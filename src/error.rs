@@ -6,6 +6,10 @@ use crate::endpoint::EndpointError;
 use crate::report::Report;
 use crate::resource::Resource;
 
+mod claim;
+
+pub use claim::ClaimError;
+
 /// Why a lock was not acquired.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -21,6 +25,9 @@ pub enum AcquireError {
     /// The lock client was closed, or the runtime that it ran on is gone.
     #[error("the lock client is closed")]
     Closed,
+    /// Modes, permits or several resources were asked for as cannot be.
+    #[error(transparent)]
+    InvalidClaim(#[from] ClaimError),
     /// The name is empty or longer than [`Resource::LEN_MAX`] bytes, prefix included.
     #[error("`{resource}` cannot be locked: a key has 1 to {max} bytes, this one {len}")]
     InvalidResource {
@@ -111,6 +118,7 @@ impl AcquireError {
             | Self::TimedOut { report, .. }
             | Self::TooSlow { report, .. } => Some(report),
             Self::Closed
+            | Self::InvalidClaim(_)
             | Self::InvalidResource { .. }
             | Self::InvalidTtl { .. }
             | Self::ReservedResource { .. } => None,

@@ -53,7 +53,17 @@ impl Guard {
         &self.lease
     }
 
-    /// What is locked.
+    /// Everything that was asked for, each once, in the order of the names' bytes; what was locked
+    /// above it on its behalf is not listed.
+    pub fn resources(&self) -> &[Resource] {
+        let op = self.op();
+        match &op.claim {
+            Some(claim) => &claim.asked,
+            None => std::slice::from_ref(&op.resource),
+        }
+    }
+
+    /// What is locked; of several resources the first.
     pub fn resource(&self) -> &Resource {
         self.lease.resource()
     }

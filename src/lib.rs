@@ -79,12 +79,13 @@ pub mod testing;
 mod time;
 mod token;
 
+pub use algorithm::mode::Mode;
 pub use builder::Builder;
 pub use config::{Drift, Handoff, Reconnect, Renewal, Retry, Waiting};
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::{
-    AcquireError, ConfigError, ConnectError, ExtendError, InitError, InspectError, Lost,
-    ReleaseError, ResumeError, RunError,
+    AcquireError, ClaimError, ConfigError, ConnectError, ExtendError, InitError, InspectError,
+    Lost, ReleaseError, ResumeError, RunError,
 };
 pub use fence::{FenceGate, StaleToken};
 pub use fencing::{FencingToken, FencingTokenError};
@@ -92,7 +93,7 @@ pub use guard::Guard;
 pub use lease::{Deadline, Inspection, Lease, NodeInspection};
 pub use redlock::Redlock;
 pub use report::{NodeVote, Report, Verdict};
-pub use request::{Acquire, AcquireFuture, TryAcquire};
+pub use request::{Acquire, AcquireAll, AcquireFuture, TryAcquire};
 pub use resource::Resource;
 pub use session::batch::{Batching, Gather};
 pub use stats::{NodeState, NodeStatus, Percentiles, Stats};

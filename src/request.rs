@@ -6,13 +6,21 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use crate::algorithm::mode::Mode;
 use crate::config::{Renewal, whole_millis};
 use crate::engine::acquire::Acquisition;
+use crate::engine::op::Claims;
 use crate::engine::wish::{Failure, Wish};
-use crate::error::AcquireError;
+use crate::error::{AcquireError, ClaimError};
 use crate::guard::Guard;
 use crate::redlock::Redlock;
+use crate::request::mode::{Way, claimed};
 use crate::resource::Resource;
+
+mod all;
+mod mode;
+
+pub use all::AcquireAll;
 
 /// A request to wait for a lock: `.await` it, or refine it first.
 #[derive(Clone, Debug)]
@@ -25,13 +33,25 @@ pub struct Acquire<'a> {
     renewal: Renewal,
     once: bool,
     fenced: bool,
+    way: Way,
+    hierarchical: bool,
 }
 
 impl<'a> Acquire<'a> {
     pub(crate) fn new(locks: &'a Redlock, resource: Resource) -> Self {
         let settings = locks.settings();
         let (ttl, renewal) = (settings.ttl, settings.renewal);
-        Self { locks, resource, ttl, wait: None, renewal, once: false, fenced: false }
+        Self {
+            locks,
+            resource,
+            ttl,
+            wait: None,
+            renewal,
+            once: false,
+            fenced: false,
+            way: Way::In(Mode::Exclusive),
+            hierarchical: false,
+        }
     }
 
     /// This lock's ttl, instead of the builder's. Whole milliseconds; the rest is cut off.
@@ -63,14 +83,45 @@ impl<'a> Acquire<'a> {
         self
     }
 
-    fn check(&self) -> Result<(), AcquireError> {
+    /// What is to be taken, if it is no plain lock.
+    fn claims(&self, asked: Option<Vec<Resource>>) -> Result<Option<Box<Claims>>, AcquireError> {
+        self.check(asked.as_deref().unwrap_or(std::slice::from_ref(&self.resource)))?;
+        let is_plain = matches!(self.way, Way::In(Mode::Exclusive)) && !self.hierarchical;
+        if is_plain && asked.is_none() {
+            return Ok(None);
+        }
+        let asked = asked.unwrap_or_else(|| vec![self.resource.clone()]);
+        let claims = claimed(asked, self.way, self.hierarchical)?;
+        // The counters belong to plain locks.
+        if self.fenced && claims.is_some() { Err(ClaimError::Fenced)? } else { Ok(claims) }
+    }
+
+    fn check(&self, asked: &[Resource]) -> Result<(), AcquireError> {
         let settings = self.locks.settings();
-        self.locks.check_name(&self.resource)?;
+        asked.iter().try_for_each(|resource| self.locks.check_name(resource))?;
         if !settings.is_usable_ttl(self.ttl) {
             let (ttl, min, max) = (self.ttl, settings.ttl_min(), settings.max_ttl);
             return Err(AcquireError::InvalidTtl { ttl, min, max });
         }
         Ok(())
+    }
+
+    /// Asks for all of `asked`, of which the request's resource is the first, or for that alone.
+    fn future(self, asked: Option<Vec<Resource>>) -> AcquireFuture<'a> {
+        let (claims, invalid) = match self.claims(asked) {
+            Ok(claims) => (claims, None),
+            Err(error) => (None, Some(Box::new(error))),
+        };
+        let wish = Wish {
+            resource: self.resource,
+            ttl: whole_millis(self.ttl),
+            wait: self.wait,
+            keep: self.locks.settings().keep(self.renewal),
+            once: self.once,
+            fenced: self.fenced,
+            claims,
+        };
+        AcquireFuture { locks: self.locks, acquisition: Acquisition::new(wish), invalid }
     }
 }
 
@@ -79,16 +130,7 @@ impl<'a> IntoFuture for Acquire<'a> {
     type IntoFuture = AcquireFuture<'a>;
 
     fn into_future(self) -> AcquireFuture<'a> {
-        let invalid = self.check().err().map(Box::new);
-        let wish = Wish {
-            resource: self.resource,
-            ttl: whole_millis(self.ttl),
-            wait: self.wait,
-            keep: self.locks.settings().keep(self.renewal),
-            once: self.once,
-            fenced: self.fenced,
-        };
-        AcquireFuture { locks: self.locks, acquisition: Acquisition::new(wish), invalid }
+        self.future(None)
     }
 }
 

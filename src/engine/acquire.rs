@@ -20,17 +20,20 @@ use std::time::Duration;
 
 use crate::algorithm::tally::{Phase, Tally, Vote};
 use crate::engine::core::{Engine, Unstartable, Wakes};
-use crate::engine::op::{Op, Way};
+use crate::engine::op::Op;
 use crate::engine::waiters::{Claim, Place, Waiter};
 use crate::engine::wheel::Key;
 use crate::engine::wish::{Course, Failure, Wish};
 use crate::resource::Resource;
 use crate::time::Timestamp;
 
+mod claims;
 mod ends;
 mod pause;
 mod queue;
 mod token;
+
+use claims::Search;
 
 #[derive(Debug)]
 enum State {
@@ -71,6 +74,7 @@ pub(crate) struct Acquisition {
     failure: Failure,
     /// The round that raises the nodes' fencing counters to one value, and that value.
     raise: Option<(u8, u64)>,
+    search: Search,
 }
 
 impl Acquisition {
@@ -101,6 +105,7 @@ impl Acquisition {
             unanswered_since: None,
             failure: Failure::TimedOut,
             raise: None,
+            search: Search::new(),
         }
     }
 
@@ -175,6 +180,11 @@ impl Acquisition {
         let now = engine.clock.now();
         self.began = now;
         self.deadline = self.wish.wait.map_or(Timestamp::MAX, |wait| now.plus(wait));
+        if self.wish.claims.is_some() {
+            // Others of this process may be let in beside it, so there is no queue to be in.
+            self.begin_round(engine, now);
+            return false;
+        }
         let (ttl, keep, once) = (self.wish.ttl, self.wish.keep, self.wish.once);
         let fenced = self.wish.fenced;
         let waiter = || {
@@ -247,9 +257,7 @@ impl Acquisition {
     fn begin_round(&mut self, engine: &Engine, now: Timestamp) {
         self.round_began = now;
         self.course.tally = None;
-        // Others may have been told of the same release.
-        let way = self.was_told.then_some(Way::Staged);
-        match engine.prepare(&self.wish.resource, self.wish.ttl, self.wish.fenced, way) {
+        match self.attempt(engine) {
             Ok(op) => {
                 self.course.attempts = self.course.attempts.saturating_add(1);
                 let mut wakes = Wakes::default();
@@ -334,6 +342,7 @@ impl Acquisition {
                 Poll::Ready(Some(Ok(())))
             }
             Phase::Lost | Phase::Abandoned | Phase::Released => {
+                self.note_permit(op);
                 self.undo(engine, op, tally);
                 let now = engine.clock.now();
                 self.course.tally = Some(tally);

@@ -112,7 +112,7 @@ impl Engine {
     }
 
     /// A token that was never used before (R11).
-    fn fresh_token(&self) -> Token {
+    pub(super) fn fresh_token(&self) -> Token {
         Token::new(self.process, self.attempts.fetch_add(1, Ordering::Relaxed))
     }
 
@@ -133,11 +133,12 @@ impl Engine {
             quorum: self.settings.quorum,
             fencing: None,
             ticket: None,
+            claims: None,
         }
     }
 
     /// May an attempt start now? Decided before any node is touched.
-    fn admit(&self) -> Result<(), Unstartable> {
+    pub(super) fn admit(&self) -> Result<(), Unstartable> {
         let (mut ready, mut full, mut quarantined) = (0, 0, 0);
         for node in &self.nodes {
             match node.admits() {

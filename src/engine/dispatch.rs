@@ -92,6 +92,13 @@ impl Dispatch<'_> {
                 }
                 self.granted(item, head.sent_at);
             }),
+            Answer::Taken => pipeline.pop(|_, item| self.granted(item, head.sent_at)),
+            Answer::Elsewhere(permit) => pipeline.pop(|_, item| {
+                if let Item::Acquire(op) = &item {
+                    op.note_free(permit);
+                }
+                self.vote(item, Vote::Denied);
+            }),
             Answer::Epoch(id) => {
                 self.sealed.epoch(id == self.epoch);
                 pipeline.pop(|_, _| {});
@@ -218,18 +225,23 @@ impl Dispatch<'_> {
         error: ErrorReply<'_>,
     ) -> Result<(), Fault> {
         let class = error.class();
-        let is_script = kind.is_script();
-        if class == ErrorClass::NoScript && is_script {
+        if class == ErrorClass::NoScript && kind.is_script() {
             return self.reload(pipeline);
         }
         if kind == Kind::ReleaseNative
-            && matches!(class, ErrorClass::NoPerm | ErrorClass::UnknownCommand)
+            && matches!(
+                class,
+                ErrorClass::NoPerm | ErrorClass::UnknownCommand | ErrorClass::WrongType
+            )
         {
-            // The user may not, or the command was renamed: the script does the same work.
-            *self.native = None;
+            // The user may not, the command was renamed, or the lock is long over and its key
+            // taken in another mode: the script does the same work.
+            if class != ErrorClass::WrongType {
+                *self.native = None;
+            }
             pipeline.pop(|_, item| {
                 if let Item::Release(owed) = item {
-                    self.lanes.releases.push_back(owed);
+                    self.lanes.releases.push_back(Owed { ask: true, ..owed });
                 }
             });
             return Ok(());

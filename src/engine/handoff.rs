@@ -40,6 +40,10 @@ impl Engine {
     }
 
     fn hand_on(&self, op: &Arc<Op>, generation: u64) -> bool {
+        // A claim is not what anybody queues for here.
+        if op.claim.is_some() {
+            return false;
+        }
         // Nobody waits for anything: an uncontended lock pays one load.
         if self.waiters.waiting() == 0 || self.is_closed() {
             return false;

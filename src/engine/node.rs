@@ -218,10 +218,10 @@ impl Node {
     pub(crate) fn submit_acquire(&self, op: &Arc<Op>) -> Result<bool, Refusal> {
         let mut outbox = self.outbox();
         self.admits()?;
-        if outbox.bytes.saturating_add(op.frame.len()) > self.settings.max_queued_bytes {
+        if outbox.bytes.saturating_add(op.acquire_len()) > self.settings.max_queued_bytes {
             return Err(Refusal::Overloaded);
         }
-        outbox.bytes += op.frame.len();
+        outbox.bytes += op.acquire_len();
         outbox.lanes.acquires.push_back(Arc::clone(op));
         Ok(self.queue_grew(&mut outbox))
     }

@@ -6,6 +6,7 @@
 //! - I2 loss is sticky: once set, [`Op::lost`] never clears, and the op is never valid again.
 //! - I3 an op is recycled only when nobody else refers to it (`Arc::get_mut`).
 
+mod claim;
 mod fencing;
 mod ledger;
 mod ticket;
@@ -21,6 +22,7 @@ use atomic_waker::AtomicWaker;
 use crate::algorithm::tally::{Decision, NODES_MAX, Phase, Rule, Tally, Vote};
 use crate::config::{Drift, Keep};
 use crate::engine::hold::Hold;
+use crate::engine::op::claim::Claim;
 use crate::engine::op::fencing::Fencing;
 use crate::error::Lost;
 use crate::resource::Resource;
@@ -30,6 +32,7 @@ use crate::token::Token;
 
 mod pool;
 
+pub(crate) use claim::Claims;
 pub(crate) use pool::Pool;
 pub(crate) use ticket::{Ticket, Way};
 
@@ -54,6 +57,8 @@ pub(crate) struct Op {
     pub(crate) fence: Option<Box<Fencing>>,
     /// Its place in line, if it queues up on the nodes instead of racing there.
     pub(crate) ticket: Option<Box<Ticket>>,
+    /// Not a plain lock: what it takes, and in which modes.
+    pub(crate) claim: Option<Box<Claim>>,
     bounds: [AtomicU64; NODES_MAX],
     pub(crate) token: Token,
     pub(crate) ttl: Duration,
@@ -101,6 +106,8 @@ pub(crate) struct Spec<'a> {
     pub(crate) fencing: Option<u64>,
     /// How an attempt that waits for another process gets to the lock.
     pub(crate) ticket: Option<Way>,
+    /// What an attempt takes that is no plain lock.
+    pub(crate) claims: Option<&'a Claims>,
 }
 
 impl Op {
@@ -115,6 +122,7 @@ impl Op {
             decided_at: AtomicU64::new(0),
             fence: None,
             ticket: None,
+            claim: None,
             bounds: [const { AtomicU64::new(0) }; NODES_MAX],
             token: spec.token,
             ttl: spec.ttl,
@@ -152,6 +160,7 @@ impl Op {
         self.key_at = command::set_nx_px(&mut self.frame, key, spec.token.as_bytes(), px);
         self.fence = spec.fencing.map(|proposal| Box::new(Fencing::new(self.key(), proposal)));
         self.ticket = spec.ticket.map(|way| Box::new(Ticket::new(self.key(), way)));
+        self.claim = spec.claims.map(|claims| Box::new(Claim::new(claims, spec.prefix)));
         *self.topped_up.get_mut() = 0;
         *self.barred.get_mut() = 0;
         self.ttl = spec.ttl;

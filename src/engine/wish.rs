@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::algorithm::tally::Tally;
 use crate::config::Keep;
+use crate::engine::op::Claims;
 use crate::resource::Resource;
 use crate::time::Timestamp;
 
@@ -18,6 +19,8 @@ pub(crate) struct Wish {
     pub(crate) once: bool,
     /// With a fencing token.
     pub(crate) fenced: bool,
+    /// No plain lock: what is taken instead of `resource` alone.
+    pub(crate) claims: Option<Box<Claims>>,
 }
 
 /// How it went, for reports.

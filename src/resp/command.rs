@@ -69,6 +69,40 @@ pub(crate) fn evalsha(out: &mut Vec<u8>, sha: &str, keys: &[&[u8]], args: &[&[u8
     keys.iter().chain(args).for_each(|part| bulk(out, part));
 }
 
+/// Bulk strings encoded once and sent many times.
+#[derive(Debug, Default)]
+pub(crate) struct Bulks {
+    bytes: Vec<u8>,
+    count: usize,
+}
+
+impl Bulks {
+    pub(crate) fn push(&mut self, part: &[u8]) {
+        bulk(&mut self.bytes, part);
+        self.count = self.count.saturating_add(1);
+    }
+
+    /// Their length in bytes, encoded.
+    pub(crate) const fn len(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+/// EVALSHA of a script whose last keys and last arguments are encoded already.
+pub(crate) fn evalsha_bulks(
+    out: &mut Vec<u8>,
+    sha: &str,
+    keys: (&[&[u8]], &Bulks),
+    args: (&[&[u8]], &Bulks),
+) {
+    let count = |(parts, bulks): (&[&[u8]], &Bulks)| parts.len().saturating_add(bulks.count);
+    evalsha_head(out, sha, count(keys), count(args));
+    for (parts, bulks) in [keys, args] {
+        parts.iter().for_each(|part| bulk(out, part));
+        out.extend_from_slice(&bulks.bytes);
+    }
+}
+
 /// EVAL of a script by its text.
 pub(crate) fn eval(out: &mut Vec<u8>, body: &str, keys: &[&[u8]], args: &[&[u8]]) {
     begin(out, keys.len().saturating_add(args.len()).saturating_add(3));

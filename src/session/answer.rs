@@ -3,6 +3,7 @@
 //! A reply of the wrong type is a [`Mismatch`]: the connection is poisoned, because a shifted
 //! reply is a false grant.
 
+use crate::algorithm::script::OWNERS_MAX;
 use crate::resp::reply::{ErrorReply, Reply, Value};
 use crate::session::stamp::Stamp;
 
@@ -19,10 +20,14 @@ pub(crate) enum Kind {
     Leave,
     /// CLIENT CACHING: the next command's key is watched.
     Caching,
+    /// The drop script over one claim: a letter.
+    Drop,
     /// The extend script over some leases: one letter each.
     Extend,
     /// The fenced script: a lock with its token.
     Fenced,
+    /// The keep script over one claim: a letter.
+    Keep,
     /// SCRIPT LOAD, after a NOSCRIPT.
     Load,
     /// A command of its own with any reply.
@@ -41,6 +46,8 @@ pub(crate) enum Kind {
     Stamp,
     /// PTTL of a lock that somebody waits for, to be told when it changes.
     Look,
+    /// The take script over one claim.
+    Take,
     /// `SET key token NX PX ttl` for a lease that is held already.
     TopUp,
     /// GET of a held lock's key, to be told when it changes.
@@ -48,18 +55,21 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// Whether it names a script, which the server may have forgotten.
+    /// Whether EVALSHA carries it, which a server answers with NOSCRIPT when it forgot the script.
     pub(crate) const fn is_script(self) -> bool {
         matches!(
             self,
             Self::Confirm
+                | Self::Drop
                 | Self::Enter
                 | Self::Extend
                 | Self::Fenced
+                | Self::Keep
                 | Self::Leave
                 | Self::Raise
                 | Self::Release
                 | Self::Stamp
+                | Self::Take
         )
     }
 }
@@ -87,6 +97,10 @@ pub(crate) enum Answer<'a> {
     Place(Place),
     /// The key was set, and the node counted this far.
     Fenced(u64),
+    /// A claim was taken; its script has checked the epoch.
+    Taken,
+    /// This permit is another owner's, but that one is free.
+    Elsewhere(u16),
     /// The epoch that a seal found; nothing if there is none.
     Epoch(&'a [u8]),
     /// Whether a seal found the script.
@@ -146,12 +160,16 @@ pub(crate) fn answer<'a>(
         (Kind::Query, reply) => Some(Answer::Reply(reply)),
         (_, Reply::Error(error)) => Some(Answer::Refused(*error)),
         (Kind::Acquire | Kind::TopUp, Reply::Ok) => Some(Answer::Granted),
-        (Kind::Acquire | Kind::TopUp | Kind::Fenced, Reply::Null) => Some(Answer::Denied),
+        (Kind::Acquire | Kind::TopUp | Kind::Fenced | Kind::Take, Reply::Null) => {
+            Some(Answer::Denied)
+        }
+        (Kind::Take, Reply::Integer(1)) => Some(Answer::Taken),
+        (Kind::Take, Reply::Integer(free)) => permit(*free).map(Answer::Elsewhere),
         (Kind::Fenced, Reply::Integer(token)) => u64::try_from(*token).ok().map(Answer::Fenced),
-        (Kind::Extend, Reply::Bulk(letters)) => {
+        (Kind::Extend | Kind::Keep, Reply::Bulk(letters)) => {
             is_letters(letters, items, b"emo").then_some(Answer::Letters(letters))
         }
-        (Kind::Release, Reply::Bulk(letters)) => {
+        (Kind::Release | Kind::Drop, Reply::Bulk(letters)) => {
             is_letters(letters, items, b"dmo").then_some(Answer::Letters(letters))
         }
         (Kind::Confirm, Reply::Bulk(letters)) => {
@@ -188,6 +206,12 @@ pub(crate) fn answer<'a>(
     })
 }
 
+/// `-n` for permit n.
+fn permit(free: i64) -> Option<u16> {
+    let permit = u16::try_from(free.checked_neg()?).ok()?;
+    (permit < OWNERS_MAX).then_some(permit)
+}
+
 fn is_letters(letters: &[u8], items: usize, alphabet: &[u8]) -> bool {
     letters.len() == items && letters.iter().all(|letter| alphabet.contains(letter))
 }
@@ -198,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_reply_of_the_wrong_type_is_a_mismatch() {
-        let wrong: [(Kind, usize, Reply<'_>); 25] = [
+        let wrong: [(Kind, usize, Reply<'_>); 31] = [
             (Kind::Acquire, 1, Reply::Integer(1)),
             (Kind::Acquire, 1, Reply::Bulk(b"OK")),
             (Kind::Acquire, 1, Reply::Simple(b"PONG")),
@@ -216,6 +240,12 @@ mod tests {
             (Kind::SealScript, 0, Reply::Null),
             (Kind::SealScript, 0, Reply::One(2)),
             (Kind::Stamp, 0, Reply::Ok),
+            (Kind::Take, 1, Reply::Integer(2)),
+            (Kind::Take, 1, Reply::Integer(-1_024)),
+            (Kind::Take, 1, Reply::Integer(i64::MIN)),
+            (Kind::Take, 1, Reply::Ok),
+            (Kind::Keep, 1, Reply::Bulk(b"d")),
+            (Kind::Drop, 1, Reply::Bulk(b"e")),
             (Kind::TopUp, 1, Reply::Integer(1)),
             (Kind::Confirm, 1, Reply::Bulk(b"h")),
             (Kind::Leave, 1, Reply::Bulk(b"e")),

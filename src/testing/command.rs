@@ -139,6 +139,8 @@ pub(super) fn wrong_arity(name: &str) -> String {
 pub(super) const NOT_AN_INTEGER: &str = "ERR value is not an integer or out of range";
 pub(super) const OUT_OF_MEMORY: &str = "OOM command not allowed when used memory > 'maxmemory'.";
 pub(super) const READ_ONLY: &str = "READONLY You can't write against a read only replica.";
+pub(super) const WRONG_TYPE: &str =
+    "WRONGTYPE Operation against a key holding the wrong kind of value";
 pub(super) const SYNTAX_ERROR: &str = "ERR syntax error";
 
 /// The server quotes this much of an unknown command.
@@ -148,10 +150,10 @@ const MANY: usize = usize::MAX;
 /// What a replica refuses.
 const WRITES: [&str; 6] = ["del", "delex", "delifeq", "flushall", "flushdb", "set"];
 /// What reads one key, its first argument, and so can be tracked.
-const READS: [&str; 2] = ["get", "pttl"];
+const READS: [&str; 3] = ["get", "hgetall", "pttl"];
 
 /// Every command, exactly as far as the engine, its tests and their assertions need them.
-static COMMANDS: [Spec; 32] = [
+static COMMANDS: [Spec; 33] = [
     Spec { name: "auth", words: (2, MANY), data: false, run: connection::auth },
     Spec { name: "client", words: (2, MANY), data: false, run: container },
     Spec { name: "client|caching", words: (3, 3), data: false, run: connection::caching },
@@ -172,6 +174,7 @@ static COMMANDS: [Spec; 32] = [
     Spec { name: "flushdb", words: (1, MANY), data: false, run: admin::flush_db },
     Spec { name: "get", words: (2, 2), data: true, run: data::get },
     Spec { name: "hello", words: (1, MANY), data: false, run: connection::hello },
+    Spec { name: "hgetall", words: (2, 2), data: true, run: data::hgetall },
     Spec { name: "info", words: (1, MANY), data: false, run: admin::info },
     Spec { name: "keys", words: (2, 2), data: false, run: admin::keys },
     Spec { name: "ping", words: (1, 2), data: false, run: connection::ping },

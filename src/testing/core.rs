@@ -277,7 +277,7 @@ impl NodeCore {
         let entries = locks.map(|(db, key, entry)| KeySnapshot {
             db,
             key: key.to_vec(),
-            value: entry.value.to_vec(),
+            value: entry.value.text().map(<[u8]>::to_vec).unwrap_or_default(),
             ttl: entry.ttl_ms(now_ms).map(left),
         });
         let mut keys: Vec<KeySnapshot> = entries.collect();

@@ -1,10 +1,10 @@
 //! Commands on keys, and the scripts that work on them.
 
-use super::command::{Call, NOT_AN_INTEGER, SYNTAX_ERROR, wrong_arity};
+use super::command::{Call, NOT_AN_INTEGER, SYNTAX_ERROR, WRONG_TYPE, wrong_arity};
 use super::reply::Reply;
 use super::request::integer;
 use super::script::{self, Answer, Invocation};
-use super::store::{Entry, Store};
+use super::store::{Entry, Store, Value};
 use crate::algorithm::script::Script;
 
 /// `SET key value [NX] [GET] [PX ms]`; the server's other options are syntax errors here.
@@ -57,10 +57,12 @@ pub(super) fn write(
     }
     let deadline_ms = ttl.map(|ttl_ms| deadline(ttl_ms, now_ms)).transpose()?;
     let held = store.get(db, key, now_ms);
-    let (found, old) = (held.is_some(), held.filter(|_| get).map(|entry| entry.value.clone()));
+    let text = held.filter(|_| get).map(|entry| entry.value.text().ok_or(WRONG_TYPE));
+    let (found, old) = (held.is_some(), text.transpose()?.map(Box::from));
     let written = !(only_new && found);
     if written {
-        store.set(db, key, Entry { value: (*value).into(), deadline_ms }, now_ms);
+        let value = Value::Text((*value).into());
+        store.set(db, key, Entry { value, deadline_ms }, now_ms);
     }
     Ok(match (get, written) {
         (true, _) => Written::Old(old),
@@ -79,7 +81,10 @@ pub(super) fn get(call: &mut Call<'_>, args: &[&[u8]]) {
     let [_, key, ..] = args else { return };
     let now_ms = call.node.now_ms();
     match call.node.store.get(call.session.db, key, now_ms) {
-        Some(entry) => call.reply.bulk(&entry.value),
+        Some(entry) => match entry.value.text() {
+            Some(text) => call.reply.bulk(text),
+            None => call.reply.error(WRONG_TYPE),
+        },
         None => call.reply.null(),
     }
 }
@@ -89,6 +94,21 @@ pub(super) fn pttl(call: &mut Call<'_>, args: &[&[u8]]) {
     let now_ms = call.node.now_ms();
     let left = call.node.store.get(call.session.db, key, now_ms);
     call.reply.integer(left.map_or(-2, |entry| entry.ttl_ms(now_ms).unwrap_or(-1)));
+}
+
+pub(super) fn hgetall(call: &mut Call<'_>, args: &[&[u8]]) {
+    let [_, key, ..] = args else { return };
+    let now_ms = call.node.now_ms();
+    match call.node.store.get(call.session.db, key, now_ms).map(|entry| &entry.value) {
+        Some(Value::Hash(fields)) => {
+            call.reply.map(fields.len());
+            fields.iter().flat_map(|(field, value)| [field, value]).for_each(|part| {
+                call.reply.bulk(part);
+            });
+        }
+        Some(Value::Text(_)) => call.reply.error(WRONG_TYPE),
+        None => call.reply.map(0),
+    }
 }
 
 pub(super) fn del(call: &mut Call<'_>, args: &[&[u8]]) {
@@ -118,7 +138,11 @@ pub(super) fn delex(call: &mut Call<'_>, args: &[&[u8]]) {
 fn delete_if_equal(call: &mut Call<'_>, key: &[u8], value: &[u8]) {
     let now_ms = call.node.now_ms();
     let (node, db) = (&mut *call.node, call.session.db);
-    let equal = node.store.get(db, key, now_ms).is_some_and(|entry| &*entry.value == value);
+    let text = node.store.get(db, key, now_ms).map(|entry| entry.value.text().ok_or(WRONG_TYPE));
+    let equal = match text.transpose() {
+        Ok(text) => text == Some(value),
+        Err(text) => return call.reply.error(text),
+    };
     call.reply.count(usize::from(equal && node.store.remove(db, key, now_ms)));
 }
 

@@ -44,7 +44,7 @@ pub struct KeySnapshot {
     pub db: usize,
     /// The key.
     pub key: Vec<u8>,
-    /// Its value.
+    /// Its value; empty for one that is no string: a lock whose mode others may share.
     pub value: Vec<u8>,
     /// What is left of its life; `None` without an expiry.
     pub ttl: Option<Duration>,

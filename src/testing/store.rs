@@ -1,4 +1,4 @@
-//! The data of a test node: string keys with deadlines, in sixteen databases.
+//! The data of a test node: strings and hashes with deadlines, in sixteen databases.
 //!
 //! Time is an argument. Invariants:
 //! 1. A key expires when `now_ms > deadline_ms`, in whole milliseconds, as the server's does: a
@@ -9,10 +9,49 @@
 
 use std::collections::HashMap;
 
+/// What a key holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Value {
+    Text(Box<[u8]>),
+    /// Fields and their values, in the order in which they came; never empty.
+    Hash(Vec<(Box<[u8]>, Box<[u8]>)>),
+}
+
+impl Value {
+    /// As TYPE names it.
+    pub(super) const fn kind(&self) -> &'static str {
+        match self {
+            Self::Text(_) => "string",
+            Self::Hash(_) => "hash",
+        }
+    }
+
+    pub(super) const fn is_hash(&self) -> bool {
+        matches!(self, Self::Hash(_))
+    }
+
+    /// The text; nothing of any other kind.
+    pub(super) fn text(&self) -> Option<&[u8]> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Hash(_) => None,
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Hash(fields) => {
+                fields.iter().map(|(field, value)| field.len() + value.len()).sum()
+            }
+        }
+    }
+}
+
 /// One value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
-    pub(super) value: Box<[u8]>,
+    pub(super) value: Value,
     /// `None`: no expiry.
     pub(super) deadline_ms: Option<i64>,
 }
@@ -69,6 +108,51 @@ impl Store {
         let removed = self.take(db, key).is_some();
         if removed {
             self.note(key, false);
+        }
+        removed
+    }
+
+    /// Sets a field of the hash at `key`, or of a new one.
+    pub(super) fn set_field(
+        &mut self,
+        db: usize,
+        key: &[u8],
+        (field, value): (&[u8], &[u8]),
+        now_ms: i64,
+    ) {
+        self.expire(db, key, now_ms);
+        let held = self.take(db, key);
+        let deadline_ms = held.as_ref().and_then(|entry| entry.deadline_ms);
+        let mut fields = match held.map(|entry| entry.value) {
+            Some(Value::Hash(fields)) => fields,
+            _ => Vec::new(),
+        };
+        match fields.iter_mut().find(|(name, _)| **name == *field) {
+            Some((_, held)) => *held = value.into(),
+            None => fields.push((field.into(), value.into())),
+        }
+        self.set(db, key, Entry { value: Value::Hash(fields), deadline_ms }, now_ms);
+    }
+
+    /// Removes a field of the hash at `key`, and the key with its last one; whether it was there.
+    pub(super) fn remove_field(
+        &mut self,
+        db: usize,
+        key: &[u8],
+        field: &[u8],
+        now_ms: i64,
+    ) -> bool {
+        let entry = self.get(db, key, now_ms).cloned();
+        let Some(Entry { value: Value::Hash(mut fields), deadline_ms }) = entry else {
+            return false;
+        };
+        let held = fields.len();
+        fields.retain(|(name, _)| **name != *field);
+        let removed = fields.len() < held;
+        if removed && fields.is_empty() {
+            self.remove(db, key, now_ms);
+        } else if removed {
+            self.set(db, key, Entry { value: Value::Hash(fields), deadline_ms }, now_ms);
         }
         removed
     }
@@ -201,7 +285,8 @@ mod tests {
     use super::*;
 
     fn entry(deadline_ms: impl Into<Option<i64>>) -> Entry {
-        Entry { value: b"v".as_slice().into(), deadline_ms: deadline_ms.into() }
+        let value = Value::Text(b"v".as_slice().into());
+        Entry { value, deadline_ms: deadline_ms.into() }
     }
 
     #[test]

@@ -32,6 +32,7 @@ mod handoff;
 #[path = "../support/hop.rs"]
 mod hop;
 mod leases;
+mod modes;
 mod performance;
 #[path = "../support/persistence.rs"]
 mod persistence;

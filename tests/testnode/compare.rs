@@ -22,15 +22,21 @@ type Args = Vec<Vec<u8>>;
 
 const CASES: u32 = 10_000;
 const SEED: &str = "REDLATCH_TEST_SEED";
-const SCRIPTS: [(&str, &str); 5] = [
+const SCRIPTS: [(&str, &str); 8] = [
     ("extend.lua", include_str!("../../src/algorithm/script/extend.lua")),
     ("fenced.lua", include_str!("../../src/algorithm/script/fenced.lua")),
     ("raise.lua", include_str!("../../src/algorithm/script/raise.lua")),
     ("release.lua", include_str!("../../src/algorithm/script/release.lua")),
     ("stamp.lua", include_str!("../../src/algorithm/script/stamp.lua")),
+    ("take.lua", include_str!("../../src/algorithm/script/take.lua")),
+    ("keep.lua", include_str!("../../src/algorithm/script/keep.lua")),
+    ("drop.lua", include_str!("../../src/algorithm/script/drop.lua")),
 ];
 const FENCED: usize = 1;
 const STAMP: usize = 4;
+const TAKE: usize = 5;
+const KEEP: usize = 6;
+const DROP: usize = 7;
 
 #[test]
 fn random_commands_get_the_real_servers_answers() {
@@ -391,6 +397,18 @@ impl Seen {
             r"evalsha $3",
             r"evalsha -EPOCH another",
             r"evalsha -INITIALISED",
+            r"evalsha -ERR no such mode",
+            r"evalsha -ERR no such ttl",
+            r"evalsha -WRONGTYPE",
+            r"get -WRONGTYPE",
+            r"set -WRONGTYPE",
+            r"hgetall -WRONGTYPE",
+            r"hgetall *2",
+            r"hgetall %1",
+            r"hgetall *0",
+            r"evalsha :1\r",
+            r"evalsha :0\r",
+            r"evalsha :-1",
             r"evalsha :",
             r"evalsha $1\r\nn",
             r"evalsha *6",
@@ -461,6 +479,7 @@ impl std::fmt::Debug for Step {
 }
 
 mod generate;
+mod modes;
 mod pushes;
 mod scripts;
 mod states;

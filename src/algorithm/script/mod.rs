@@ -29,6 +29,18 @@ pub(crate) const FENCED: Script =
 pub(crate) const RAISE: Script =
     Script { sha: "bcff2986e07ef9bc05a3f48ec8c2d58a97c66dc7", body: include_str!("raise.lua") };
 
+/// Takes several locks in their modes, all or none: answers 1, nil, or -n where permit n is free.
+pub(crate) const TAKE: Script =
+    Script { sha: "71389f25d3778455c0aeb526c34f2e088952582b", body: include_str!("take.lua") };
+
+/// Lengthens all that [`TAKE`] took with one token: answers one of `e`, `m`, `o`.
+pub(crate) const KEEP: Script =
+    Script { sha: "e62d36ba64d03e776e9dff1243174d17f30d474c", body: include_str!("keep.lua") };
+
+/// Releases all that [`TAKE`] took with one token: answers one of `d`, `m`, `o`.
+pub(crate) const DROP: Script =
+    Script { sha: "298e91e59bf25af8b29307687868ad7238c38655", body: include_str!("drop.lua") };
+
 /// Reads a node's epoch, time and incarnation; begins a new epoch where locks may be forgotten.
 pub(crate) const STAMP: Script =
     Script { sha: "4186f937800dca09c15c2a2372ea33b47772b392", body: include_str!("stamp.lua") };
@@ -46,12 +58,16 @@ pub(crate) const CONFIRM: Script =
     Script { sha: "28847e5248de94842ce100529f07624ffe91582e", body: include_str!("confirm.lua") };
 
 /// Every script, in the order in which a handshake loads them.
-pub(crate) const ALL: [&Script; 8] =
-    [&RELEASE, &EXTEND, &FENCED, &RAISE, &STAMP, &ENTER, &LEAVE, &CONFIRM];
+pub(crate) const ALL: [&Script; 11] =
+    [&RELEASE, &EXTEND, &FENCED, &RAISE, &TAKE, &KEEP, &DROP, &STAMP, &ENTER, &LEAVE, &CONFIRM];
 
 /// Locks in one call at most. Lua's `unpack` allows thousands; 64 keeps one call under 100 us of
 /// server time, so that it delays no other client noticeably.
 pub(crate) const KEYS_MAX: usize = 64;
+
+/// Owners of one key at once at most, where its mode allows several: [`TAKE`] reads them all, and
+/// a thousand take it about a millisecond.
+pub(crate) const OWNERS_MAX: u16 = 1_024;
 
 /// Keys of the engine's own begin with this; no resource may.
 pub(crate) const RESERVED: &str = "redlatch:";
@@ -76,7 +92,7 @@ pub(crate) const CHANNEL_PREFIX: &str = "redlatch:p:";
 pub(crate) const RESERVATION_MS: u64 = 50;
 
 /// How long a queue lives after the last ticket's look at it; each looks four times a second.
-pub(crate) const QUEUE_TTL_MS: u64 = 5_000;
+pub(crate) const QUEUE_TTL_MS: u64 = 1_000;
 
 /// How long a fencing counter outlives the last grant: a day, so that it outlives every lock and
 /// every clock error by far.

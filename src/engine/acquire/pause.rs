@@ -18,11 +18,19 @@ impl Acquisition {
         };
         self.cancel_timer(engine);
         self.failure = failure;
+        if self.goes_on(failure) {
+            self.course.contended = true;
+            self.failure = if self.wish.once { failure } else { Failure::TimedOut };
+            self.state = State::Pausing(now);
+            return;
+        }
         let bits = engine.rng.next();
         let pause = if failure == Failure::Busy {
             self.course.contended = true;
             self.unanswered_since = None;
-            engine.waiters.contended(&self.wish.resource, now);
+            if self.has_slot {
+                engine.waiters.contended(&self.wish.resource, now);
+            }
             let pause = full_jitter(retry.base, retry.cap, self.denied, bits);
             self.denied = self.denied.saturating_add(1);
             pause
@@ -52,6 +60,9 @@ impl Acquisition {
 
     /// Another process has the lock: waits in line for it, or to be told. `false`: a pause is due.
     fn wait_in_line(&mut self, engine: &Engine, now: Timestamp, was_queued: bool) -> bool {
+        if self.wish.claims.is_some() {
+            return false; // Several keys, or one that many hold.
+        }
         if engine.may_queue() {
             if !was_queued {
                 self.begin_ticket(engine, now);

@@ -1,7 +1,5 @@
 //! How a connection's next write is formed.
 
-mod queue;
-
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -19,6 +17,9 @@ use crate::session::handshake::NativeRelease;
 use crate::session::pipeline::Pipeline;
 use crate::session::stamp::Intent;
 use crate::time::Timestamp;
+
+mod claims;
+mod queue;
 
 /// Whether a write has reached its caps.
 type Full<'a> = dyn Fn(&Vec<u8>, &Pipeline<Item>) -> bool + 'a;
@@ -103,6 +104,11 @@ impl<S> Connection<S> {
             op.vote(node.index, Vote::NotSent, now);
             return false;
         }
+        if op.claim.is_some() {
+            let px = op.key_ttl_ms(op.ttl);
+            self.form_take(Item::Acquire(Arc::clone(&op)), &op, px);
+            return false;
+        }
         match &op.fence {
             None => {
                 self.write.extend_from_slice(&op.frame);
@@ -129,7 +135,8 @@ impl<S> Connection<S> {
         }
     }
 
-    /// Asks a node that does not hold a held lease's key to hold it too. `true`: it is sent.
+    /// Asks a node that does not hold a held lease's key to hold it too. `true`: by a SET NX that
+    /// the write's seal must cover.
     fn form_top_up(&mut self, top_up: TopUp, node: &Node, now: Timestamp) -> bool {
         let TopUp { op, ttl_ms } = top_up;
         // R7, R8: nothing may create the key of a token that is released or about to be.
@@ -138,6 +145,10 @@ impl<S> Connection<S> {
         }
         let ttl = std::time::Duration::from_millis(ttl_ms);
         let px = op.key_ttl_ms(ttl);
+        if op.claim.is_some() {
+            self.form_take(Item::TopUp(TopUp { op: Arc::clone(&op), ttl_ms }), &op, px);
+            return false;
+        }
         command::set_nx_px(&mut self.write, [op.key(), b""], op.token.as_bytes(), px);
         self.pipeline.push_item(Item::TopUp(TopUp { op, ttl_ms }));
         self.pipeline.push(Kind::TopUp, 1);
@@ -147,7 +158,8 @@ impl<S> Connection<S> {
     /// Asks to be told when a held key changes: tracking watches what is read behind CACHING.
     fn form_watch(&mut self, op: Arc<Op>, now: Timestamp) {
         let waits = op.ticket.is_some() && op.acquire_tally().phase() == Phase::Open;
-        if self.tracks && (waits || op.is_valid(now)) {
+        // A claim's keys change whenever another owner comes or goes.
+        if self.tracks && (waits || (op.claim.is_none() && op.is_valid(now))) {
             command::client_caching(&mut self.write);
             self.pipeline.push(Kind::Caching, 0);
             if waits {
@@ -169,6 +181,13 @@ impl<S> Connection<S> {
             if owed.until <= now {
                 owed.op.vote_release(node.index, Vote::Missing);
                 continue;
+            }
+            if owed.op.claim.is_some() {
+                if self.script.is_empty() {
+                    return self.form_drop(owed);
+                }
+                self.staged.releases.push_front(owed);
+                break;
             }
             if owed.op.hands_on.load(Ordering::Acquire) {
                 self.form_leave(owed);
@@ -212,11 +231,13 @@ impl<S> Connection<S> {
 
     /// One script call over as many extensions as it takes, or a raise.
     fn form_extensions(&mut self) {
-        let is_raise = self.staged.extensions.front().is_some_and(|next| next.raise.is_some());
-        if is_raise && let Some(raise) = self.staged.extensions.pop_front() {
-            return self.form_raise(raise);
+        let plain = |next: &&Extension| next.raise.is_none() && next.op.claim.is_none();
+        let front = self.staged.extensions.front();
+        if front.is_some_and(|next| !plain(&next))
+            && let Some(next) = self.staged.extensions.pop_front()
+        {
+            return if next.raise.is_some() { self.form_raise(next) } else { self.form_keep(next) };
         }
-        let plain = |extension: &&Extension| extension.raise.is_none();
         let ready = self.staged.extensions.iter().take(script::KEYS_MAX).take_while(plain);
         let items = ready.count();
         let leases = self.staged.extensions.range(..items).map(|extension| {

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use crate::testing::command::{NOT_AN_INTEGER, OUT_OF_MEMORY, READ_ONLY};
+use crate::testing::command::{NOT_AN_INTEGER, OUT_OF_MEMORY, READ_ONLY, WRONG_TYPE};
 use crate::testing::core::{NodeCore, Session};
 use crate::testing::data::{Written, write};
 use crate::testing::options::Role;
@@ -69,9 +69,22 @@ impl<'a> Invocation<'a> {
     pub(super) fn get(&mut self, line: u32, key: Option<&[u8]>) -> Result<Option<Vec<u8>>, Raised> {
         let key = key.ok_or_else(|| Raised::at(line, NOT_TEXT))?;
         let value = self.node.store.get(self.db, key, self.now_ms);
-        let value = value.map(|entry| entry.value.to_vec());
+        let value = value.map(|entry| entry.value.text().map(<[u8]>::to_vec).ok_or(WRONG_TYPE));
         self.has_read(key);
-        Ok(value)
+        value.transpose().map_err(|text| Raised::at(line, text))
+    }
+
+    /// `redis.pcall('GET', key)`, whose error for a key of another type is a value: the outer
+    /// nothing.
+    pub(super) fn pget(
+        &mut self,
+        line: u32,
+        key: Option<&[u8]>,
+    ) -> Result<Option<Option<Vec<u8>>>, Raised> {
+        match self.get(line, key) {
+            Err(Raised::At(_, text)) if text == WRONG_TYPE => Ok(None),
+            read => read.map(Some),
+        }
     }
 
     /// `redis.call('PTTL', key)` of a key that is there.
@@ -114,7 +127,7 @@ impl<'a> Invocation<'a> {
     }
 
     /// What the server checks of a script's command that writes, in its order.
-    fn may_write(&mut self, line: u32, takes_memory: bool) -> Result<(), Raised> {
+    pub(super) fn may_write(&mut self, line: u32, takes_memory: bool) -> Result<(), Raised> {
         if self.node.role == Role::Replica {
             return Err(Raised::at(line, READ_ONLY));
         }
@@ -125,12 +138,12 @@ impl<'a> Invocation<'a> {
         Ok(())
     }
 
-    fn has_read(&mut self, key: &[u8]) {
+    pub(super) fn has_read(&mut self, key: &[u8]) {
         self.node.announce(Some(self.session.id));
         self.node.track(self.session, Some(key));
     }
 
-    fn has_written(&mut self) {
+    pub(super) fn has_written(&mut self) {
         self.node.announce(Some(self.session.id));
     }
 }

@@ -14,7 +14,8 @@ pub(super) fn release(call: &mut Invocation<'_>) -> Ended {
     let mut letters = Vec::with_capacity(call.keys.len());
     let mut mine = Vec::new();
     for (index, key) in call.keys.iter().enumerate() {
-        letters.push(match call.get(4, Some(key))? {
+        // MGET answers nil for what is no string.
+        letters.push(match call.pget(4, Some(key))?.unwrap_or_default() {
             None => b'm',
             Some(value) if call.argv.get(index) == Some(&&*value) => {
                 mine.push(*key);
@@ -33,9 +34,10 @@ pub(super) fn extend(call: &mut Invocation<'_>) -> Ended {
     same_epoch(call, 5)?;
     let mut letters = Vec::with_capacity(call.keys.len());
     for (index, key) in call.keys.iter().enumerate().skip(1) {
-        letters.push(match call.get(10, Some(key))? {
-            None => b'm',
-            value if value.as_deref() == call.arg(2 * index) => {
+        letters.push(match call.pget(10, Some(key))? {
+            None => b'o',
+            Some(None) => b'm',
+            Some(value) if value.as_deref() == call.arg(2 * index) => {
                 let ttl_ms = call.arg(2 * index + 1).and_then(number);
                 let left_ms = as_lua(call.pttl(key));
                 if ordered(13, (Some(left_ms), ttl_ms), f64::lt)?
@@ -45,7 +47,7 @@ pub(super) fn extend(call: &mut Invocation<'_>) -> Ended {
                 }
                 b'e'
             }
-            Some(_) => b'o',
+            Some(Some(_)) => b'o',
         });
     }
     Ok(Answer::Bulk(letters))
@@ -76,7 +78,7 @@ pub(super) fn raise(call: &mut Invocation<'_>) -> Ended {
     same_epoch(call, 5)?;
     let (lock, counter, token) = (call.key(2), call.key(3), call.arg(3));
     // `redis.pcall` makes an error a value, which is nobody's token.
-    let letter = match lock.map(|lock| call.get(8, Some(lock))).transpose()? {
+    let letter = match lock.map(|lock| call.pget(8, Some(lock))).transpose()?.flatten() {
         Some(None) => b'm',
         Some(value) if value.as_deref() == call.arg(2) => {
             let last = call.get(10, counter)?;
@@ -95,7 +97,7 @@ pub(super) fn raise(call: &mut Invocation<'_>) -> Ended {
 }
 
 /// A node that has begun another epoch has forgotten what the caller knows.
-fn same_epoch(call: &mut Invocation<'_>, line: u32) -> Result<(), Raised> {
+pub(super) fn same_epoch(call: &mut Invocation<'_>, line: u32) -> Result<(), Raised> {
     let id = call.get(line, call.key(1))?;
     match id.is_some() && id.as_deref() == call.arg(1) {
         true => Ok(()),

@@ -10,18 +10,25 @@ use proptest::sample::select;
 use proptest::strategy::BoxedStrategy;
 
 use super::states;
-use super::{Args, Case, SCRIPTS, STAMP, Step, words};
+use super::{Args, Case, DROP, KEEP, SCRIPTS, STAMP, Step, TAKE, words};
 
 /// One to eight commands on one connection.
 pub fn case(digests: Args) -> impl Strategy<Value = Case> {
+    // Seldom found by chance, and what RAISE wants: a known epoch, a held lock and its counter.
+    let held = [["SET", "k0", "t0"], ["SET", "k1", "t0"], ["SET", "k2", "540000"]];
+    let held = held.map(|line| Step::Command(words(&line))).to_vec();
+    // And what modes want: owners beside whom others come.
+    let take = |key, token, mode| {
+        let call = [words(&["EVALSHA"]), vec![digests[TAKE].clone()]].concat();
+        [call, words(&["2", "k0", key, "t0", token, "60000", mode, "3"])].concat()
+    };
+    let shared = [words(&["SET", "k0", "t0"]), take("k1", "t0", "S"), take("k2", "t1", "P0")];
+    let shared = shared.map(Step::Command).to_vec();
+    let before = prop_oneof![8 => Just(Vec::new()), 1 => Just(held), 1 => Just(shared)];
     let step = prop_oneof![
         60 => command(digests).prop_map(Step::Command),
         1 => key().prop_map(|key| Step::Expire { key }),
     ];
-    // Seldom found by chance, and what RAISE wants: a known epoch, a held lock and its counter.
-    let held = [["SET", "k0", "t0"], ["SET", "k1", "t0"], ["SET", "k2", "540000"]];
-    let held = held.map(|line| Step::Command(words(&line))).to_vec();
-    let before = prop_oneof![9 => Just(Vec::new()), 1 => Just(held)];
     (any::<bool>(), prop::bool::weighted(0.95), before, vec(step, 1..=8)).prop_map(
         |(resp3, scripts_loaded, before, steps)| Case {
             resp3,
@@ -40,6 +47,8 @@ fn command(digests: Args) -> BoxedStrategy<Args> {
         20 => evalsha(digests.clone()),
         25 => called(digests.clone()),
         12 => stamp(digests[STAMP].clone()),
+        10 => moded(&digests),
+        6 => one("HGETALL"),
         4 => eval(),
         14 => record(),
         6 => scripts(digests),
@@ -180,6 +189,36 @@ fn called(digests: Args) -> impl Strategy<Value = Args> {
             [head, words(&["3", "k0", "k1", "k2", "t0", token, ttl, number, "100000"])].concat()
         },
     )
+}
+
+/// Locks in modes: the epoch is the first key, and its id is often the one that is there.
+fn moded(digests: &Args) -> impl Strategy<Value = Args> + use<> {
+    let (take, keep, drop) = (digests[TAKE].clone(), digests[KEEP].clone(), digests[DROP].clone());
+    let modes = ["X", "S", "IX", "IS", "P0", "P1", "P2", "P12345", "P", "x", ""];
+    let mode = prop_oneof![9 => select(modes[..7].to_vec()), 1 => select(modes.to_vec())];
+    let ttl = prop_oneof![
+        12 => select(vec!["60000", "100000", "3600000"]),
+        1 => select(SCRIPT_NUMBERS.to_vec()),
+        1 => Just("060000"),
+    ];
+    let permits = select(vec!["3", "3", "3", "2", "1", "0", "10000", "x"]);
+    let locks =
+        select(vec![vec!["k1"], vec!["k2"], vec!["k1", "k2"], vec!["k2", "k1"], vec!["k1", "k1"]]);
+    let call =
+        (select(vec![0, 0, 0, 1, 2]), select(vec!["t0", "t1", ""]), ttl, vec(mode, 2), permits);
+    (call, locks).prop_map(move |((script, token, ttl, modes, permits), locks)| {
+        let count = (locks.len() + usize::from(script < 2)).to_string();
+        let digest = [&take, &keep, &drop][script].clone();
+        let head = [words(&["EVALSHA"]), vec![digest], words(&[&count])].concat();
+        let rest = match script {
+            0 => {
+                [&["k0"], &*locks, &["t0", token, ttl], &modes[..locks.len()], &[permits]].concat()
+            }
+            1 => [&["k0"], &*locks, &["t0", token, ttl]].concat(),
+            _ => [&*locks, &[token]].concat(),
+        };
+        [head, words(&rest)].concat()
+    })
 }
 
 /// What an epoch's records, locks and counters hold, in the keys where [`called`] and [`stamp`]

@@ -84,6 +84,7 @@ impl View {
 
     /// The reply without what only this side can say.
     pub fn masked(&self, reply: Vec<u8>) -> Vec<u8> {
+        let reply = self.masked_ends(reply);
         if reply.starts_with(b"*6\r\n$") || reply.starts_with(b"*5\r\n$") {
             return self.masked_answer(&reply).unwrap_or(reply);
         }
@@ -106,6 +107,23 @@ impl View {
             *line = format!(":{}", self.distance(line.strip_prefix(':')?)?);
         }
         Some(lines.join("\r\n").into_bytes())
+    }
+
+    /// The ends of a lock's entries, `<mode> <end>`, as distances; every ttl used is a multiple of
+    /// 20 s.
+    fn masked_ends(&self, reply: Vec<u8>) -> Vec<u8> {
+        if !reply.starts_with(b"*") && !reply.starts_with(b"%") {
+            return reply;
+        }
+        let Ok(text) = std::str::from_utf8(&reply) else { return reply };
+        let line = |line: &str| {
+            let (mode, ends) = line.split_once(' ')?;
+            let is_end = ends.len() == 13 && mode.chars().all(|c| c.is_ascii_alphanumeric());
+            let left_ms = ends.parse::<i64>().ok().filter(|_| is_end)? - self.now_us / 1_000;
+            Some(format!("{mode} now+{}s", (left_ms + 19_999) / 20_000 * 20))
+        };
+        let lines = text.split("\r\n").map(|text| line(text).unwrap_or_else(|| text.to_owned()));
+        lines.collect::<Vec<_>>().join("\r\n").into_bytes()
     }
 
     fn masked_record(&self, reply: &[u8]) -> Option<Vec<u8>> {

@@ -1,0 +1,65 @@
+//! How attempts at claims differ: no local queue, and permits are looked for one by one.
+//!
+//! - I1 a round that asked for a taken permit is followed at once by one for a permit that a node
+//!   said is free, [`TRIES_MAX`] times in a row; then the caller pauses, or gives up.
+
+use std::sync::Arc;
+
+use super::Acquisition;
+use crate::engine::core::{Engine, Unstartable};
+use crate::engine::op::{Op, Spec, Way};
+use crate::engine::wish::{Failure, Wish};
+
+/// Which permit comes next.
+#[derive(Debug, Default)]
+pub(super) struct Search {
+    next: Option<u16>,
+    tries: u32,
+}
+
+impl Search {
+    pub(super) const fn new() -> Self {
+        Self { next: None, tries: 0 }
+    }
+}
+
+impl Acquisition {
+    /// Makes the next round's op.
+    pub(super) fn attempt(&mut self, engine: &Engine) -> Result<Arc<Op>, Unstartable> {
+        let Wish { resource, ttl, fenced, claims, .. } = &mut self.wish;
+        let Some(claims) = claims else {
+            // Others may have been told of the same release.
+            let way = self.was_told.then_some(Way::Staged);
+            return engine.prepare(resource, *ttl, *fenced, way);
+        };
+        engine.admit()?;
+        if let Some(permits) = claims.permits {
+            let any = || below(permits, engine.rng.next());
+            claims.choose(self.search.next.take().unwrap_or_else(any));
+        }
+        let spec = engine.spec(resource, *ttl, engine.fresh_token());
+        Ok(engine.pool.take(&Spec { claims: Some(claims), ..spec }))
+    }
+
+    /// A round is lost: notes what the nodes said of other permits, before its op is given up.
+    pub(super) fn note_permit(&mut self, op: &Op) {
+        self.search.next = op.claim.as_ref().and_then(|claim| claim.free());
+    }
+
+    /// I1: whether the next round is to follow at once.
+    pub(super) fn goes_on(&mut self, failure: Failure) -> bool {
+        let goes_on =
+            failure == Failure::Busy && self.search.next.is_some() && self.search.tries < TRIES_MAX;
+        self.search.tries = if goes_on { self.search.tries + 1 } else { 0 };
+        goes_on
+    }
+}
+
+/// A number below `count`, out of random `bits`.
+fn below(count: u16, bits: u64) -> u16 {
+    u16::try_from(bits % u64::from(count.max(1))).unwrap_or(0)
+}
+
+/// Each try asks for a permit that was free a round trip ago. When so many in a row were snatched
+/// away, others are as eager, and a pause serves everybody.
+const TRIES_MAX: u32 = 16;

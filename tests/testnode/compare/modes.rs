@@ -1,0 +1,179 @@
+//! Locks in modes, case by case: every mode beside every other one, at every edge of time.
+
+use std::time::Duration;
+
+use redlatch::testing::Options;
+
+use super::{Args, DROP, KEEP, Pair, TAKE, words};
+use crate::server::{Server, poll_until};
+
+const MODES: [&str; 7] = ["X", "S", "IX", "IS", "P0", "P1", "P2"];
+
+struct Scripts {
+    take: Vec<u8>,
+    keep: Vec<u8>,
+    drop: Vec<u8>,
+}
+
+impl Scripts {
+    fn of(pair: &mut Pair) -> Self {
+        let digests: Args = pair.digests();
+        let digest = |place: usize| digests[place].clone();
+        Self { take: digest(TAKE), keep: digest(KEEP), drop: digest(DROP) }
+    }
+
+    fn call(digest: &[u8], rest: &[&str]) -> Args {
+        [words(&["EVALSHA"]), vec![digest.to_vec()], words(rest)].concat()
+    }
+
+    /// Takes `key` in `mode`, one of three permits where it is one.
+    fn take(&self, key: &str, token: &str, ttl: &str, mode: &str) -> Args {
+        Self::call(&self.take, &["2", "e", key, "id", token, ttl, mode, "3"])
+    }
+
+    fn keep(&self, key: &str, token: &str, ttl: &str) -> Args {
+        Self::call(&self.keep, &["2", "e", key, "id", token, ttl])
+    }
+
+    fn drop(&self, key: &str, token: &str) -> Args {
+        Self::call(&self.drop, &["1", key, token])
+    }
+}
+
+fn pair(server: &Server, options: Options) -> (Pair, Scripts) {
+    let mut pair = Pair::new(server, options);
+    let scripts = Scripts::of(&mut pair);
+    pair.ask_equal(words(&["SET", "e", "id"]));
+    (pair, scripts)
+}
+
+#[test]
+fn every_mode_beside_every_other_gets_the_real_servers_answers() {
+    let server = Server::start_virgin(&[]);
+    let (mut pair, scripts) = pair(&server, Options::new());
+    let (mut granted, mut elsewhere) = (0, 0);
+    for held in MODES {
+        for wanted in MODES {
+            pair.ask_equal(words(&["DEL", "l"]));
+            assert_eq!(pair.ask_equal(scripts.take("l", "t", "60000", held)), b":1\r\n");
+            let answer = pair.ask_equal(scripts.take("l", "u", "100000", wanted));
+            granted += usize::from(answer == b":1\r\n");
+            elsewhere += usize::from(answer.starts_with(b":") && answer != b":1\r\n");
+            // Asking again for what is held lengthens it, and never shortens.
+            for ttl in ["20000", "200000"] {
+                pair.ask_equal(scripts.take("l", "t", ttl, held));
+                pair.ask_equal(words(&["PTTL", "l"]));
+                pair.ask_equal(words(&["HGETALL", "l"]));
+            }
+            for key in ["l", "none"] {
+                for (token, ttl) in [("t", "0"), ("t", "300000"), ("u", "20000"), ("v", "0")] {
+                    pair.ask_equal(scripts.keep(key, token, ttl));
+                    pair.ask_equal(words(&["PTTL", key]));
+                }
+            }
+            for command in [words(&["SET", "l", "x", "NX"]), words(&["GET", "l"])] {
+                pair.ask_equal(command);
+            }
+            for token in ["t", "t", "u"] {
+                pair.ask_equal(scripts.drop("l", token));
+                pair.ask_equal(words(&["PTTL", "l"]));
+                pair.ask_equal(words(&["HGETALL", "l"]));
+            }
+        }
+    }
+    // S, IX and IS in their seven ways, and every permit beside two others; where it is taken,
+    // the next one is named.
+    assert_eq!((granted, elsewhere), (7 + 6, 3));
+}
+
+/// An owner whose time is over is in nobody's way, cannot be lengthened and is swept out.
+#[test]
+fn ended_owners_get_the_real_servers_answers() {
+    let server = Server::start_virgin(&[]);
+    let (mut pair, scripts) = pair(&server, Options::new());
+    for wanted in MODES {
+        pair.ask_equal(words(&["DEL", "l"]));
+        // The other owner keeps the key where it is: a hash, with one entry that has ended.
+        pair.ask_equal(scripts.take("l", "brief", "1", "IX"));
+        pair.ask_equal(scripts.take("l", "stays", "60000", "IS"));
+        let is_over = |pair: &mut Pair| pair.ask(&[scripts.keep("l", "brief", "0")]).remove(0).0;
+        poll_until("the entry to end", || (is_over(&mut pair) == b"$1\r\nm\r\n").then_some(()));
+        pair.clock.advance(Duration::from_millis(2));
+        assert_eq!(pair.ask_equal(scripts.keep("l", "brief", "60000")), b"$1\r\nm\r\n");
+        pair.ask_equal(scripts.take("l", "new", "60000", wanted));
+        pair.ask_equal(words(&["HGETALL", "l"]));
+        pair.ask_equal(words(&["PTTL", "l"]));
+        pair.ask_equal(scripts.drop("l", "stays"));
+        pair.ask_equal(words(&["HGETALL", "l"]));
+        pair.ask_equal(words(&["PTTL", "l"]));
+    }
+}
+
+/// A whole hash of ended entries, which is what a key of no owner may be for a moment, is free.
+#[test]
+fn several_keys_are_taken_together_or_not_at_all() {
+    let server = Server::start_virgin(&[]);
+    let (mut pair, scripts) = pair(&server, Options::new());
+    let take = |token: &str, modes: [&str; 2]| {
+        let rest = ["3", "e", "a", "b", "id", token, "60000", modes[0], modes[1]];
+        Scripts::call(&scripts.take, &rest)
+    };
+    for first in ["X", "S", "IX"] {
+        for second in ["X", "S", "IX"] {
+            pair.ask_equal(words(&["DEL", "a", "b"]));
+            assert_eq!(pair.ask_equal(scripts.take("b", "other", "60000", "S")), b":1\r\n");
+            let answer = pair.ask_equal(take("t", [first, second]));
+            assert_eq!(answer == b":1\r\n", second == "S");
+            for key in ["a", "b"] {
+                pair.ask_equal(words(&["PTTL", key]));
+                pair.ask_equal(words(&["HGETALL", key]));
+            }
+            let both = |digest: &[u8], rest: &[&str]| Scripts::call(digest, rest);
+            for token in ["t", "other"] {
+                pair.ask_equal(both(&scripts.keep, &["3", "e", "a", "b", "id", token, "80000"]));
+                pair.ask_equal(both(&scripts.drop, &["2", "a", "b", token]));
+                pair.ask_equal(words(&["PTTL", "a"]));
+                pair.ask_equal(words(&["PTTL", "b"]));
+            }
+        }
+    }
+}
+
+/// Readers wait behind a writer that waits; whoever reads already goes on.
+#[test]
+fn a_queue_gets_the_real_servers_answers() {
+    let server = Server::start_virgin(&[]);
+    let (mut pair, scripts) = pair(&server, Options::new());
+    pair.ask_equal(scripts.take("l", "reads", "60000", "S"));
+    pair.ask_equal(words(&["SET", "redlatch:queue:l", "ticket"]));
+    let denied: [&[u8]; 2] = [b"$-1\r\n", b"_\r\n"];
+    assert!(denied.contains(&&*pair.ask_equal(scripts.take("l", "new", "60000", "S"))));
+    assert_eq!(pair.ask_equal(scripts.take("l", "reads", "80000", "S")), b":1\r\n");
+    assert_eq!(pair.ask_equal(scripts.take("l", "new", "60000", "IS")), b":1\r\n");
+}
+
+/// A server without memory takes no new owner, and lengthens and releases those that there are.
+#[test]
+fn a_full_node_keeps_what_is_held() {
+    let server = Server::start_virgin(&[]);
+    let (mut pair, scripts) = pair(&server, Options::new().max_memory(600));
+    pair.ask_equal(scripts.take("l", "t", "60000", "S"));
+    pair.ask_equal(scripts.take("l", "u", "200000", "S"));
+    pair.ask_equal(words(&["SET", "fill", &"x".repeat(400)]));
+    server.config_set("maxmemory", "1");
+    for mode in ["S", "X"] {
+        let refused = pair.ask_equal(scripts.take("none", "t", "60000", mode));
+        assert!(refused.starts_with(b"-OOM"), "{}", refused.escape_ascii());
+    }
+    assert!(pair.ask_equal(scripts.take("l", "v", "60000", "S")).starts_with(b"-OOM"));
+    for token in ["t", "u"] {
+        for ttl in ["80000", "300000"] {
+            assert_eq!(pair.ask_equal(scripts.keep("l", token, ttl)), b"$1\r\ne\r\n");
+            pair.ask_equal(words(&["HGETALL", "l"]));
+            pair.ask_equal(words(&["PTTL", "l"]));
+        }
+    }
+    for token in ["t", "u"] {
+        assert_eq!(pair.ask_equal(scripts.drop("l", token)), b"$1\r\nd\r\n");
+    }
+}
