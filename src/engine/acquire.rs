@@ -332,7 +332,10 @@ impl Acquisition {
                 }
                 engine.drop_voided(op, self.round_began);
                 // I2; etcd#11456: nothing may be awaited between this and the caller.
-                let validity = op.valid_until().since(now);
+                // R6: a grant that came behind the end of what the others gave has revived nothing.
+                let is_lost = op.lost().is_some();
+                let until = if is_lost { Timestamp::ZERO } else { op.valid_until() };
+                let validity = until.since(now);
                 if validity < engine.settings.min_validity(self.wish.ttl) {
                     self.give_back(engine, op);
                     self.after_round(engine, now, Failure::TooSlow(validity));
