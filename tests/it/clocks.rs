@@ -12,6 +12,7 @@ use redlatch::{AcquireError, Builder, Guard, Lost, NodeState, NodeStatus, Redloc
 
 use crate::clock_shim::{ClockShim, server_time};
 use crate::server::Server;
+use crate::states::{allow, fill_memory, free_memory};
 use crate::support::{all_up, builder, held_everywhere, ms, since_boot, until, within};
 
 const BEAT: Duration = ms(200);
@@ -118,6 +119,52 @@ async fn without_looking_at_clocks_a_step_makes_two_holders() {
     meanwhile(&locks, 5, "nobody looks", || guard.is_valid()).await;
     let second = within(other.try_acquire("r").renewal(Renewal::Off)).await.unwrap();
     assert!(guard.is_valid() && second.is_valid(), "two holders, or the rig shows nothing");
+}
+
+/// Scenario 31, on a node that takes no writes: what its heartbeat would like to write may be
+/// refused, and what it asks is answered all the same, so that the step is noticed. The new epoch
+/// has to be written: the node has no vote until it could be.
+#[tokio::test]
+async fn a_step_of_a_node_that_takes_no_writes_is_noticed_and_judged() {
+    type Switch = fn(&Server);
+    let full: (Switch, Switch) = (fill_memory, free_memory);
+    let forbidden: (Switch, Switch) =
+        (|server| allow(server, &["-set"]), |server| allow(server, &["+set"]));
+    for (refuse, heal) in [full, forbidden] {
+        let rig = Rig::start();
+        let locks = rig.client(SHORT).await;
+        let server = &rig.servers[0];
+        refuse(server);
+        // The record of who named the fleet is refreshed when it is five seconds old.
+        let refused = || server.info("total_error_replies").unwrap().parse::<u64>().unwrap();
+        let before = refused();
+        until("refreshes to be refused", || refused() >= before + 3).await;
+        meanwhile(&locks, 3, "it is only a refresh", || {
+            let node = first(&locks);
+            (node.state, node.connects, node.reason) == (NodeState::Up, 1, None)
+        })
+        .await;
+        rig.clock.step(200 * SECOND);
+        until("the step to be noticed", || first(&locks).clock_steps == 1).await;
+        meanwhile(&locks, 20, "it has forgotten, and says nothing", || {
+            let node = first(&locks);
+            (node.state, node.epochs) == (NodeState::Quarantined, 1)
+        })
+        .await;
+        heal(server);
+        meanwhile_until(&locks, "the new epoch", |node| node.epochs == 2).await;
+        all_up(locks).await;
+    }
+}
+
+/// Waits for it; the first node votes for nobody before.
+async fn meanwhile_until(locks: &Redlock, what: &str, is_so: impl Fn(&NodeStatus) -> bool) {
+    until(what, || {
+        let node = first(locks);
+        assert!(is_so(&node) || node.state != NodeState::Up, "not before {what}: {node:?}");
+        is_so(&node)
+    })
+    .await;
 }
 
 /// Scenario 32. A step right after a restart: `uptime` lies, the quarantine does not depend on it.
