@@ -209,14 +209,16 @@ impl Dispatch<'_> {
         if class == ErrorClass::NoScript && is_script {
             return self.reload(pipeline);
         }
-        if kind == Kind::ReleaseNative
-            && matches!(class, ErrorClass::NoPerm | ErrorClass::UnknownCommand)
-        {
-            // The user may not, or the command was renamed: the script does the same work.
-            *self.native = None;
+        let may_not = matches!(class, ErrorClass::NoPerm | ErrorClass::UnknownCommand);
+        if kind == Kind::ReleaseNative && (may_not || !class.is_definite_refusal()) {
+            // The user may not, the command was renamed, or a key of another type is in its way,
+            // which servers say in words of their own: the script does the same work on any key.
+            if may_not {
+                *self.native = None;
+            }
             pipeline.pop(|_, item| {
                 if let Item::Release(owed) = item {
-                    self.lanes.releases.push_back(owed);
+                    self.lanes.releases.push_back(Owed { ask: true, ..owed });
                 }
             });
             return Ok(());

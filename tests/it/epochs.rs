@@ -263,8 +263,11 @@ async fn the_longest_lock_of_any_client_sets_everybodys_quarantine() {
     for (longer_comes_first, off) in cases {
         let long = Duration::from_secs(if off.is_some() { 60 } else { 3 });
         let rig = Rig::start(&[]);
+        // The longer one goes its own way to the weak node, which is closed behind it.
+        let way = Hop::start(rig.weak().addr());
         let client = async |ttl| {
-            let settings = rig.client(ttl, off).heartbeat_interval(ms(50));
+            let hop = if ttl == long { &way } else { &rig.hop };
+            let settings = rig.client_over(hop, ttl, off).heartbeat_interval(ms(50));
             all_up(settings.connect().await.unwrap()).await
         };
         let (patient, hasty) = if longer_comes_first {
@@ -292,6 +295,9 @@ async fn the_longest_lock_of_any_client_sets_everybodys_quarantine() {
             server.command(&["DEL", "r"]);
         }
         drop(patient);
+        // Dropped or not, it lives on in the lease.
+        way.refuse();
+        way.cut();
         rig.hop.refuse();
         rig.hop.cut();
         tokio::task::block_in_place(|| rig.weak().restart());

@@ -274,9 +274,8 @@ async fn one_node_fewer_than_the_quorum_is_no_quorum() {
         }
         // No more than the quorum are up; then one fewer, which is all that is left to a holder.
         cluster[quorum..].iter().for_each(Server::kill);
-        let are_down = |from: usize| {
-            locks.nodes()[from..].iter().all(|node| node.state == NodeState::Down)
-        };
+        let are_down =
+            |from: usize| locks.nodes()[from..].iter().all(|node| node.state == NodeState::Down);
         until("the deaths to be seen", || are_down(quorum)).await;
         let guard = within(locks.acquire("r").renewal(Renewal::Off)).await.unwrap();
         within(guard.extend(LONG)).await.unwrap();

@@ -400,7 +400,7 @@ async fn a_key_that_became_another_type_spares_its_batch() {
     drop(extensions);
     until("all answers", || rig.locks.stats().in_flight == 0).await;
     let calls = server.calls("evalsha") - before;
-    assert!(calls < 6, "{calls} calls for 12 locks: nothing was shared");
+    assert!(calls < 12, "{calls} calls for 12 locks: nothing was shared");
     let margins: Vec<usize> = guards.iter().map(Guard::margin).collect();
     assert_eq!(margins, [1, 1, 1, 1, 1, 0, 1, 1, 1, 1, 1, 1]);
     let is_short = |at: &usize| server.pttl(&format!("r{at}")) < 50_000;
@@ -525,7 +525,7 @@ async fn a_heartbeat_that_may_not_write_goes_on() {
     .await;
     for node in rig.locks.nodes() {
         assert_eq!((node.state, node.connects, node.disconnects), (NodeState::Up, 1, 0));
-        assert_eq!(node.epochs, 1, "{node:?}");
+        assert_eq!((node.epochs, &node.reason), (1, &None), "the rest was answered: {node:?}");
     }
     free_memory(&rig.servers[0]);
     need_replicas(&rig.servers[1], 0);

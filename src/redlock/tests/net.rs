@@ -105,10 +105,15 @@ struct Dialer(Net, usize);
 
 impl Net {
     pub(super) fn new(nodes: usize) -> Self {
+        Self::with(nodes, |options| options)
+    }
+
+    /// Nodes with more options than they have by default.
+    pub(super) fn with(nodes: usize, more: impl Fn(Options) -> Options) -> Self {
         let station = |node: usize| {
             let clock = TestClock::manual(1_000_000);
             let options = Options::new().max_memory(MEMORY).seed(node as u64 + 1);
-            let core = NodeCore::new(options.clock(clock.clone()));
+            let core = NodeCore::new(more(options.clock(clock.clone())));
             let (lines, executed) = (Vec::new(), Vec::new());
             let (is_stalled, is_away) = (false, false);
             Mutex::new(Station { core, clock, lines, executed, is_stalled, is_away })

@@ -28,10 +28,8 @@ const OF_THIS_COMMAND: [&str; 8] = [
 ];
 
 /// The command may have been executed, at least in part.
-const OF_UNKNOWN_OUTCOME: [&str; 2] = [
-    "ERR of no known kind",
-    "WRONGTYPE Operation against a key holding the wrong kind of value",
-];
+const OF_UNKNOWN_OUTCOME: [&str; 2] =
+    ["ERR of no known kind", "WRONGTYPE Operation against a key holding the wrong kind of value"];
 
 fn quiet(net: &Net) -> Builder {
     net.builder().heartbeat_interval(Duration::from_secs(3_600)).ttl(Duration::from_secs(10))
@@ -151,4 +149,27 @@ async fn a_step_that_a_node_could_not_take_note_of_is_told_it_again() {
     }
     assert_eq!((voids(&net), locks.nodes()[0].clock_steps), (2, 1));
     assert_ne!(locks.nodes()[0].epoch, epoch, "begun at last, and its quarantine with it");
+}
+
+/// Scenario 29. WRONGTYPE, or how else a server says that a key of another type is where the lock
+/// was: its own command for releases cannot tell whose it is, the script can.
+#[tokio::test(start_paused = true)]
+async fn a_native_release_that_meets_another_type_is_done_by_the_script() {
+    let other = "ERR Key should be of string type if conditions are specified";
+    for error in [OF_UNKNOWN_OUTCOME[1], other] {
+        let net = Net::with(1, |options| options.delex(true));
+        let locks = net.started(0, quiet(&net)).await;
+        for turn in 0..2 {
+            let guard = granted(&net, asked(locks.acquire("r").renewal(Renewal::Off))).await;
+            net.at(0).core.fail_next(u64::from(turn == 0), error);
+            let mut release = Box::pin(guard.release());
+            assert!(poll(&mut release).is_pending());
+            net.run(MS).await;
+            let outcome = poll(&mut release);
+            assert!(matches!(outcome, Poll::Ready(Ok(()))), "{error}: {outcome:?}");
+        }
+        let native = net.at(0).executed.iter().filter(|command| command[0] == b"DELEX").count();
+        assert_eq!((native, releases(&net), net.keys()), (2, 1, 0), "{error}: only that once");
+        assert_eq!(visits(&locks), (1, 0));
+    }
 }
