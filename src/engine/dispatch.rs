@@ -237,6 +237,9 @@ impl Dispatch<'_> {
             (_, ErrorClass::Epoch) => Err(Fault::epoch()),
             // Without its seal nothing that was granted may count.
             (Kind::SealEpoch | Kind::SealScript, _) => Err(Fault(error.text())),
+            // Unseen, its clock may step and its role change (R3). Who takes no writes is only kept
+            // from noting something down; who is busy does nothing else either.
+            (Kind::Stamp, class) if !class.is_passing() => Err(Fault(error.text())),
             // The node is not what the handshake found: greet it again before it counts.
             (
                 _,

@@ -142,7 +142,7 @@ async fn step_while_writes_are_refused(refuse: impl Fn(&Server), heal: impl Fn(&
     until("the step to be noticed", || first(&locks).clock_steps == 1).await;
     meanwhile(&locks, 20, "it has forgotten, and says nothing", || {
         let node = first(&locks);
-        (node.state, node.epochs) == (NodeState::Quarantined, 1)
+        node.state != NodeState::Up && node.epochs == 1
     })
     .await;
     heal(server);
@@ -166,6 +166,36 @@ async fn a_step_of_a_full_node_is_noticed_and_judged() {
 async fn a_step_of_a_node_that_forbids_writes_is_noticed_and_judged() {
     let forbid = |server: &Server| allow(server, &["-set"]);
     step_while_writes_are_refused(forbid, |server| allow(server, &["+set"])).await;
+}
+
+/// Scenarios 29, 31. NOPERM on what the heartbeat asks: a node that may not be asked what time it
+/// is must not vote as if its clock were watched. It is greeted anew, which reads the clock by
+/// other means, or is refused.
+#[tokio::test]
+async fn a_node_whose_clock_may_not_be_read_gives_nobody_the_held_lock() {
+    for rule in ["-evalsha", "-time"] {
+        let rig = Rig::start();
+        let (locks, other) = (rig.client(LONG).await, rig.client(LONG).await);
+        let guard = rig.hold_two(&locks).await;
+        allow(&rig.servers[0], &[rule]);
+        for client in [&locks, &other] {
+            until("the refusal to be noticed", || first(client).disconnects >= 1).await;
+        }
+        rig.clock.step(200 * SECOND);
+        for client in [&locks, &other] {
+            until("the step, or that nobody can tell", || {
+                let node = first(client);
+                node.clock_steps >= 1 || node.state == NodeState::Down
+            })
+            .await;
+        }
+        assert_eq!(rig.servers[0].get("r"), None, "the key has expired there");
+        for _ in 0..20 {
+            let second = within(other.try_acquire("r").renewal(Renewal::Off)).await;
+            assert!(second.is_err() || !guard.is_valid(), "{rule}: two holders");
+            tokio::time::sleep(ms(20)).await;
+        }
+    }
 }
 
 /// Scenario 32. A step right after a restart: `uptime` lies, the quarantine does not depend on it.
