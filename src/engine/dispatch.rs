@@ -228,15 +228,12 @@ impl Dispatch<'_> {
         if class == ErrorClass::NoScript && kind.is_script() {
             return self.reload(pipeline);
         }
-        if kind == Kind::ReleaseNative
-            && matches!(
-                class,
-                ErrorClass::NoPerm | ErrorClass::UnknownCommand | ErrorClass::WrongType
-            )
-        {
-            // The user may not, the command was renamed, or the lock is long over and its key
-            // taken in another mode: the script does the same work.
-            if class != ErrorClass::WrongType {
+        let may_not = matches!(class, ErrorClass::NoPerm | ErrorClass::UnknownCommand);
+        let other_type = class == ErrorClass::WrongType || !class.is_definite_refusal();
+        if kind == Kind::ReleaseNative && (may_not || other_type) {
+            // The user may not, the command was renamed, or a key of another type is in its way,
+            // which servers say in words of their own: the script does the same work on any key.
+            if may_not {
                 *self.native = None;
             }
             pipeline.pop(|_, item| {
@@ -260,6 +257,9 @@ impl Dispatch<'_> {
             (_, ErrorClass::Epoch) => Err(Fault::epoch()),
             // Without its seal nothing that was granted may count.
             (Kind::SealEpoch | Kind::SealScript, _) => Err(Fault(error.text())),
+            // Unseen, its clock may step and its role change (R3). Who takes no writes is only kept
+            // from noting something down; who is busy does nothing else either.
+            (Kind::Stamp, class) if !class.is_passing() => Err(Fault(error.text())),
             // The node is not what the handshake found: greet it again before it counts.
             (
                 _,

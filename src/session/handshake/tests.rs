@@ -133,7 +133,7 @@ impl Peer {
     fn note_commands(&mut self, mut out: &[u8]) {
         let mut decoder = Decoder::new(Protocol::Resp2, Limits::DEFAULT);
         while let Ok(Decoded::Reply { reply: Reply::Tree(command), len }) = decoder.decode(out) {
-            let crate::resp::reply::Value::Array(parts) = command else { panic!("no command") };
+            let Value::Array(parts) = command else { panic!("no command") };
             let words = parts.iter().filter_map(|part| part.as_bytes());
             let words: Vec<_> = words.map(|word| String::from_utf8_lossy(word)).collect();
             self.sent.push(words.join(" "));
