@@ -214,7 +214,7 @@ impl Node {
 
 impl<const N: usize> State<N> {
     fn shares(&self, share: impl Fn(&Node) -> bool) -> bool {
-        self.nodes.iter().filter(|node| share(node)).count() >= N / 2 + 1
+        self.nodes.iter().filter(|node| share(node)).count() > N / 2
     }
 
     fn a_valid(&self) -> bool {
