@@ -22,6 +22,7 @@ mod cancel;
 mod clock_shim;
 mod clocks;
 mod concurrency;
+mod crowd;
 mod epochs;
 mod failure;
 mod faulty_peers;
