@@ -88,6 +88,7 @@ impl Ops {
             nodes,
             quorum: nodes / 2 + 1,
             fencing: None,
+            ticket: None,
             claims: None,
         });
         for node in 0..nodes {

@@ -124,3 +124,22 @@ fn a_version_saves_an_update_that_the_lock_did_not() {
     ];
     assert_tells(&run("optimistic", &cluster.urls()), &lines);
 }
+
+#[test]
+fn what_finds_the_lock_busy_is_put_off_or_told_so() {
+    let (store, cluster) = (Server::start(), Cluster::start(3));
+    let text = run("fallback", &[vec![store.url()], cluster.urls()].concat());
+    let lines = [
+        "somebody edits the account",
+        "monthly statement: put off",
+        "new address: put off",
+        "a second user is told",
+        "the editor is done",
+        "done: monthly statement",
+        "done: new address",
+        "done: interest",
+        "interest: at once",
+    ];
+    assert_tells(&text, &lines);
+    assert_eq!(store.keys(), [] as [String; 0], "a job is left");
+}

@@ -15,6 +15,11 @@ pub(crate) fn full_jitter(base: Duration, cap: Duration, attempt: u32, bits: u64
     Duration::from_nanos(scale(bound.min(nanos(cap)), bits))
 }
 
+/// A uniform draw between the two.
+pub(crate) fn between(least: Duration, most: Duration, bits: u64) -> Duration {
+    least.saturating_add(Duration::from_nanos(scale(nanos(most.saturating_sub(least)), bits)))
+}
+
 /// `bits` taken as a fraction of 2^64, times `bound`; both ends within reach.
 fn scale(bound: u64, bits: u64) -> u64 {
     let product = u128::from(bound).saturating_add(1) * u128::from(bits);

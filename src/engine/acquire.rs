@@ -30,6 +30,7 @@ use crate::time::Timestamp;
 mod claims;
 mod ends;
 mod pause;
+mod queue;
 mod token;
 
 use claims::Search;
@@ -42,6 +43,8 @@ enum State {
     Handed(Arc<Op>),
     Racing(Arc<Op>),
     Pausing(Timestamp),
+    /// Another process has the lock; the nodes tell when to try.
+    Watching(Arc<Op>),
     Done,
 }
 
@@ -52,6 +55,14 @@ pub(crate) struct Acquisition {
     has_slot: bool,
     waiter: Option<Arc<Waiter>>,
     timer: Option<Key>,
+    /// When the timer goes off.
+    armed_for: Timestamp,
+    /// The place in line, once it has one: kept through all its tickets.
+    number: Option<u64>,
+    /// When a minority's reservations are given up.
+    yield_at: Option<Timestamp>,
+    /// The nodes said that the lock may be free.
+    was_told: bool,
     began: Timestamp,
     round_began: Timestamp,
     deadline: Timestamp,
@@ -74,6 +85,10 @@ impl Acquisition {
             has_slot: false,
             waiter: None,
             timer: None,
+            armed_for: Timestamp::ZERO,
+            number: None,
+            yield_at: None,
+            was_told: false,
             began: Timestamp::ZERO,
             round_began: Timestamp::ZERO,
             deadline: Timestamp::MAX,
@@ -148,6 +163,12 @@ impl Acquisition {
                         return self.fail(engine, self.failure);
                     }
                     self.begin_round(engine, now);
+                }
+                State::Watching(op) => {
+                    let op = Arc::clone(op);
+                    if self.poll_watching(engine, op, cx).is_pending() {
+                        return Poll::Pending;
+                    }
                 }
                 State::Done => return Poll::Pending,
             }
@@ -240,7 +261,11 @@ impl Acquisition {
             Ok(op) => {
                 self.course.attempts = self.course.attempts.saturating_add(1);
                 let mut wakes = Wakes::default();
-                engine.submit(&op, &mut wakes);
+                if std::mem::take(&mut self.was_told) {
+                    engine.submit_first(&op, &mut wakes);
+                } else {
+                    engine.submit(&op, &mut wakes);
+                }
                 engine.wake(wakes);
                 self.state = State::Racing(op);
             }
@@ -261,19 +286,29 @@ impl Acquisition {
         op.waker.register(cx.waker());
         let tally = op.acquire_tally();
         match tally.phase() {
+            Phase::Open if op.ticket.is_some() && engine.clock.now() < self.deadline => {
+                match self.poll_ticket(engine, op, cx) {
+                    Poll::Pending => Poll::Pending,
+                    Poll::Ready(()) => Poll::Ready(None),
+                }
+            }
             Phase::Open => {
                 // A round ends by itself within the nodes' timeout; only a deadline that is
                 // nearer needs a timer.
                 let round_end = self.round_began.plus(engine.settings.node_timeout);
-                if self.deadline >= round_end || self.wait(engine, self.deadline, cx).is_pending() {
+                let is_round = op.ticket.is_none() && self.deadline >= round_end;
+                if is_round || self.wait(engine, self.deadline, cx).is_pending() {
                     return Poll::Pending;
                 }
                 if let Some(tally) = op.abandon() {
                     self.undo(engine, op, tally);
                     self.state = State::Done;
                     self.course.tally = Some(tally);
-                    let failure =
-                        if self.denied > 0 { Failure::TimedOut } else { Failure::NoQuorum };
+                    let failure = if self.denied > 0 || op.ticket.is_some() {
+                        Failure::TimedOut
+                    } else {
+                        Failure::NoQuorum
+                    };
                     return Poll::Ready(Some(Err(failure)));
                 }
                 Poll::Ready(None)
@@ -297,7 +332,10 @@ impl Acquisition {
                 }
                 engine.drop_voided(op, self.round_began);
                 // I2; etcd#11456: nothing may be awaited between this and the caller.
-                let validity = op.valid_until().since(now);
+                // R6: a grant that came behind the end of what the others gave has revived nothing.
+                let is_lost = op.lost().is_some();
+                let until = if is_lost { Timestamp::ZERO } else { op.valid_until() };
+                let validity = until.since(now);
                 if validity < engine.settings.min_validity(self.wish.ttl) {
                     self.give_back(engine, op);
                     self.after_round(engine, now, Failure::TooSlow(validity));
@@ -351,8 +389,17 @@ impl Acquisition {
         waiter.waker.register(cx.waker());
         if self.timer.is_none() {
             self.timer = Some(engine.keeper.wake_at(until, waiter));
+            self.armed_for = until;
         }
         Poll::Pending
+    }
+
+    /// As [`Acquisition::wait`], where the instant to wait for changes.
+    fn wait_anew(&mut self, engine: &Engine, until: Timestamp, cx: &mut Context<'_>) -> Poll<()> {
+        if self.armed_for != until {
+            self.cancel_timer(engine);
+        }
+        self.wait(engine, until, cx)
     }
 
     fn cancel_timer(&mut self, engine: &Engine) {

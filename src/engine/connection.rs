@@ -304,9 +304,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Decoded::Push { push, len } => {
                     match push {
                         // Flushed: nothing that it held for us is there any more.
-                        Push::InvalidateAll => node.void(now),
-                        Push::InvalidateKeys(keys) => node.tell(keys),
-                        Push::Message { .. } | Push::Other(_) => {}
+                        Push::InvalidateAll => {
+                            node.void(now);
+                            node.fleet.hub.flushed(now);
+                        }
+                        Push::InvalidateKeys(keys) => {
+                            node.fleet.hub.changed(&keys, now);
+                            node.tell(keys);
+                        }
+                        Push::Message { channel, payload } => {
+                            if channel == node.fleet.hub.channel().as_bytes() {
+                                node.fleet.hub.hear(&payload, now, dispatch.lanes);
+                            }
+                        }
+                        Push::Other(_) => {}
                     }
                     at += len;
                 }

@@ -17,7 +17,7 @@ use crate::engine::dispatch::OWED_GRACE;
 use crate::engine::fleet::Fleet;
 use crate::engine::keeper::Keeper;
 use crate::engine::node::{Extension, Health, Node, Refusal, TopUp};
-use crate::engine::op::{Op, Pool, Spec, millis};
+use crate::engine::op::{Op, Pool, Spec, Way, millis};
 use crate::engine::rng::SharedRng;
 use crate::engine::waiters::{Place, Waiters};
 use crate::error::Lost;
@@ -35,7 +35,7 @@ pub(crate) struct Engine {
     pub(crate) clock: Clock,
     pub(crate) pool: Pool,
     pub(crate) keeper: Keeper,
-    pub(crate) waiters: Waiters,
+    pub(crate) waiters: Arc<Waiters>,
     pub(crate) rng: SharedRng,
     pub(crate) changed: Arc<Notify>,
     pub(crate) counters: Counters,
@@ -77,6 +77,7 @@ impl Engine {
     pub(crate) fn new(
         nodes: Box<[Arc<Node>]>,
         fleet: Arc<Fleet>,
+        waiters: Arc<Waiters>,
         settings: Settings,
         clock: Clock,
         changed: Arc<Notify>,
@@ -90,7 +91,7 @@ impl Engine {
             clock,
             pool: Pool::new(),
             keeper: Keeper::new(clock.now()),
-            waiters: Waiters::new(),
+            waiters,
             rng: SharedRng::new(seed),
             changed,
             counters: Counters::default(),
@@ -131,6 +132,7 @@ impl Engine {
             nodes: self.nodes.len(),
             quorum: self.settings.quorum,
             fencing: None,
+            ticket: None,
             claims: None,
         }
     }
@@ -174,8 +176,20 @@ impl Engine {
         ttl: Duration,
         fenced: bool,
     ) -> Result<Arc<Op>, Unstartable> {
+        self.prepare(resource, ttl, fenced, None)
+    }
+
+    /// An op with a fresh token, for a round or, with a ticket's number, for a place in line.
+    pub(crate) fn prepare(
+        &self,
+        resource: &Resource,
+        ttl: Duration,
+        fenced: bool,
+        ticket: Option<Way>,
+    ) -> Result<Arc<Op>, Unstartable> {
         self.admit()?;
         let mut spec = self.spec(resource, ttl, self.fresh_token());
+        spec.ticket = ticket;
         if fenced {
             spec.fencing = Some(self.propose());
         }
@@ -186,15 +200,19 @@ impl Engine {
     /// single clock, ours least of all, can carry the tokens away; and beyond the end of every
     /// quarantine, because a node that forgot its counter may have accepted up to there.
     fn propose(&self) -> u64 {
-        let now = self.clock.now();
-        let mut times: Vec<i64> =
-            self.nodes.iter().filter_map(|node| node.wall_time_us(now)).collect();
-        times.sort_unstable();
-        let median = times.get(times.len() / 2).copied().unwrap_or(0);
+        let median = self.median_time_us(self.clock.now());
         let floor = self.fleet.token_floor_us(median);
         u64::try_from(median.max(floor.saturating_add(1)))
             .unwrap_or(1)
             .min(FencingToken::MAX.get() / 2)
+    }
+
+    /// What most nodes take for the time, in microseconds since 1970.
+    pub(crate) fn median_time_us(&self, now: Timestamp) -> i64 {
+        let mut times: Vec<i64> =
+            self.nodes.iter().filter_map(|node| node.wall_time_us(now)).collect();
+        times.sort_unstable();
+        times.get(times.len() / 2).copied().unwrap_or(0)
     }
 
     /// Raises the fencing counters of `nodes` to `value`; the round's number.
@@ -228,7 +246,16 @@ impl Engine {
 
     /// Queues an attempt at every node that takes it; the others vote *not sent*.
     pub(crate) fn submit(&self, op: &Arc<Op>, wakes: &mut Wakes) {
-        for node in &self.nodes {
+        self.submit_to(self.nodes.iter(), op, wakes);
+    }
+
+    pub(crate) fn submit_to<'a>(
+        &self,
+        nodes: impl Iterator<Item = &'a Arc<Node>>,
+        op: &Arc<Op>,
+        wakes: &mut Wakes,
+    ) {
+        for node in nodes {
             match node.submit_acquire(op) {
                 Ok(wake) => wakes.add(node.index, wake),
                 Err(Refusal::Quarantined) => {
@@ -252,6 +279,10 @@ impl Engine {
     pub(crate) fn let_go(&self, op: &Arc<Op>, holder: Option<u64>, wakes: &mut Wakes) -> bool {
         self.keeper.drop_lease(op);
         let Some(tally) = op.let_go(holder) else { return false };
+        match &op.ticket {
+            Some(ticket) => self.decide_hand_on(op, ticket),
+            None => op.hands_on.store(self.waiters.take_awaited(&op.resource), Ordering::Release),
+        }
         let holders = op.holders(tally);
         op.begin_release(holders);
         self.submit_releases(op, holders, wakes);
@@ -262,7 +293,11 @@ impl Engine {
     /// Queues releases of a failed attempt: what was granted, and what may have been. Grants that
     /// are still to come are released by the driver that sees them.
     pub(crate) fn undo(&self, op: &Arc<Op>, tally: Tally, wakes: &mut Wakes) {
-        let holders = tally.set(Vote::Granted) | tally.set(Vote::Unknown);
+        let mut holders = tally.set(Vote::Granted) | tally.set(Vote::Unknown);
+        if let Some(ticket) = &op.ticket {
+            self.decide_hand_on(op, ticket);
+            holders |= op.asked();
+        }
         op.begin_release(holders);
         self.submit_releases(op, holders, wakes);
     }
@@ -315,24 +350,29 @@ impl Engine {
     /// The op's resource is free for the next caller of this process (I2).
     pub(crate) fn give_slot_up(&self, op: &Op, wakes: &mut Wakes) {
         if op.has_slot.swap(false, Ordering::AcqRel) {
-            self.pass_slot(&op.resource, wakes);
+            self.pass_slot(&op.resource, op.hands_on.load(Ordering::Acquire), wakes);
         }
     }
 
     /// Hands the slot to the next waiter and starts its attempt, so that its SETs can leave in the
     /// same write as the releases before them.
-    pub(crate) fn pass_slot(&self, resource: &Resource, wakes: &mut Wakes) {
+    pub(crate) fn pass_slot(&self, resource: &Resource, hands_on: bool, wakes: &mut Wakes) {
         loop {
             let now = || self.clock.now();
-            let Some((next, pause)) = self.waiters.pass(resource, now, || self.rng.next()) else {
-                return;
-            };
+            let passed = self.waiters.pass(resource, now, || self.rng.next());
+            let Some((next, pause)) = passed else { return };
+            // Those who wait in line need no gap to be seen.
+            let pause = pause.filter(|_| !self.may_queue());
             let mut place = next.place();
             if !matches!(*place, Place::Queued) {
                 continue;
             }
             let started = match pause {
                 Some(_) => None,
+                // The lock goes to another process: in line behind those who wait already.
+                None if hands_on && self.may_queue() => {
+                    self.ticket(resource, next.ttl, next.fenced, None).ok()
+                }
                 None => self.attempt(resource, next.ttl, next.fenced).ok(),
             };
             let Some(op) = started else {
@@ -346,7 +386,12 @@ impl Engine {
             }
             *place = Place::Started(Arc::clone(&op));
             drop(place);
-            self.submit(&op, wakes);
+            if op.ticket.as_ref().is_some_and(|ticket| ticket.is_queued()) {
+                // Shown to too few, it is given up when it looks again.
+                self.show(&op, wakes);
+            } else {
+                self.submit(&op, wakes);
+            }
             return;
         }
     }
@@ -386,7 +431,7 @@ impl Engine {
 }
 
 impl Wakes {
-    fn add(&mut self, node: usize, wake: bool) {
+    pub(crate) fn add(&mut self, node: usize, wake: bool) {
         self.0 |= u16::from(wake) << node;
     }
 }

@@ -24,11 +24,16 @@ use crate::session::stamp::Stamp;
 use crate::time::Timestamp;
 
 mod grants;
+mod places;
 
 /// What a command in flight is for.
 #[derive(Debug)]
 pub(crate) enum Item {
     Acquire(Arc<Op>),
+    /// A lock that a node reserved for us: its answer is a vote of the attempt.
+    Confirm(Arc<Op>),
+    /// A ticket that is shown.
+    Enter(Arc<Op>),
     Extend(Extension),
     Query(Arc<Query>),
     Release(Owed),
@@ -79,8 +84,10 @@ impl Dispatch<'_> {
                 pipeline.pop(|_, item| self.sealed.hold(item, head.sent_at));
             }
             Answer::Granted => pipeline.pop(|_, item| self.granted(item, head.sent_at)),
+            Answer::Life(ms) => pipeline.pop(|_, item| self.lives(item, ms)),
+            Answer::Place(place) => pipeline.pop(|_, item| self.placed(item, place, head.sent_at)),
             Answer::Fenced(token) => pipeline.pop(|_, item| {
-                if let Item::Acquire(op) = &item {
+                if let Item::Acquire(op) | Item::Confirm(op) = &item {
                     op.note_fence(self.node.index, token);
                 }
                 self.granted(item, head.sent_at);
@@ -142,9 +149,13 @@ impl Dispatch<'_> {
 
     fn vote(&mut self, item: Item, vote: Vote) {
         match item {
-            Item::Acquire(op) => {
+            Item::Acquire(op) | Item::Confirm(op) => {
                 op.vote(self.node.index, vote, self.now);
+                if op.ticket.is_some() {
+                    op.waker.wake();
+                }
             }
+            Item::Enter(op) => self.no_place(&op, vote),
             Item::Extend(extension) => {
                 extension.op.vote_extend(self.node.index, vote, extension.round);
             }
@@ -167,10 +178,13 @@ impl Dispatch<'_> {
 
     fn letter(&mut self, item: Item, letter: u8, sent_at: Timestamp) {
         let vote = match letter {
-            b'd' | b'e' => Vote::Granted,
+            b'd' | b'e' | b'h' => Vote::Granted,
             b'o' | b'n' => Vote::Denied,
             _ => Vote::Missing,
         };
+        if let (Item::Confirm(_), Vote::Granted) = (&item, vote) {
+            return self.granted(item, sent_at);
+        }
         if let Item::Extend(Extension { raise: Some(_), .. }) = &item {
             return self.vote(item, vote);
         }
@@ -214,15 +228,12 @@ impl Dispatch<'_> {
         if class == ErrorClass::NoScript && kind.is_script() {
             return self.reload(pipeline);
         }
-        if kind == Kind::ReleaseNative
-            && matches!(
-                class,
-                ErrorClass::NoPerm | ErrorClass::UnknownCommand | ErrorClass::WrongType
-            )
-        {
-            // The user may not, the command was renamed, or the lock is long over and its key
-            // taken in another mode: the script does the same work.
-            if class != ErrorClass::WrongType {
+        let may_not = matches!(class, ErrorClass::NoPerm | ErrorClass::UnknownCommand);
+        let other_type = class == ErrorClass::WrongType || !class.is_definite_refusal();
+        if kind == Kind::ReleaseNative && (may_not || other_type) {
+            // The user may not, the command was renamed, or a key of another type is in its way,
+            // which servers say in words of their own: the script does the same work on any key.
+            if may_not {
                 *self.native = None;
             }
             pipeline.pop(|_, item| {
@@ -246,6 +257,9 @@ impl Dispatch<'_> {
             (_, ErrorClass::Epoch) => Err(Fault::epoch()),
             // Without its seal nothing that was granted may count.
             (Kind::SealEpoch | Kind::SealScript, _) => Err(Fault(error.text())),
+            // Unseen, its clock may step and its role change (R3). Who takes no writes is only kept
+            // from noting something down; who is busy does nothing else either.
+            (Kind::Stamp, class) if !class.is_passing() => Err(Fault(error.text())),
             // The node is not what the handshake found: greet it again before it counts.
             (
                 _,
@@ -265,6 +279,8 @@ impl Dispatch<'_> {
             Item::Release(owed) => self.lanes.releases.push_back(owed),
             Item::Extend(extension) => self.lanes.extensions.push_back(extension),
             Item::Acquire(op) => self.lanes.acquires.push_back(op),
+            Item::Confirm(op) => self.lanes.confirms.push_back(op),
+            Item::Enter(op) => self.lanes.enters.push_back(op),
             Item::Query(_) | Item::TopUp(_) | Item::Watch(_) => {}
         });
         Ok(())
@@ -318,6 +334,10 @@ impl Dispatch<'_> {
             // Nobody waits for these: the next renewal asks again.
             lanes.top_ups.clear();
             lanes.watches.clear();
+            // Whoever waits in line looks again by itself.
+            lanes.confirms.clear();
+            lanes.enters.clear();
+            lanes.pokes.clear();
         }
         let left = queued.len();
         outbox.bytes = 0;
@@ -351,6 +371,8 @@ impl Dispatch<'_> {
             match item {
                 // Whoever ends an open or a won round covers its unknown nodes; an ended one
                 // has nobody left to do it.
+                // A ticket's release goes to every node that it was shown to, whatever they said.
+                Item::Confirm(_) | Item::Enter(_) => {}
                 Item::Acquire(op) => {
                     let phase = op.acquire_tally().phase();
                     if matches!(phase, Phase::Lost | Phase::Abandoned) {
@@ -379,15 +401,19 @@ impl Dispatch<'_> {
 
 fn unknown(item: &Item, node: &Node, now: Timestamp) {
     match item {
-        Item::Acquire(op) => {
+        Item::Acquire(op) | Item::Confirm(op) => {
             op.vote(node.index, Vote::Unknown, now);
+            if op.ticket.is_some() {
+                op.waker.wake();
+            }
         }
         Item::Extend(extension) => {
             extension.op.vote_extend(node.index, Vote::Unknown, extension.round);
         }
         Item::Query(query) => query.fail(node.index),
         Item::Release(owed) => owed.op.vote_release(node.index, Vote::Unknown),
-        Item::TopUp(_) | Item::Watch(_) => {}
+        // It may have got its place: it keeps waiting, and is shown again.
+        Item::Enter(_) | Item::TopUp(_) | Item::Watch(_) => {}
     }
 }
 

@@ -129,7 +129,9 @@ impl<T: Transport> Driver<T> {
 
     fn stamping(&mut self) -> Stamping {
         let previous = self.previous.clone().filter(|_| self.node.settings.protections.fence);
-        Stamping { intent: Intent::Greet, caller: caller(&self.node, &mut self.rng), previous }
+        let caller = caller(&self.node, &mut self.rng);
+        let channel = Some(self.node.fleet.hub.channel().to_owned());
+        Stamping { intent: Intent::Greet, caller, previous, channel }
     }
 
     fn up(&mut self, capabilities: &Capabilities, now: Timestamp) -> Result<(), Setback> {
@@ -197,6 +199,8 @@ impl<T: Transport> Driver<T> {
             _ => None,
         };
         count(&node.counters.connects, 1);
+        node.tracks.store(capabilities.tracks, Ordering::Release);
+        node.has_ears.store(capabilities.listens, Ordering::Release);
         node.set_opens_at(opens_at);
         node.set_health(health);
         node.fleet_changed();

@@ -11,6 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use atomic_waker::AtomicWaker;
 
 use crate::endpoint::Endpoint;
+use crate::engine::hub::Hub;
 use crate::session::stamp::Stamp;
 use crate::time::Timestamp;
 
@@ -18,6 +19,8 @@ use crate::time::Timestamp;
 pub(crate) struct Fleet {
     /// Wakes the keeper: a node said something about leases that it held.
     pub(crate) alarm: AtomicWaker,
+    /// What the nodes tell this process.
+    pub(crate) hub: Hub,
     /// When what any node held was last voided: one word to read instead of every node's.
     pub(crate) voided_at: AtomicU64,
     /// When each node's clock last stepped forward.
@@ -31,9 +34,10 @@ pub(crate) struct Fleet {
 }
 
 impl Fleet {
-    pub(crate) fn new(endpoints: &[Endpoint], quorum: usize, quarantine_ms: u64) -> Self {
+    pub(crate) fn new(endpoints: &[Endpoint], quorum: usize, quarantine_ms: u64, hub: Hub) -> Self {
         Self {
             alarm: AtomicWaker::new(),
+            hub,
             voided_at: AtomicU64::new(0),
             stepped: Mutex::new(vec![None; endpoints.len()]),
             token_floor_us: AtomicI64::new(0),
@@ -126,7 +130,7 @@ impl Fleet {
 }
 
 /// `5/3/1f0c..`: the order of the addresses does not matter, their spelling does.
-fn name(endpoints: &[Endpoint], quorum: usize) -> String {
+pub(crate) fn name(endpoints: &[Endpoint], quorum: usize) -> String {
     let address = |endpoint: &Endpoint| {
         let (server, database) = (endpoint.transport(), endpoint.database());
         format!("{server:?} {database}")
@@ -145,12 +149,15 @@ fn name(endpoints: &[Endpoint], quorum: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::engine::waiters::Waiters;
 
     fn fleet(urls: &[&str], quorum: usize) -> Fleet {
         let endpoints: Vec<Endpoint> =
             urls.iter().map(|url| Endpoint::try_from(*url).unwrap()).collect();
-        Fleet::new(&endpoints, quorum, 10)
+        Fleet::new(&endpoints, quorum, 10, Hub::new(1, "", Arc::new(Waiters::new())))
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub(crate) struct Stamping {
     pub(crate) intent: Intent<'static>,
     pub(crate) caller: Caller,
     pub(crate) previous: Option<Previous>,
+    /// To listen on.
+    pub(crate) channel: Option<String>,
 }
 
 /// Why a link did not come about, or ended.
@@ -84,6 +86,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Greeting<S> {
             caller: stamping.caller,
             previous: stamping.previous,
             allow_eviction: settings.allow_eviction,
+            channel: stamping.channel,
         });
         let mut write = Vec::new();
         handshake.start(&mut write);
@@ -129,7 +132,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Greeting<S> {
         while let Some(input) = self.read.get(at..self.filled).filter(|input| !input.is_empty()) {
             let reply = match self.decoder.decode(input).map_err(Fault::from)? {
                 Decoded::Incomplete => break,
-                Decoded::Push { len, .. } => {
+                Decoded::Push { push, len } => {
+                    self.handshake.handle_push(&push);
                     at += len;
                     continue;
                 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::endpoint::Endpoint;
 use crate::engine::clock::{Clock, Timer};
-use crate::engine::fleet::Fleet;
+use crate::engine::fleet;
 use crate::engine::greeting::{Greeting, Stamping};
 use crate::engine::node::NodeSettings;
 use crate::engine::rng::Rng;
@@ -65,16 +65,16 @@ pub(crate) async fn greet_all<T: Transport>(
     seed: u64,
     intent: Intent<'static>,
 ) -> Vec<Answer> {
-    let fleet = Fleet::new(endpoints, quorum, settings.quarantine_ms);
+    let fleet = fleet::name(endpoints, quorum);
     let mut rng = Rng::new(seed);
     let mut answers = Vec::with_capacity(endpoints.len());
     for endpoint in endpoints {
         let caller = Caller {
             fresh: format!("{:016x}{:016x}", rng.next(), rng.next()),
             quarantine_ms: settings.quarantine_ms,
-            fleet: fleet.name().to_owned(),
+            fleet: fleet.clone(),
         };
-        let stamping = Stamping { intent, caller, previous: None };
+        let stamping = Stamping { intent, caller, previous: None, channel: None };
         let within = settings.connect_timeout;
         answers.push(greet(transport, clock, endpoint, settings, stamping, within).await);
     }

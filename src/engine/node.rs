@@ -7,6 +7,7 @@
 
 mod clock;
 mod facts;
+mod lanes;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -30,6 +31,7 @@ use crate::time::Timestamp;
 
 pub(crate) use clock::RUNS_WILD;
 pub(crate) use facts::{About, Counters, count};
+pub(crate) use lanes::{Extension, Lanes, Owed, TopUp};
 
 use clock::Told;
 
@@ -86,68 +88,6 @@ impl Health {
     }
 }
 
-/// A release waiting to be sent.
-#[derive(Debug)]
-pub(crate) struct Owed {
-    pub(crate) op: Arc<Op>,
-    /// From here on the key must have expired and nothing is owed any more.
-    pub(crate) until: Timestamp,
-    /// A native release said "not yours" of a lock that looked held: ask the script why.
-    pub(crate) ask: bool,
-    /// Its SET went out on an earlier connection, of which the server may still have bytes.
-    pub(crate) unsure: bool,
-}
-
-impl Owed {
-    pub(crate) const fn new(op: Arc<Op>, until: Timestamp) -> Self {
-        Self { op, until, ask: false, unsure: false }
-    }
-}
-
-/// An extension waiting to be sent.
-#[derive(Debug)]
-pub(crate) struct Extension {
-    pub(crate) op: Arc<Op>,
-    pub(crate) round: u8,
-    /// What to lengthen it to; 0 asks only whether it is held.
-    pub(crate) ttl_ms: u64,
-    /// Instead of lengthening it: raise its fencing counter to this.
-    pub(crate) raise: Option<u64>,
-}
-
-/// A node that does not hold a held lease's key is to hold it too.
-#[derive(Debug)]
-pub(crate) struct TopUp {
-    pub(crate) op: Arc<Op>,
-    pub(crate) ttl_ms: u64,
-}
-
-/// Commands by lane. Releases and extensions are the priority lane: they leave first.
-#[derive(Debug, Default)]
-pub(crate) struct Lanes {
-    pub(crate) releases: VecDeque<Owed>,
-    pub(crate) extensions: VecDeque<Extension>,
-    pub(crate) queries: VecDeque<Arc<Query>>,
-    pub(crate) top_ups: VecDeque<TopUp>,
-    pub(crate) watches: VecDeque<Arc<Op>>,
-    pub(crate) acquires: VecDeque<Arc<Op>>,
-}
-
-impl Lanes {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.releases.len()
-            + self.extensions.len()
-            + self.queries.len()
-            + self.top_ups.len()
-            + self.watches.len()
-            + self.acquires.len()
-    }
-}
-
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     pub(crate) lanes: Lanes,
@@ -173,6 +113,10 @@ pub(crate) struct Node {
     wall_clock: Mutex<NodeClock>,
     drift_ppm: AtomicU32,
     runs_wild: AtomicBool,
+    /// Its connection tells when a watched key changes.
+    pub(crate) tracks: AtomicBool,
+    /// Its connection listens on this process's channel.
+    pub(crate) has_ears: AtomicBool,
     voided_at: AtomicU64,
     told: Mutex<Told>,
     pub(crate) in_flight: AtomicUsize,
@@ -216,6 +160,8 @@ impl Node {
             wall_clock: Mutex::new(NodeClock::default()),
             drift_ppm: AtomicU32::new(settings.drift_ppm),
             runs_wild: AtomicBool::new(false),
+            tracks: AtomicBool::new(false),
+            has_ears: AtomicBool::new(false),
             voided_at: AtomicU64::new(0),
             told: Mutex::new(Told::default()),
             settings,
@@ -298,6 +244,19 @@ impl Node {
             op.vote_release(self.index, Vote::Unknown);
         }
         wake
+    }
+
+    /// Whether a ticket would be taken now, and its owner told when it is called.
+    pub(crate) fn takes_tickets(&self) -> bool {
+        self.has_ears.load(Ordering::Acquire) && self.admits().is_ok()
+    }
+
+    /// Queues a ticket to be shown. `Some(true)`: the driver must be woken.
+    pub(crate) fn submit_enter(&self, op: &Arc<Op>) -> Option<bool> {
+        let mut outbox = self.outbox();
+        self.admits().ok()?;
+        outbox.lanes.enters.push_back(Arc::clone(op));
+        Some(self.queue_grew(&mut outbox))
     }
 
     /// Queues an extension. `true`: the driver must be woken.

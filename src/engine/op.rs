@@ -9,6 +9,7 @@
 mod claim;
 mod fencing;
 mod ledger;
+mod ticket;
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
@@ -33,6 +34,7 @@ mod pool;
 
 pub(crate) use claim::Claims;
 pub(crate) use pool::Pool;
+pub(crate) use ticket::{Ticket, Way};
 
 /// See the module's head.
 ///
@@ -53,6 +55,8 @@ pub(crate) struct Op {
     pub(crate) waker: AtomicWaker,
     decided_at: AtomicU64,
     pub(crate) fence: Option<Box<Fencing>>,
+    /// Its place in line, if it queues up on the nodes instead of racing there.
+    pub(crate) ticket: Option<Box<Ticket>>,
     /// Not a plain lock: what it takes, and in which modes.
     pub(crate) claim: Option<Box<Claim>>,
     bounds: [AtomicU64; NODES_MAX],
@@ -72,6 +76,8 @@ pub(crate) struct Op {
     lost: AtomicU8,
     /// Whether this op still occupies its resource's local slot.
     pub(crate) has_slot: AtomicBool,
+    /// Its releases hand the lock on to whoever waits for it on the nodes.
+    pub(crate) hands_on: AtomicBool,
     /// Nodes that were asked to hold the key after the attempt.
     topped_up: AtomicU16,
     /// Nodes that must not be asked to hold it any more: a release may still come there.
@@ -98,6 +104,8 @@ pub(crate) struct Spec<'a> {
     pub(crate) quorum: usize,
     /// The proposed fencing token of a fenced attempt.
     pub(crate) fencing: Option<u64>,
+    /// How an attempt that waits for another process gets to the lock.
+    pub(crate) ticket: Option<Way>,
     /// What an attempt takes that is no plain lock.
     pub(crate) claims: Option<&'a Claims>,
 }
@@ -113,6 +121,7 @@ impl Op {
             waker: AtomicWaker::new(),
             decided_at: AtomicU64::new(0),
             fence: None,
+            ticket: None,
             claim: None,
             bounds: [const { AtomicU64::new(0) }; NODES_MAX],
             token: spec.token,
@@ -126,6 +135,7 @@ impl Op {
             resource: spec.resource.clone(),
             lost: AtomicU8::new(0),
             has_slot: AtomicBool::new(false),
+            hands_on: AtomicBool::new(false),
             topped_up: AtomicU16::new(0),
             barred: AtomicU16::new(0),
             rounds: AtomicU32::new(0),
@@ -149,6 +159,7 @@ impl Op {
         let key = [spec.prefix, spec.resource.as_bytes()];
         self.key_at = command::set_nx_px(&mut self.frame, key, spec.token.as_bytes(), px);
         self.fence = spec.fencing.map(|proposal| Box::new(Fencing::new(self.key(), proposal)));
+        self.ticket = spec.ticket.map(|way| Box::new(Ticket::new(self.key(), way)));
         self.claim = spec.claims.map(|claims| Box::new(Claim::new(claims, spec.prefix)));
         *self.topped_up.get_mut() = 0;
         *self.barred.get_mut() = 0;
@@ -170,6 +181,7 @@ impl Op {
         self.watchers.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
         self.hold.reset();
         *self.has_slot.get_mut() = false;
+        *self.hands_on.get_mut() = false;
         *self.keeper_key.get_mut() = 0;
         *self.renew_ttl_ms.get_mut() = ttl_ms;
         *self.renew_until.get_mut() = 0;
@@ -381,7 +393,7 @@ fn step(word: &AtomicU64, change: fn(Tally) -> Option<Tally>) -> Option<Tally> {
     loop {
         let tally = Tally::from_word(current);
         let next = change(tally)?.word();
-        match word.compare_exchange_weak(current, next, Ordering::AcqRel, Ordering::Acquire) {
+        match word.compare_exchange_weak(current, next, Ordering::SeqCst, Ordering::Acquire) {
             Ok(_) => return Some(tally),
             Err(now) => current = now,
         }

@@ -12,10 +12,12 @@ use crate::engine::core::Engine;
 use crate::engine::driver::Driver;
 use crate::engine::fleet::Fleet;
 use crate::engine::host::Host;
+use crate::engine::hub::Hub;
 use crate::engine::initialise::{Answer, greet_all};
 use crate::engine::keeper::KeeperTask;
 use crate::engine::node::{Node, NodeSettings};
 use crate::engine::rng::Rng;
+use crate::engine::waiters::Waiters;
 use crate::error::{ConfigError, InitError};
 use crate::net::{Sockets, Transport};
 use crate::session::stamp::Intent;
@@ -47,16 +49,19 @@ pub(crate) fn start<T: Transport + Clone>(
     node_settings: &Arc<NodeSettings>,
 ) -> Result<Arc<Engine>, ConfigError> {
     let changed = Arc::new(Notify::new());
-    let fleet = Fleet::new(&endpoints, settings.quorum, node_settings.quarantine_ms);
+    // Zero stands for nobody in a token.
+    let (process, seed) = (random()?.max(1), random()?);
+    let waiters = Arc::new(Waiters::new());
+    let hub = Hub::new(process, &settings.key_prefix, Arc::clone(&waiters));
+    let fleet = Fleet::new(&endpoints, settings.quorum, node_settings.quarantine_ms, hub);
     let fleet = Arc::new(fleet);
     let node = |(index, endpoint)| {
         let (settings, fleet) = (Arc::clone(node_settings), Arc::clone(&fleet));
         Arc::new(Node::new(index, endpoint, settings, fleet, Arc::clone(&changed)))
     };
     let nodes: Box<[Arc<Node>]> = endpoints.into_iter().enumerate().map(node).collect();
-    // Zero stands for nobody in a token.
-    let (process, seed) = (random()?.max(1), random()?);
-    let engine = Engine::new(nodes, fleet, settings, clock, Arc::clone(&changed), process, seed);
+    let changed = Arc::clone(&changed);
+    let engine = Engine::new(nodes, fleet, waiters, settings, clock, changed, process, seed);
     let engine = Arc::new(engine);
     let mut drivers = Vec::new();
     for node in &engine.nodes {

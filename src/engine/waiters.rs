@@ -63,6 +63,8 @@ struct Slot {
     queue: VecDeque<Arc<Waiter>>,
     /// Waiters in the queue that left.
     gone: usize,
+    /// Another process waits for the lock: its release is to hand it on.
+    awaited: bool,
     turn: Turn,
 }
 
@@ -73,6 +75,8 @@ pub(crate) struct Waiters {
     hasher: RandomState,
     shards: Vec<Mutex<Shard>>,
     waiting: AtomicUsize,
+    /// Slots that are awaited.
+    awaited: AtomicUsize,
 }
 
 const SHARDS: usize = 32;
@@ -97,10 +101,11 @@ impl Waiters {
             shards: std::iter::repeat_with(shard).take(SHARDS).collect(),
             hasher,
             waiting: AtomicUsize::new(0),
+            awaited: AtomicUsize::new(0),
         }
     }
 
-    fn shard(&self, resource: &Resource) -> Option<MutexGuard<'_, Shard>> {
+    fn shard(&self, resource: &[u8]) -> Option<MutexGuard<'_, Shard>> {
         let hash = self.hasher.hash_one(resource);
         // The map uses the low bits and the top seven; these are neither.
         let shard = self.shards.get((hash >> 32) as usize % SHARDS)?;
@@ -114,9 +119,10 @@ impl Waiters {
         now: Timestamp,
         waiter: impl FnOnce() -> Option<Waiter>,
     ) -> Claim {
-        let Some(mut shard) = self.shard(resource) else { return Claim::Occupied };
+        let Some(mut shard) = self.shard(resource.as_bytes()) else { return Claim::Occupied };
         let Some(slot) = shard.get_mut(resource) else {
-            let slot = Slot { queue: VecDeque::new(), gone: 0, turn: Turn::new(now) };
+            let slot =
+                Slot { queue: VecDeque::new(), gone: 0, awaited: false, turn: Turn::new(now) };
             shard.insert(resource.clone(), slot);
             return Claim::Taken;
         };
@@ -138,10 +144,13 @@ impl Waiters {
         now: impl FnOnce() -> Timestamp,
         bits: impl FnOnce() -> u64,
     ) -> Option<(Arc<Waiter>, Option<Duration>)> {
-        let mut shard = self.shard(resource)?;
+        let mut shard = self.shard(resource.as_bytes())?;
         let slot = shard.get_mut(resource)?;
         loop {
             let Some(next) = slot.queue.pop_front() else {
+                if slot.awaited {
+                    self.awaited.fetch_sub(1, Ordering::Relaxed);
+                }
                 shard.remove(resource);
                 return None;
             };
@@ -162,7 +171,7 @@ impl Waiters {
         now: Timestamp,
         give: impl FnOnce(&Waiter) -> Option<Place>,
     ) -> Option<Arc<Waiter>> {
-        let mut shard = self.shard(resource)?;
+        let mut shard = self.shard(resource.as_bytes())?;
         let slot = shard.get_mut(resource)?;
         if slot.turn.is_over(now) {
             return None;
@@ -190,7 +199,7 @@ impl Waiters {
 
     /// A queued waiter leaves. `false`: it has been called already, and the slot is its own.
     pub(crate) fn leave(&self, resource: &Resource, waiter: &Waiter) -> bool {
-        let Some(mut shard) = self.shard(resource) else { return true };
+        let Some(mut shard) = self.shard(resource.as_bytes()) else { return true };
         {
             let mut place = waiter.place();
             if !matches!(*place, Place::Queued) {
@@ -212,11 +221,36 @@ impl Waiters {
 
     /// Another process had the lock: this process keeps its turns short.
     pub(crate) fn contended(&self, resource: &Resource, now: Timestamp) {
-        if let Some(mut shard) = self.shard(resource)
+        if let Some(mut shard) = self.shard(resource.as_bytes())
             && let Some(slot) = shard.get_mut(resource)
         {
             slot.turn.contended(now);
         }
+    }
+
+    /// Another process waits for this lock. `false`: nobody here holds or wants it.
+    pub(crate) fn is_awaited(&self, resource: &[u8]) -> bool {
+        let Some(mut shard) = self.shard(resource) else { return false };
+        let Some(slot) = shard.get_mut(resource) else { return false };
+        if !std::mem::replace(&mut slot.awaited, true) {
+            self.awaited.fetch_add(1, Ordering::Relaxed);
+        }
+        true
+    }
+
+    /// Whether another process was waiting; not any more, it is being handed the lock. Costs one
+    /// load while nobody waits for anything.
+    pub(crate) fn take_awaited(&self, resource: &Resource) -> bool {
+        if self.awaited.load(Ordering::Relaxed) == 0 {
+            return false;
+        }
+        let Some(mut shard) = self.shard(resource.as_bytes()) else { return false };
+        let slot = shard.get_mut(resource);
+        let was = slot.is_some_and(|slot| std::mem::take(&mut slot.awaited));
+        if was {
+            self.awaited.fetch_sub(1, Ordering::Relaxed);
+        }
+        was
     }
 
     /// Callers in queues.
@@ -291,7 +325,7 @@ mod tests {
             let leaves = queue(&waiters, &resource);
             assert!(waiters.leave(&resource, &leaves));
         }
-        let shard = waiters.shard(&resource).unwrap();
+        let shard = waiters.shard(resource.as_bytes()).unwrap();
         let length = shard[&resource].queue.len();
         assert!(length < 8, "{length} in the queue");
         drop(shard);

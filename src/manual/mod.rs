@@ -5,6 +5,7 @@
 //! | [`safety`] | what holds, on which assumptions, and what is not guaranteed |
 //! | [`attacks`] | what the tests do to locks, by number |
 //! | [`tuning`] | what every knob means, and when to turn it |
+//! | [`contention`] | what to lock, how to wait, what to do when it is busy |
 //! | [`deployment`] | how to run nodes that locks can rely on |
 //! | [`architecture`] | how a lock travels through the code |
 //! | [`alternatives`] | when another tool is the better one |
@@ -17,6 +18,9 @@ pub mod attacks {}
 
 #[doc = include_str!("tuning.md")]
 pub mod tuning {}
+
+#[doc = include_str!("contention.md")]
+pub mod contention {}
 
 #[doc = include_str!("deployment.md")]
 pub mod deployment {}

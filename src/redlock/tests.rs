@@ -23,6 +23,7 @@ use crate::{Handoff, Renewal};
 mod faults;
 mod handoff;
 mod net;
+mod refusals;
 mod rules;
 mod scenarios;
 
@@ -81,7 +82,7 @@ impl Transport for Memory {
     fn dial(&self, endpoint: &Endpoint) -> Dialing<DuplexStream> {
         let node: usize = endpoint.to_string()["redis://node".len()..][..1].parse().unwrap();
         // Small, so that writes are cut anywhere, and a node that is not pumped blocks soon.
-        let (ours, theirs) = tokio::io::duplex(150);
+        let (ours, theirs) = tokio::io::duplex(400);
         let mut peer = self.0[node].lock().unwrap();
         let session = peer.core.connect("memory:0");
         let link = Link { stream: theirs, session, input: Vec::new(), output: Vec::new() };

@@ -237,6 +237,11 @@ impl ErrorClass {
             Self::WrongType | Self::Other => false,
         }
     }
+
+    /// Whether the node takes no writes, or nothing at all, for the time being.
+    pub(crate) const fn is_passing(self) -> bool {
+        matches!(self, Self::Busy | Self::Misconf | Self::NoReplicas | Self::Oom)
+    }
 }
 
 /// Longer than the code and the sentence of any server, short enough for one line of a log.

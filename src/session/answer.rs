@@ -12,6 +12,12 @@ use crate::session::stamp::Stamp;
 pub(crate) enum Kind {
     /// `SET key token NX PX ttl`.
     Acquire,
+    /// The extend script over one reserved lock: a letter, which counts as a vote.
+    Confirm,
+    /// The enter script: a place in the queue, or the lock.
+    Enter,
+    /// The leave script over one lock: a letter.
+    Leave,
     /// CLIENT CACHING: the next command's key is watched.
     Caching,
     /// The drop script over one claim: a letter.
@@ -38,6 +44,8 @@ pub(crate) enum Kind {
     SealScript,
     /// The stamp script: the heartbeat.
     Stamp,
+    /// PTTL of a lock that somebody waits for, to be told when it changes.
+    Look,
     /// The take script over one claim.
     Take,
     /// `SET key token NX PX ttl` for a lease that is held already.
@@ -51,10 +59,13 @@ impl Kind {
     pub(crate) const fn is_script(self) -> bool {
         matches!(
             self,
-            Self::Drop
+            Self::Confirm
+                | Self::Drop
+                | Self::Enter
                 | Self::Extend
                 | Self::Fenced
                 | Self::Keep
+                | Self::Leave
                 | Self::Raise
                 | Self::Release
                 | Self::Stamp
@@ -82,6 +93,8 @@ pub(crate) enum Answer<'a> {
     Letters(&'a [u8]),
     /// A native release: deleted, or not.
     Deleted(bool),
+    /// A ticket's place.
+    Place(Place),
     /// The key was set, and the node counted this far.
     Fenced(u64),
     /// A claim was taken; its script has checked the epoch.
@@ -93,6 +106,8 @@ pub(crate) enum Answer<'a> {
     /// Whether a seal found the script.
     Cached(bool),
     Stamped(Stamp),
+    /// How long a lock lives, in ms; negative: it is not there, or lives on.
+    Life(i64),
     /// The value under a watched key; nothing if there is none.
     Value(&'a [u8]),
     /// An error reply.
@@ -101,6 +116,38 @@ pub(crate) enum Answer<'a> {
     Done,
     /// Whatever a query was told.
     Reply(&'a Reply<'a>),
+}
+
+/// What became of a ticket that was shown to a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// The lock was free, and is ours for the ttl that was asked for.
+    Taken,
+    /// The lock is kept for us, for a moment.
+    Reserved,
+    Waiting {
+        /// Nobody told the holder that we wait: whether it releases must be watched.
+        is_deaf: bool,
+        /// How long the lock lives from now on; `None` if it does not expire.
+        ttl_ms: Option<u64>,
+    },
+}
+
+impl Place {
+    fn read(text: &[u8]) -> Option<Self> {
+        let (letter, rest) = text.split_first()?;
+        let waiting = |is_deaf| {
+            let ttl_ms: i64 = std::str::from_utf8(rest).ok()?.parse().ok()?;
+            Some(Self::Waiting { is_deaf, ttl_ms: u64::try_from(ttl_ms).ok() })
+        };
+        match letter {
+            b'g' if rest.is_empty() => Some(Self::Taken),
+            b'r' if rest.is_empty() => Some(Self::Reserved),
+            b'w' => waiting(false),
+            b'd' => waiting(true),
+            _ => None,
+        }
+    }
 }
 
 /// Reads `reply` as the answer to a command of `kind` over `items` items (I1).
@@ -125,6 +172,13 @@ pub(crate) fn answer<'a>(
         (Kind::Release | Kind::Drop, Reply::Bulk(letters)) => {
             is_letters(letters, items, b"dmo").then_some(Answer::Letters(letters))
         }
+        (Kind::Confirm, Reply::Bulk(letters)) => {
+            is_letters(letters, items, b"emo").then_some(Answer::Letters(letters))
+        }
+        (Kind::Leave, Reply::Bulk(letters)) => {
+            is_letters(letters, 1, b"hdmo").then_some(Answer::Letters(letters))
+        }
+        (Kind::Enter, Reply::Bulk(text)) => Place::read(text).map(Answer::Place),
         (Kind::ReleaseNative, Reply::Integer(count @ (0 | 1))) => {
             Some(Answer::Deleted(*count == 1))
         }
@@ -139,6 +193,7 @@ pub(crate) fn answer<'a>(
             _ => None,
         },
         (Kind::Stamp, reply) => Stamp::read(reply).map(Answer::Stamped),
+        (Kind::Look, Reply::Integer(ms)) => Some(Answer::Life(*ms)),
         (Kind::Watch, Reply::Bulk(value)) => Some(Answer::Value(value)),
         (Kind::Watch, Reply::Null) => Some(Answer::Value(b"")),
         (Kind::Load, Reply::Bulk(_)) | (Kind::Caching, Reply::Ok) => Some(Answer::Done),
@@ -167,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_reply_of_the_wrong_type_is_a_mismatch() {
-        let wrong: [(Kind, usize, Reply<'_>); 25] = [
+        let wrong: [(Kind, usize, Reply<'_>); 31] = [
             (Kind::Acquire, 1, Reply::Integer(1)),
             (Kind::Acquire, 1, Reply::Bulk(b"OK")),
             (Kind::Acquire, 1, Reply::Simple(b"PONG")),
@@ -192,7 +247,13 @@ mod tests {
             (Kind::Keep, 1, Reply::Bulk(b"d")),
             (Kind::Drop, 1, Reply::Bulk(b"e")),
             (Kind::TopUp, 1, Reply::Integer(1)),
+            (Kind::Confirm, 1, Reply::Bulk(b"h")),
+            (Kind::Leave, 1, Reply::Bulk(b"e")),
+            (Kind::Enter, 1, Reply::Bulk(b"w")),
+            (Kind::Enter, 1, Reply::Bulk(b"g1")),
+            (Kind::Enter, 1, Reply::Null),
             (Kind::Watch, 1, Reply::Integer(1)),
+            (Kind::Look, 1, Reply::Bulk(b"1")),
         ];
         for (kind, items, reply) in wrong {
             let error = answer(kind, items, &reply).unwrap_err();
@@ -204,6 +265,17 @@ mod tests {
             answer(Kind::Release, 3, &Reply::Bulk(b"dmo")),
             Ok(Answer::Letters(b"dmo"))
         ));
+        let places = [
+            (&b"g"[..], Place::Taken),
+            (b"r", Place::Reserved),
+            (b"w-1", Place::Waiting { is_deaf: false, ttl_ms: None }),
+            (b"d250", Place::Waiting { is_deaf: true, ttl_ms: Some(250) }),
+        ];
+        for (text, place) in places {
+            let reply = Reply::Bulk(text);
+            let read = answer(Kind::Enter, 1, &reply);
+            assert!(matches!(read, Ok(Answer::Place(read)) if read == place), "{read:?}");
+        }
         let long = vec![b'x'; 10_000];
         let text = answer(Kind::Acquire, 1, &Reply::Simple(&long)).unwrap_err().to_string();
         assert!(text.len() < 200, "{text}");

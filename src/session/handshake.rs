@@ -1,7 +1,6 @@
 //! The first words on a connection: who we are, which server this is, whether it may hold locks.
 //!
-//! Pure: it appends commands to a buffer and is handed the replies in order. Pushes are not its
-//! business. The caller bounds the time, closes the connection on an error, writes nothing else
+//! Pure: it appends commands to a buffer and is handed the replies and pushes in order. The caller bounds the time, closes the connection on an error, writes nothing else
 //! before [`Progress::Done`], and keeps its decoder on [`Handshake::protocol`].
 //!
 //! ```text
@@ -37,7 +36,8 @@ pub(crate) use error::HandshakeError;
 
 use crate::resp::Protocol;
 use crate::resp::command;
-use crate::resp::reply::Reply;
+use crate::resp::push::Push;
+use crate::resp::reply::{Reply, Value};
 use crate::session::stamp::{Caller, Intent};
 
 /// What every connection to one node says.
@@ -57,6 +57,8 @@ pub(crate) struct HandshakeConfig {
     pub(crate) previous: Option<Previous>,
     /// Whether a server that may evict locks will do.
     pub(crate) allow_eviction: bool,
+    /// The channel to listen on, if the protocol has pushes.
+    pub(crate) channel: Option<String>,
 }
 
 /// An earlier connection of this client to the same node.
@@ -147,6 +149,8 @@ enum Step {
     ScriptLoad(ScriptText),
     Select,
     Stamp,
+    /// Answered by a push; only a refusal is a reply.
+    Subscribe,
     Tracking,
 }
 
@@ -164,6 +168,7 @@ impl Step {
             Self::ScriptLoad(_) => "SCRIPT LOAD",
             Self::Select => "SELECT",
             Self::Stamp => "EVAL",
+            Self::Subscribe => "SUBSCRIBE",
         }
     }
 }
@@ -223,6 +228,17 @@ impl Handshake {
         }
         self.state = State::Done;
         Ok(Progress::Done(self.found.clone()))
+    }
+
+    /// Takes a push. SUBSCRIBE is confirmed by one, at its place among the replies; whatever else
+    /// comes is not the handshake's business.
+    pub(crate) fn handle_push(&mut self, push: &Push) {
+        let Push::Other(items) = push else { return };
+        let kind = items.first().and_then(Value::as_bytes);
+        if kind == Some(b"subscribe") && self.awaited.front() == Some(&Step::Subscribe) {
+            self.awaited.pop_front();
+            self.found.listens = true;
+        }
     }
 
     /// DESIGN §6, the connection fence: what the earlier connection had sent may still be executed,
@@ -304,6 +320,10 @@ impl Handshake {
         if self.found.protocol == Protocol::Resp3 {
             command::client_tracking(out);
             self.awaited.push_back(Step::Tracking);
+            if let Some(channel) = &self.config.channel {
+                command::command(out, &[b"SUBSCRIBE", channel.as_bytes()]);
+                self.awaited.push_back(Step::Subscribe);
+            }
         }
         command::command_info(out, &["delifeq", "delex"]);
         self.awaited.push_back(Step::CommandInfo);

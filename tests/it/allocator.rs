@@ -17,6 +17,8 @@ struct Counting;
 thread_local! {
     static ARMED: Cell<bool> = const { Cell::new(false) };
     static COUNT: Cell<u64> = const { Cell::new(0) };
+    /// Bytes allocated less bytes given back.
+    static KEPT: Cell<i64> = const { Cell::new(0) };
     static TRACE: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -30,6 +32,22 @@ pub(crate) fn allocations(work: impl FnOnce()) -> u64 {
     work();
     ARMED.set(false);
     COUNT.get()
+}
+
+/// Bytes that this thread allocated and did not give back while `work` ran.
+pub(crate) fn bytes_kept(work: impl FnOnce()) -> i64 {
+    KEPT.set(0);
+    ARMED.set(true);
+    work();
+    ARMED.set(false);
+    KEPT.get()
+}
+
+fn keep(bytes: usize, sign: i64) {
+    if ARMED.try_with(Cell::get).unwrap_or(false) {
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        let _ = KEPT.try_with(|kept| kept.set(kept.get().wrapping_add(sign * bytes)));
+    }
 }
 
 fn count() {
@@ -50,23 +68,28 @@ fn count() {
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count();
+        keep(layout.size(), 1);
         // SAFETY: the caller's promise about `layout` is passed on.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         count();
+        keep(layout.size(), 1);
         // SAFETY: as in `alloc`.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         count();
+        keep(size, 1);
+        keep(layout.size(), -1);
         // SAFETY: the caller's promises about `block`, `layout` and `size` are passed on.
         unsafe { System.realloc(block, layout, size) }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        keep(layout.size(), -1);
         // SAFETY: the caller's promises about `block` and `layout` are passed on.
         unsafe { System.dealloc(block, layout) }
     }
@@ -83,4 +106,7 @@ fn the_counter_counts() {
     assert_eq!(allocations(|| drop(kept)), 0);
     drop(Box::new(2));
     assert_eq!(allocations(|| {}), 0);
+    let mut kept = None;
+    assert_eq!(bytes_kept(|| kept = Some(Box::new(7_u64))), 8);
+    assert_eq!(bytes_kept(|| drop(kept)), -8);
 }

@@ -57,8 +57,13 @@ impl Rig {
 
     /// A client whose longest lock lives for `ttl`. Its heartbeats are too rare to help.
     pub(crate) fn client(&self, ttl: Duration, off: Option<Protection>) -> Builder {
+        self.client_over(&self.hop, ttl, off)
+    }
+
+    /// Such a client with a way of its own to the weak node.
+    pub(crate) fn client_over(&self, hop: &Hop, ttl: Duration, off: Option<Protection>) -> Builder {
         let mut urls = self.cluster.urls();
-        urls[WEAK] = self.hop.url();
+        urls[WEAK] = hop.url();
         let client = builder(urls)
             .ttl(ttl)
             .max_ttl(ttl)
@@ -215,40 +220,58 @@ async fn nodes_that_are_restarted_one_after_the_other_give_nobody_the_held_lock(
     attack_with_and_without(&[], QUARANTINE, false, |_| (), around).await;
 }
 
-/// Scenario 14. One node every half quarantine, while two clients want one lock all the time and
-/// hold it as long as they may: their holds never overlap.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rolling_restart_never_makes_two_holders() {
+/// One node after the other is restarted, twice around, one every `pause`, while two clients want
+/// one lock all the time and hold it as long as they may: when each held it, so many times each.
+async fn roll(
+    pause: Duration,
+    (ttl, off): (Duration, Option<Protection>),
+    times: usize,
+) -> Vec<Hold> {
     let rig = Rig::start(&[]);
-    let ttl = ms(1_000);
     let mut callers = Vec::new();
     for _ in 0..2 {
-        let settings = rig.client(ttl, None).heartbeat_interval(ms(100));
+        let settings = rig.client(ttl, off).heartbeat_interval(ms(100));
         let locks = all_up(settings.connect().await.unwrap()).await;
         callers.push(tokio::spawn(async move {
             let mut holds = Vec::new();
-            while holds.len() < 6 {
+            loop {
                 let (guard, hold, _) = besiege(locks.clone(), "r").await;
+                holds.push(hold);
+                if holds.len() == times {
+                    return (holds, guard);
+                }
                 // To the end, whatever becomes of the nodes meanwhile.
                 tokio::time::sleep(hold.until.saturating_sub(since_boot())).await;
-                holds.push(hold);
-                drop(guard);
             }
-            holds
         }));
     }
     for server in rig.cluster.iter().cycle().take(10) {
         tokio::task::block_in_place(|| server.restart());
-        tokio::time::sleep(ttl / 2).await;
+        tokio::time::sleep(pause).await;
     }
-    let mut holds = Vec::new();
+    let (mut holds, mut last) = (Vec::new(), Vec::new());
     for caller in callers {
-        holds.extend(tokio::time::timeout(LONG, caller).await.unwrap().unwrap());
+        let (of_one, guard) = tokio::time::timeout(LONG, caller).await.unwrap().unwrap();
+        holds.extend(of_one);
+        last.push(guard);
     }
     holds.sort_unstable_by_key(|hold| hold.from);
-    for pair in holds.windows(2) {
-        assert!(!pair[0].overlaps(pair[1]), "two holders: {pair:?}");
+    holds
+}
+
+/// Scenario 14. One node every half quarantine, or so fast that a majority restarts within one
+/// lock's life: holds never overlap. Without the quarantine the second client has the lock as soon
+/// as a majority was restarted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rolling_restart_never_makes_two_holders() {
+    let ttl = ms(1_000);
+    for pause in [ttl / 2, ttl / 5] {
+        for pair in roll(pause, (ttl, None), 5).await.windows(2) {
+            assert!(!pair[0].overlaps(pair[1]), "two holders, {pause:?}: {pair:?}");
+        }
     }
+    let holds = roll(ttl / 5, (LONG, Some(Protection::Quarantine)), 1).await;
+    assert!(holds[0].overlaps(holds[1]), "this does not need the quarantine: {holds:?}");
 }
 
 /// All of these servers at once lose what they had.
@@ -310,26 +333,35 @@ async fn nodes_that_all_lose_a_lock_at_once_give_it_to_nobody_else() {
     attack_with_and_without(&[], QUARANTINE, false, |_| (), all).await;
 }
 
+/// A lock of a client; then, so long after its grant, all nodes lose it at once, and a client
+/// that asks all the time gets it: when each of them held it.
+async fn crash_after(gap: Duration, ttl: Duration, off: Option<Protection>) -> [Hold; 2] {
+    let cluster = Cluster::start(3);
+    // New clients, so that nothing is known from a round before.
+    let client = async || {
+        let settings = builder(cluster.urls()).ttl(ttl).max_ttl(ttl);
+        let settings = off.into_iter().fold(settings, Builder::without);
+        settings.resp2_only().connect().await.unwrap()
+    };
+    let (first, second) = (client().await, client().await);
+    let (_guard, first_hold, _) = besiege(first, "r").await;
+    tokio::time::sleep(gap).await;
+    tokio::task::block_in_place(|| restart_all(&cluster));
+    let (_taken, second_hold, _) = besiege(second, "r").await;
+    [first_hold, second_hold]
+}
+
 /// Scenario 26. Quarantine and lock end at nearly the same time, the lock first: swept over the
-/// time from the grant to the crash.
+/// time from the grant to the crash. Without the quarantine there are two holders each time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_quarantine_never_ends_before_the_lock_that_it_is_for() {
-    let cluster = Cluster::start(3);
-    let ttl = ms(600);
-    for gap in [0, 1, 5, 20, 60] {
-        // New clients, so that nothing is known from the round before.
-        let settings = || builder(cluster.urls()).ttl(ttl).max_ttl(ttl);
-        let first = settings().resp2_only().connect().await.unwrap();
-        let second = settings().connect().await.unwrap();
-        let (guard, first_hold, _) = besiege(first, "r").await;
-        tokio::time::sleep(ms(gap)).await;
-        tokio::task::block_in_place(|| restart_all(&cluster));
-        let (taken, second_hold, _) = besiege(second, "r").await;
-        let apart = second_hold.from.checked_sub(first_hold.until);
-        assert!(apart.is_some(), "two holders: {first_hold:?} {second_hold:?}");
-        println!("{gap} ms from the grant to the crash: {apart:?} between the holders");
-        drop((guard, taken));
-        drained(&cluster).await;
+    for gap in [0, 1, 5, 20, 60].map(ms) {
+        let [first, second] = crash_after(gap, ms(600), None).await;
+        let apart = second.from.checked_sub(first.until);
+        assert!(apart.is_some(), "two holders: {first:?} {second:?}");
+        println!("{gap:?} from the grant to the crash: {apart:?} between the holders");
+        let [first, second] = crash_after(gap, LONG, Some(Protection::Quarantine)).await;
+        assert!(first.overlaps(second), "this does not need the quarantine: {first:?} {second:?}");
     }
 }
 

@@ -12,6 +12,7 @@ use redlatch::{AcquireError, Builder, Guard, Lost, NodeState, NodeStatus, Redloc
 
 use crate::clock_shim::{ClockShim, server_time};
 use crate::server::Server;
+use crate::states::{allow, fill_memory, free_memory};
 use crate::support::{all_up, builder, held_everywhere, ms, since_boot, until, within};
 
 const BEAT: Duration = ms(200);
@@ -118,6 +119,83 @@ async fn without_looking_at_clocks_a_step_makes_two_holders() {
     meanwhile(&locks, 5, "nobody looks", || guard.is_valid()).await;
     let second = within(other.try_acquire("r").renewal(Renewal::Off)).await.unwrap();
     assert!(guard.is_valid() && second.is_valid(), "two holders, or the rig shows nothing");
+}
+
+/// What the heartbeat of a node that takes no writes would like to write is refused, and what it
+/// asks is answered all the same, so that a step is noticed. The new epoch has to be written: the
+/// node has no vote until it could be.
+async fn step_while_writes_are_refused(refuse: impl Fn(&Server), heal: impl Fn(&Server)) {
+    let rig = Rig::start();
+    let locks = rig.client(SHORT).await;
+    let server = &rig.servers[0];
+    refuse(server);
+    // The record of who named the fleet is refreshed when it is five seconds old.
+    let refused = || server.info("total_error_replies").unwrap().parse::<u64>().unwrap();
+    let before = refused();
+    until("refreshes to be refused", || refused() >= before + 3).await;
+    meanwhile(&locks, 3, "it is only a refresh", || {
+        let node = first(&locks);
+        (node.state, node.connects, node.reason) == (NodeState::Up, 1, None)
+    })
+    .await;
+    rig.clock.step(200 * SECOND);
+    until("the step to be noticed", || first(&locks).clock_steps == 1).await;
+    meanwhile(&locks, 20, "it has forgotten, and says nothing", || {
+        let node = first(&locks);
+        node.state != NodeState::Up && node.epochs == 1
+    })
+    .await;
+    heal(server);
+    until("the new epoch", || {
+        let node = first(&locks);
+        assert!(node.epochs == 2 || node.state != NodeState::Up, "too early: {node:?}");
+        node.epochs == 2
+    })
+    .await;
+    all_up(locks).await;
+}
+
+/// Scenarios 29, 31. OOM.
+#[tokio::test]
+async fn a_step_of_a_full_node_is_noticed_and_judged() {
+    step_while_writes_are_refused(fill_memory, free_memory).await;
+}
+
+/// Scenarios 29, 31. NOPERM.
+#[tokio::test]
+async fn a_step_of_a_node_that_forbids_writes_is_noticed_and_judged() {
+    let forbid = |server: &Server| allow(server, &["-set"]);
+    step_while_writes_are_refused(forbid, |server| allow(server, &["+set"])).await;
+}
+
+/// Scenarios 29, 31. NOPERM on what the heartbeat asks: a node that may not be asked what time it
+/// is must not vote as if its clock were watched. It is greeted anew, which reads the clock by
+/// other means, or is refused.
+#[tokio::test]
+async fn a_node_whose_clock_may_not_be_read_gives_nobody_the_held_lock() {
+    for rule in ["-evalsha", "-time"] {
+        let rig = Rig::start();
+        let (locks, other) = (rig.client(LONG).await, rig.client(LONG).await);
+        let guard = rig.hold_two(&locks).await;
+        allow(&rig.servers[0], &[rule]);
+        for client in [&locks, &other] {
+            until("the refusal to be noticed", || first(client).disconnects >= 1).await;
+        }
+        rig.clock.step(200 * SECOND);
+        for client in [&locks, &other] {
+            until("the step, or that nobody can tell", || {
+                let node = first(client);
+                node.clock_steps >= 1 || node.state == NodeState::Down
+            })
+            .await;
+        }
+        assert_eq!(rig.servers[0].get("r"), None, "the key has expired there");
+        for _ in 0..20 {
+            let second = within(other.try_acquire("r").renewal(Renewal::Off)).await;
+            assert!(second.is_err() || !guard.is_valid(), "{rule}: two holders");
+            tokio::time::sleep(ms(20)).await;
+        }
+    }
 }
 
 /// Scenario 32. A step right after a restart: `uptime` lies, the quarantine does not depend on it.

@@ -317,10 +317,15 @@ async fn closed_connections_come_back_and_end_no_lock() {
     assert!(guard.is_valid() && guard.valid_until() == until_then);
     within(guard.extend(TTL)).await.unwrap();
 
-    // `timeout`: the server closes what says nothing for a second.
+    // `timeout`: the server closes what says nothing for a second, unless it listens to a channel.
+    let deaf = builder(cluster.urls()).heartbeat_interval(TTL).resp2_only();
+    let deaf = all_up(deaf.connect().await.unwrap()).await;
     cluster.iter().for_each(|server| server.config_set("timeout", "1"));
-    connections(4).await;
+    until("every node's third connection", || deaf.nodes().iter().all(|node| node.connects >= 3))
+        .await;
     cluster.iter().for_each(|server| server.config_set("timeout", "0"));
+    assert!(locks.nodes().iter().all(|node| node.connects == 2));
+    deaf.close().await;
     let locks = all_up(locks.clone()).await;
     assert!(guard.is_valid());
     within(guard.extend(TTL)).await.unwrap();
@@ -329,7 +334,7 @@ async fn closed_connections_come_back_and_end_no_lock() {
     let mut operator = Client::connect(cluster[0].addr()).unwrap();
     let ok = Reply::Simple("OK".into());
     assert_eq!(operator.command(&["CONFIG", "SET", "maxclients", "1"]).unwrap(), ok);
-    operator.command(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).unwrap();
+    operator.command(&["CLIENT", "KILL", "TYPE", "pubsub", "SKIPME", "yes"]).unwrap();
     until("the refusal", || {
         let reason = locks.nodes()[0].reason.clone().unwrap_or_default();
         is_down(&locks, 0) && reason.contains("max number of clients")

@@ -248,6 +248,51 @@ async fn an_even_number_of_nodes_excludes_and_is_warned_of() {
     assert!(matches!(&error, ConfigError::OutOfRange { name: "quorum", .. }), "{error}");
 }
 
+/// Scenario 10. The quorum decides, be it the majority of an even number of nodes or more than one
+/// of an odd number: one node fewer grants nothing, extends nothing and makes no fleet, even where
+/// it is a majority.
+#[tokio::test]
+async fn one_node_fewer_than_the_quorum_is_no_quorum() {
+    for (count, chosen, quorum) in [(2, None, 2), (4, None, 3), (5, Some(4), 4), (3, Some(3), 3)] {
+        let cluster = Cluster::start(count);
+        let settings = || {
+            let settings = builder(cluster.urls()).ttl(LONG).max_ttl(LONG * 2);
+            chosen.into_iter().fold(settings, Builder::quorum)
+        };
+        let locks = all_up(settings().connect().await.unwrap()).await;
+        let what = format!("{quorum} of {count}");
+        // Every node answers; another owner has all but so many.
+        for free in [quorum - 1, quorum] {
+            cluster[free..].iter().for_each(|server| _ = server.command(&["SET", "r", "foreign"]));
+            let outcome = within(locks.try_acquire("r").renewal(Renewal::Off)).await;
+            assert_eq!(outcome.is_ok(), free == quorum, "{what}, {free} free: {outcome:?}");
+            let is_busy = matches!(&outcome, Err(AcquireError::Busy { .. }));
+            assert!(outcome.is_ok() || is_busy, "{what}: {outcome:?}");
+            drop(outcome);
+            cluster[free..].iter().for_each(|server| _ = server.command(&["DEL", "r"]));
+            drained(&cluster).await;
+        }
+        // No more than the quorum are up; then one fewer, which is all that is left to a holder.
+        cluster[quorum..].iter().for_each(Server::kill);
+        let are_down =
+            |from: usize| locks.nodes()[from..].iter().all(|node| node.state == NodeState::Down);
+        until("the deaths to be seen", || are_down(quorum)).await;
+        let guard = within(locks.acquire("r").renewal(Renewal::Off)).await.unwrap();
+        within(guard.extend(LONG)).await.unwrap();
+        cluster[quorum - 1].kill();
+        until("the last death to be seen", || are_down(quorum - 1)).await;
+        let valid_until = guard.valid_until();
+        let error = within(guard.extend(LONG * 2)).await.unwrap_err();
+        assert!(matches!(&error, ExtendError::Unconfirmed { .. }), "{what}: {error}");
+        assert_eq!(guard.valid_until(), valid_until, "{what}: extended by too few");
+        let error = within(locks.try_acquire("other")).await.unwrap_err();
+        assert!(matches!(&error, AcquireError::NoQuorum { .. }), "{what}: {error}");
+        let error = refusal(settings()).await;
+        let ConnectError::NoQuorum { up, quorum: needed, .. } = error else { panic!("{error}") };
+        assert_eq!((up, needed), (quorum - 1, quorum), "{what}");
+    }
+}
+
 /// Scenario 12, the part that is allowed: a ttl that the drift allowance eats is warned of.
 #[tokio::test]
 async fn a_ttl_that_is_mostly_drift_is_warned_of() {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use redlatch::{
-    AcquireError, ExtendError, Guard, Lost, Redlock, Renewal, ResumeError, RunError, Token,
+    AcquireError, ExtendError, Guard, Lost, Redlock, Renewal, ResumeError, RunError, Token, Waiting,
 };
 
 use crate::server::Cluster;
@@ -273,7 +273,9 @@ async fn a_lease_is_taken_up_again_by_another_client() {
 #[tokio::test]
 async fn a_lease_without_a_guard_is_neither_renewed_nor_released() {
     let cluster = Cluster::start(3);
-    let locks = connect(&cluster).await;
+    // Whoever waits in line calls scripts too.
+    let settings = builder(cluster.urls()).waiting(Waiting::Backoff);
+    let locks = all_up(settings.connect().await.unwrap()).await;
     let guard = held(&locks, &cluster, Renewal::On, ms(900)).await;
     let lease = guard.into_lease();
     let (end, scripts) = (lease.valid_until(), cluster[0].calls("evalsha"));

@@ -22,6 +22,7 @@ mod cancel;
 mod clock_shim;
 mod clocks;
 mod concurrency;
+mod crowd;
 mod epochs;
 mod failure;
 mod faulty_peers;
@@ -36,6 +37,7 @@ mod modes;
 mod performance;
 #[path = "../support/persistence.rs"]
 mod persistence;
+mod queue;
 mod refusals;
 mod rigs;
 #[path = "../support/server.rs"]

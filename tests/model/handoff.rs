@@ -7,8 +7,8 @@
 //! plain attempt that is valid with two nodes.
 //!
 //! Bounds: N = 3, q = 2, one hand-off, one other client. No time passes: the ledger of X stays
-//! valid throughout, which is the worst case. Left out: hand-offs between processes (R10), a lease
-//! whose token was given away (it is never handed off), lost connections (see `order`).
+//! valid throughout, which is the worst case. Left out: hand-offs between processes (see `ticket`),
+//! a lease whose token was given away (it is never handed off), lost connections (see `order`).
 
 use crate::search::{Model, breaks, holds};
 

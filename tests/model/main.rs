@@ -11,6 +11,7 @@
 //! | `lease`   | R5, R6                          | a hold that overlaps another                 |
 //! | `order`   | R7 to R9, R11, connection fence | an orphan key; a release that hits a holder  |
 //! | `handoff` | R12                             | two valid guards of one lease                |
+//! | `ticket`  | R10, R11, R12                   | holder, successor and another valid at once  |
 //! | `fencing` | protocol F1                     | a token that is repeated or does not grow    |
 #![allow(
     clippy::unwrap_used,
@@ -27,3 +28,4 @@ mod handoff;
 mod lease;
 mod order;
 mod search;
+mod ticket;

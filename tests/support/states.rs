@@ -173,7 +173,9 @@ pub fn flush_scripts(server: &Server) {
 
 /// Closes the connection of every ordinary client, from the server's side; how many there were.
 pub fn kill_clients(server: &Server) -> i64 {
-    server.command(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).int()
+    // A client that listens to a channel is of a type of its own.
+    let kill = |kind| server.command(&["CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes"]).int();
+    kill("normal") + kill("pubsub")
 }
 
 const FILLER_BYTES: usize = 64 << 10;

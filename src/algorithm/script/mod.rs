@@ -45,9 +45,21 @@ pub(crate) const DROP: Script =
 pub(crate) const STAMP: Script =
     Script { sha: "4186f937800dca09c15c2a2372ea33b47772b392", body: include_str!("stamp.lua") };
 
+/// Queues a ticket up, or takes a free lock: answers `g`, `r`, or `w` or `d` and a number.
+pub(crate) const ENTER: Script =
+    Script { sha: "d40acefab80ad23d0613148e15f0e024c24e3ff0", body: include_str!("enter.lua") };
+
+/// Compare-and-hand-on of one lock: answers one of `h`, `d`, `m`, `o`.
+pub(crate) const LEAVE: Script =
+    Script { sha: "7fc408958264d4f622c9b191f9dd078733ce9940", body: include_str!("leave.lua") };
+
+/// Takes a reserved lock and counts its fencing token up: answers the token, or nil.
+pub(crate) const CONFIRM: Script =
+    Script { sha: "28847e5248de94842ce100529f07624ffe91582e", body: include_str!("confirm.lua") };
+
 /// Every script, in the order in which a handshake loads them.
-pub(crate) const ALL: [&Script; 8] =
-    [&RELEASE, &EXTEND, &FENCED, &RAISE, &TAKE, &KEEP, &DROP, &STAMP];
+pub(crate) const ALL: [&Script; 11] =
+    [&RELEASE, &EXTEND, &FENCED, &RAISE, &TAKE, &KEEP, &DROP, &STAMP, &ENTER, &LEAVE, &CONFIRM];
 
 /// Locks in one call at most. Lua's `unpack` allows thousands; 64 keeps one call under 100 us of
 /// server time, so that it delays no other client noticeably.
@@ -68,6 +80,19 @@ pub(crate) const STATE_KEY: &str = "redlatch:node";
 
 /// In front of a lock's key: the key of its fencing counter.
 pub(crate) const FENCE_PREFIX: &str = "redlatch:fence:";
+
+/// In front of a lock's key: the key of its queue, a sorted set of tokens by ticket.
+pub(crate) const QUEUE_PREFIX: &str = "redlatch:queue:";
+
+/// In front of a process's id, 16 hexadecimal digits: its channel. What goes over it is a hint.
+pub(crate) const CHANNEL_PREFIX: &str = "redlatch:p:";
+
+/// How long a lock stays reserved for the next in line: a waiter that died costs its successor
+/// this and a look, and a confirmation has so long to arrive.
+pub(crate) const RESERVATION_MS: u64 = 50;
+
+/// How long a queue lives after the last ticket's look at it; each looks four times a second.
+pub(crate) const QUEUE_TTL_MS: u64 = 1_000;
 
 /// How long a fencing counter outlives the last grant: a day, so that it outlives every lock and
 /// every clock error by far.

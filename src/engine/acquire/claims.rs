@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::Acquisition;
 use crate::engine::core::{Engine, Unstartable};
-use crate::engine::op::{Op, Spec};
+use crate::engine::op::{Op, Spec, Way};
 use crate::engine::wish::{Failure, Wish};
 
 /// Which permit comes next.
@@ -28,7 +28,9 @@ impl Acquisition {
     pub(super) fn attempt(&mut self, engine: &Engine) -> Result<Arc<Op>, Unstartable> {
         let Wish { resource, ttl, fenced, claims, .. } = &mut self.wish;
         let Some(claims) = claims else {
-            return engine.attempt(resource, *ttl, *fenced);
+            // Others may have been told of the same release.
+            let way = self.was_told.then_some(Way::Staged);
+            return engine.prepare(resource, *ttl, *fenced, way);
         };
         engine.admit()?;
         if let Some(permits) = claims.permits {

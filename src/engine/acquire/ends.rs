@@ -94,11 +94,12 @@ impl Acquisition {
                     }
                 }
             }
+            State::Watching(op) => engine.unwatch(op),
             State::Handed(op) => self.drop_handed(engine, &op, &mut wakes),
             State::Racing(op) => Self::drop_attempt(engine, &op, &mut wakes),
         }
         if std::mem::take(&mut self.has_slot) {
-            engine.pass_slot(&self.wish.resource, &mut wakes);
+            engine.pass_slot(&self.wish.resource, false, &mut wakes);
         }
         engine.wake(wakes);
     }

@@ -12,6 +12,10 @@ impl Acquisition {
     /// A round failed: plans the next one, or the end.
     pub(super) fn after_round(&mut self, engine: &Engine, now: Timestamp, failure: Failure) {
         let retry = &engine.settings.retry;
+        let was_queued = match &self.state {
+            State::Racing(op) => op.ticket.as_ref().is_some_and(|ticket| ticket.is_queued()),
+            _ => false,
+        };
         self.cancel_timer(engine);
         self.failure = failure;
         if self.goes_on(failure) {
@@ -46,8 +50,28 @@ impl Acquisition {
             self.deadline = now;
         } else if failure == Failure::Busy {
             self.failure = Failure::TimedOut;
+            // A ticket that failed makes a pause, like any round that others won.
+            if retry.attempts.is_none() && self.wait_in_line(engine, now, was_queued) {
+                return;
+            }
         }
         self.state = State::Pausing(now.plus(pause).min(self.deadline));
+    }
+
+    /// Another process has the lock: waits in line for it, or to be told. `false`: a pause is due.
+    fn wait_in_line(&mut self, engine: &Engine, now: Timestamp, was_queued: bool) -> bool {
+        if self.wish.claims.is_some() {
+            return false; // Several keys, or one that many hold.
+        }
+        if engine.may_queue() {
+            if !was_queued {
+                self.begin_ticket(engine, now);
+            }
+            return !was_queued;
+        }
+        // Told again and again in vain: there are many, and a pause keeps them apart.
+        let rests = self.denied.is_multiple_of(FRUITLESS_MAX);
+        engine.may_watch() && !rests && self.begin_watch(engine).is_some()
     }
 
     /// Too few nodes may vote until then: there is a pause to make, or no use in waiting.
@@ -64,6 +88,9 @@ impl Acquisition {
         until.since(now).clamp(Duration::from_millis(1), QUARANTINE_LOOK)
     }
 }
+
+/// Rounds in a row that others won before a pause.
+const FRUITLESS_MAX: u32 = 4;
 
 /// Of the ttl, how long a request without a deadline goes on while no quorum answers.
 const PATIENCE_TTLS: u32 = 1;

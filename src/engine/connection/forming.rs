@@ -1,6 +1,7 @@
 //! How a connection's next write is formed.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::algorithm::script;
 use crate::algorithm::tally::{Phase, Vote};
@@ -18,6 +19,10 @@ use crate::session::stamp::Intent;
 use crate::time::Timestamp;
 
 mod claims;
+mod queue;
+
+/// Whether a write has reached its caps.
+type Full<'a> = dyn Fn(&Vec<u8>, &Pipeline<Item>) -> bool + 'a;
 
 impl<S> Connection<S> {
     /// Forms the next write out of what is staged, within the caps. `false`: nothing to send.
@@ -59,6 +64,7 @@ impl<S> Connection<S> {
         {
             self.form_watch(op, now);
         }
+        self.form_queue(node, &full);
         // The seal's place in the caps is kept free for it; a write may always hold one SET.
         let sealed = |write: &Vec<u8>, pipeline: &Pipeline<Item>| {
             let formed = pipeline.len() - before;
@@ -134,7 +140,7 @@ impl<S> Connection<S> {
     fn form_top_up(&mut self, top_up: TopUp, node: &Node, now: Timestamp) -> bool {
         let TopUp { op, ttl_ms } = top_up;
         // R7, R8: nothing may create the key of a token that is released or about to be.
-        if !op.is_valid(now) || !op.note_top_up(node.index) {
+        if !op.may_ask(node.index, &[Phase::Won]) || !op.is_valid(now) {
             return false;
         }
         let ttl = std::time::Duration::from_millis(ttl_ms);
@@ -151,13 +157,20 @@ impl<S> Connection<S> {
 
     /// Asks to be told when a held key changes: tracking watches what is read behind CACHING.
     fn form_watch(&mut self, op: Arc<Op>, now: Timestamp) {
+        let waits = op.ticket.is_some() && op.acquire_tally().phase() == Phase::Open;
         // A claim's keys change whenever another owner comes or goes.
-        if self.tracks && op.claim.is_none() && op.is_valid(now) {
+        if self.tracks && (waits || (op.claim.is_none() && op.is_valid(now))) {
             command::client_caching(&mut self.write);
             self.pipeline.push(Kind::Caching, 0);
-            command::get(&mut self.write, op.key());
-            self.pipeline.push_item(Item::Watch(op));
-            self.pipeline.push(Kind::Watch, 1);
+            if waits {
+                command::pttl(&mut self.write, op.key());
+                self.pipeline.push_item(Item::Watch(op));
+                self.pipeline.push(Kind::Look, 1);
+            } else {
+                command::get(&mut self.write, op.key());
+                self.pipeline.push_item(Item::Watch(op));
+                self.pipeline.push(Kind::Watch, 1);
+            }
         }
     }
 
@@ -176,6 +189,10 @@ impl<S> Connection<S> {
                 self.staged.releases.push_front(owed);
                 break;
             }
+            if owed.op.hands_on.load(Ordering::Acquire) {
+                self.form_leave(owed);
+                break;
+            }
             if let (Some(native), false) = (self.native, owed.ask) {
                 let (key, token) = (owed.op.key(), owed.op.token.as_bytes());
                 match native {
@@ -192,6 +209,11 @@ impl<S> Connection<S> {
                 break;
             }
         }
+        self.form_script();
+    }
+
+    /// The script call over the releases collected so far, if there are any.
+    fn form_script(&mut self) {
         if self.script.is_empty() {
             return;
         }

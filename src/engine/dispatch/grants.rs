@@ -41,7 +41,7 @@ impl Dispatch<'_> {
             return self.void(item); // R1
         }
         match item {
-            Item::Acquire(op) => {
+            Item::Acquire(op) | Item::Confirm(op) => {
                 // R6: a late grant must not revive a lease that has run out.
                 if op.acquire_tally().phase() == Phase::Won && op.has_run_out(self.now) {
                     op.lose(Lost::Expired);
@@ -54,6 +54,9 @@ impl Dispatch<'_> {
                     // Nobody wants it any more: the release follows on the same connection.
                     count(&self.node.counters.late_grants_released, 1);
                     self.owe(op);
+                } else if op.ticket.is_some() {
+                    // A first grant: how long it waits for the others is its holder's to bound.
+                    op.waker.wake();
                 }
             }
             Item::TopUp(TopUp { op, ttl_ms }) => {
@@ -66,19 +69,27 @@ impl Dispatch<'_> {
                     self.owe(op);
                 }
             }
-            Item::Extend(_) | Item::Query(_) | Item::Release(_) | Item::Watch(_) => {}
+            Item::Enter(_)
+            | Item::Extend(_)
+            | Item::Query(_)
+            | Item::Release(_)
+            | Item::Watch(_) => {}
         }
     }
 
     /// A grant that may not count: the key may be there, so it is taken back.
     fn void(&mut self, item: Item) {
         match item {
-            Item::Acquire(op) => {
+            Item::Acquire(op) | Item::Confirm(op) => {
                 op.vote(self.node.index, Vote::Ineligible, self.now);
                 self.owe(op);
             }
             Item::TopUp(top_up) => self.owe(top_up.op),
-            Item::Extend(_) | Item::Query(_) | Item::Release(_) | Item::Watch(_) => {}
+            Item::Enter(_)
+            | Item::Extend(_)
+            | Item::Query(_)
+            | Item::Release(_)
+            | Item::Watch(_) => {}
         }
     }
 

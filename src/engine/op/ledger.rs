@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::algorithm::tally::{NODES_MAX, Tally, Vote};
+use crate::algorithm::tally::{NODES_MAX, Phase, Tally, Vote};
 use crate::algorithm::validity::quorum_expiry;
 use crate::config::Drift;
 use crate::engine::op::{Op, millis};
@@ -60,8 +60,13 @@ impl Op {
 
     /// Nodes that may hold our key, as far as `tally` knows: everybody but those who said no.
     pub(crate) fn holders(&self, tally: Tally) -> u16 {
-        let topped_up = self.topped_up.load(Ordering::Acquire);
+        let topped_up = self.asked();
         tally.set(Vote::Granted) | tally.set(Vote::Unknown) | tally.pending() | topped_up
+    }
+
+    /// Nodes that were asked to hold the key besides the attempt's SET.
+    pub(crate) fn asked(&self) -> u16 {
+        self.topped_up.load(Ordering::SeqCst)
     }
 
     /// How long the keys are to live for a validity of `ttl`.
@@ -85,13 +90,17 @@ impl Op {
         }
     }
 
-    /// The node is about to be asked to hold the key: from here on it may. `false`: it must not.
-    pub(crate) fn note_top_up(&self, node: usize) -> bool {
+    /// The node is about to be asked to hold the key: from here on it may. `false`: it must not,
+    /// because the op is past `phases`, or a release of this token may still come there.
+    ///
+    /// Noted first and asked second, where whoever lets go changes the phase first and reads the
+    /// notes second: in one total order (`SeqCst`) at least one of the two sees the other's.
+    pub(crate) fn may_ask(&self, node: usize, phases: &[Phase]) -> bool {
         if self.is_barred(node) {
             return false;
         }
-        self.topped_up.fetch_or(1 << node, Ordering::AcqRel);
-        true
+        self.topped_up.fetch_or(1 << node, Ordering::SeqCst);
+        phases.contains(&Tally::from_word(self.acquire.load(Ordering::SeqCst)).phase())
     }
 
     /// A release of this token is owed to the node on its own account (R8): no top-up from here.

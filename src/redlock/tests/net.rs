@@ -12,6 +12,8 @@ use crate::builder::Builder;
 use crate::engine::clock::Shift;
 
 pub(super) const MS: Duration = Duration::from_millis(1);
+/// Of each node: far more than a test holds that does not mean to fill it.
+pub(super) const MEMORY: usize = 1 << 20;
 
 /// A stream that its client can be told is broken, while the node still reads what was sent.
 #[derive(Debug)]
@@ -103,9 +105,15 @@ struct Dialer(Net, usize);
 
 impl Net {
     pub(super) fn new(nodes: usize) -> Self {
+        Self::with(nodes, |options| options)
+    }
+
+    /// Nodes with more options than they have by default.
+    pub(super) fn with(nodes: usize, more: impl Fn(Options) -> Options) -> Self {
         let station = |node: usize| {
             let clock = TestClock::manual(1_000_000);
-            let core = NodeCore::new(Options::new().clock(clock.clone()).seed(node as u64 + 1));
+            let options = Options::new().max_memory(MEMORY).seed(node as u64 + 1);
+            let core = NodeCore::new(more(options.clock(clock.clone())));
             let (lines, executed) = (Vec::new(), Vec::new());
             let (is_stalled, is_away) = (false, false);
             Mutex::new(Station { core, clock, lines, executed, is_stalled, is_away })

@@ -275,7 +275,7 @@ async fn r7_a_top_up_that_has_not_left_never_leaves_behind_its_release() {
         let (locks, guard) = held_by_two(&net, net.builder().ttl(ttl)).await;
         net.narrow(100);
         net.at(2).cut(false, |_| true);
-        net.run(5 * MS).await;
+        net.run(20 * MS).await;
         let others = [asked(locks.acquire("a")), asked(locks.acquire("b"))];
         let now = locks.engine().clock.now();
         locks.engine().top_up(guard.lease().op(), ttl, now);

@@ -59,6 +59,11 @@ impl Handshake {
             Step::ScriptLoad(script) => self.on_script_load(script, reply),
             Step::Select => self.on_select(reply),
             Step::Stamp => self.on_stamp(reply),
+            // Refused: whoever waits for a lock there is not told.
+            Step::Subscribe => match reply {
+                Reply::Error(_) => Ok(()),
+                _ => Err(unexpected(step.command(), reply)),
+            },
             Step::Tracking => {
                 self.found.tracks = *reply == Reply::Ok;
                 Ok(())

@@ -23,6 +23,8 @@ pub(crate) struct Capabilities {
     /// Its epoch.
     pub(crate) stamp: Option<Stamp>,
     pub(crate) fence: Fence,
+    /// Whether it passes on what other processes say to ours.
+    pub(crate) listens: bool,
     /// Whether it tells when a watched key changes.
     pub(crate) tracks: bool,
 }
@@ -79,6 +81,7 @@ impl Default for Capabilities {
             native_release: None,
             stamp: None,
             fence: Fence::NotNeeded,
+            listens: false,
             tracks: false,
         }
     }

@@ -39,6 +39,7 @@ fn config() -> HandshakeConfig {
         caller: Caller { fresh: "f1".into(), quarantine_ms: 30_302, fleet: "5/3/a".into() },
         previous: None,
         allow_eviction: false,
+        channel: None,
     }
 }
 
@@ -132,7 +133,7 @@ impl Peer {
     fn note_commands(&mut self, mut out: &[u8]) {
         let mut decoder = Decoder::new(Protocol::Resp2, Limits::DEFAULT);
         while let Ok(Decoded::Reply { reply: Reply::Tree(command), len }) = decoder.decode(out) {
-            let crate::resp::reply::Value::Array(parts) = command else { panic!("no command") };
+            let Value::Array(parts) = command else { panic!("no command") };
             let words = parts.iter().filter_map(|part| part.as_bytes());
             let words: Vec<_> = words.map(|word| String::from_utf8_lossy(word)).collect();
             self.sent.push(words.join(" "));
@@ -192,6 +193,7 @@ fn redis_7_is_greeted_in_one_round_trip() {
         native_release: None,
         stamp: Some(stamp()),
         fence: Fence::NotNeeded,
+        listens: false,
         tracks: true,
     };
     assert_eq!(peer.capabilities(), &expected);

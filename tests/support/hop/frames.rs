@@ -11,10 +11,13 @@ pub struct Frames {
     skip: usize,
     line: Vec<u8>,
     is_push: bool,
+    /// The next line begins a push's first element, its kind.
+    is_kind: bool,
 }
 
 impl Frames {
-    /// How many frames end in `bytes`, pushes apart: nobody asked for those.
+    /// How many frames end in `bytes`, pushes apart: nobody asked for those, but for the one that
+    /// confirms SUBSCRIBE.
     pub fn feed(&mut self, mut bytes: &[u8]) -> u64 {
         let mut ended = 0;
         while let Some(&byte) = bytes.first() {
@@ -46,6 +49,10 @@ impl Frames {
         let kind = self.line[0];
         if self.open == 0 {
             (self.open, self.is_push) = (1, kind == b'>');
+            self.is_kind = self.is_push;
+        } else if std::mem::take(&mut self.is_kind) && self.line == b"$9\r\n" {
+            // `subscribe`: no other kind that servers push has nine letters.
+            self.is_push = false;
         }
         let text = String::from_utf8_lossy(&self.line[1..]);
         let count = text.trim_end().parse::<u64>().unwrap_or(0);
@@ -68,9 +75,10 @@ impl Frames {
 #[test]
 fn frames_are_counted_whole_and_in_pieces() {
     let text = b"+OK\r\n$-1\r\n*2\r\n$3\r\na\r\n\r\n:1\r\n>2\r\n+m\r\n_\r\n\
-        %1\r\n+k\r\n*0\r\n*-1\r\n$0\r\n\r\n";
-    let ends = [5, 10, 27, 50, 55, 61];
-    assert_eq!(Frames::default().feed(text), 6);
+        %1\r\n+k\r\n*0\r\n*-1\r\n$0\r\n\r\n\
+        >3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n>2\r\n$7\r\nmessage\r\n_\r\n";
+    let ends = [5, 10, 27, 50, 55, 61, 91];
+    assert_eq!(Frames::default().feed(text), 7);
     let mut frames = Frames::default();
     let mut counted = 0;
     let mut boundaries = Vec::new();
@@ -81,5 +89,5 @@ fn frames_are_counted_whole_and_in_pieces() {
             assert!(frames.is_at_boundary());
         }
     }
-    assert_eq!((counted, boundaries.as_slice()), (6, ends.as_slice()));
+    assert_eq!((counted, boundaries.as_slice()), (7, ends.as_slice()));
 }

@@ -1,0 +1,122 @@
+//! A caller that waits in line on the nodes.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use super::{Acquisition, State};
+use crate::algorithm::tally::Vote;
+use crate::engine::core::{Engine, Unstartable, Wakes};
+use crate::engine::op::Op;
+use crate::engine::wish::Failure;
+use crate::time::Timestamp;
+
+impl Acquisition {
+    /// Queues up on the nodes; with the number of its first ticket, if it had one.
+    pub(super) fn begin_ticket(&mut self, engine: &Engine, now: Timestamp) {
+        self.round_began = now;
+        self.yield_at = None;
+        let (ttl, fenced) = (self.wish.ttl, self.wish.fenced);
+        let failure = match engine.ticket(&self.wish.resource, ttl, fenced, self.number) {
+            Ok(op) => {
+                self.number = op.ticket.as_ref().map(|ticket| ticket.number);
+                self.course.attempts = self.course.attempts.saturating_add(1);
+                let mut wakes = Wakes::default();
+                let is_shown = engine.show(&op, &mut wakes);
+                engine.wake(wakes);
+                if is_shown {
+                    self.state = State::Racing(op);
+                    return;
+                }
+                self.give_ticket_up(engine, &op);
+                Failure::NoQuorum
+            }
+            Err(Unstartable::Quarantined(until)) => Failure::Quarantined(until),
+            Err(Unstartable::NoQuorum) => Failure::NoQuorum,
+            Err(Unstartable::Overloaded) => Failure::Overloaded,
+        };
+        self.after_round(engine, now, failure);
+    }
+
+    fn give_ticket_up(&mut self, engine: &Engine, op: &Arc<Op>) {
+        if let Some(tally) = op.abandon() {
+            self.course.tally = Some(tally);
+            self.undo(engine, op, tally);
+        }
+    }
+
+    /// Waits until the nodes say that the lock may be free; `None`: they cannot be asked now.
+    pub(super) fn begin_watch(&mut self, engine: &Engine) -> Option<()> {
+        let op = engine.watch_for(&self.wish.resource, self.wish.ttl).ok()?;
+        self.state = State::Watching(op);
+        Some(())
+    }
+
+    pub(super) fn poll_watching(
+        &mut self,
+        engine: &Engine,
+        op: Arc<Op>,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        op.waker.register(cx.waker());
+        let look_at = op.ticket.as_ref().map_or(Timestamp::ZERO, |ticket| ticket.look_at());
+        if self.wait_anew(engine, look_at.min(self.deadline), cx).is_pending() {
+            return Poll::Pending;
+        }
+        engine.unwatch(op);
+        self.was_told = true;
+        self.state = State::Pausing(Timestamp::ZERO);
+        Poll::Ready(())
+    }
+
+    /// A staged round: one node has answered, or has not in time.
+    fn poll_staged(&mut self, engine: &Engine, op: &Arc<Op>, cx: &mut Context<'_>) -> Poll<()> {
+        let now = engine.clock.now();
+        let tally = op.acquire_tally();
+        if tally.count(Vote::Denied) > 0 && tally.count(Vote::Granted) == 0 {
+            self.give_ticket_up(engine, op);
+            self.after_round(engine, now, Failure::Busy);
+            return Poll::Ready(());
+        }
+        if tally.pending().count_ones() as usize != tally.nodes() {
+            let mut wakes = Wakes::default();
+            engine.submit_rest(op, &mut wakes);
+            engine.wake(wakes);
+        }
+        self.wait_anew(engine, self.deadline, cx)
+    }
+
+    /// The round is open: waits for the nodes' word, and asks again where none may be coming.
+    pub(super) fn poll_ticket(
+        &mut self,
+        engine: &Engine,
+        op: &Arc<Op>,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        let Some(ticket) = &op.ticket else { return Poll::Ready(()) };
+        if !ticket.is_queued() {
+            return self.poll_staged(engine, op, cx);
+        }
+        let now = engine.clock.now();
+        if self.yield_at.is_none() && op.acquire_tally().count(Vote::Granted) > 0 {
+            self.yield_at = Some(engine.yield_at(now));
+        }
+        if self.yield_at.is_some_and(|at| at <= now) {
+            // Others have what is missing, and may miss what we have.
+            self.give_ticket_up(engine, op);
+            self.begin_ticket(engine, now);
+            return Poll::Ready(());
+        }
+        if ticket.look_at() <= now {
+            let mut wakes = Wakes::default();
+            let is_shown = engine.show(op, &mut wakes);
+            engine.wake(wakes);
+            if !is_shown {
+                self.give_ticket_up(engine, op);
+                self.after_round(engine, now, Failure::NoQuorum);
+                return Poll::Ready(());
+            }
+        }
+        let next = ticket.look_at().min(self.yield_at.unwrap_or(Timestamp::MAX));
+        self.wait_anew(engine, next.min(self.deadline), cx)
+    }
+}

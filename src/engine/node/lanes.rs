@@ -1,0 +1,79 @@
+//! What waits for a node's driver, by kind.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::engine::op::Op;
+use crate::engine::query::Query;
+use crate::time::Timestamp;
+
+/// A release waiting to be sent.
+#[derive(Debug)]
+pub(crate) struct Owed {
+    pub(crate) op: Arc<Op>,
+    /// From here on the key must have expired and nothing is owed any more.
+    pub(crate) until: Timestamp,
+    /// A native release said "not yours" of a lock that looked held: ask the script why.
+    pub(crate) ask: bool,
+    /// Its SET went out on an earlier connection, of which the server may still have bytes.
+    pub(crate) unsure: bool,
+}
+
+impl Owed {
+    pub(crate) const fn new(op: Arc<Op>, until: Timestamp) -> Self {
+        Self { op, until, ask: false, unsure: false }
+    }
+}
+
+/// An extension waiting to be sent.
+#[derive(Debug)]
+pub(crate) struct Extension {
+    pub(crate) op: Arc<Op>,
+    pub(crate) round: u8,
+    /// What to lengthen it to; 0 asks only whether it is held.
+    pub(crate) ttl_ms: u64,
+    /// Instead of lengthening it: raise its fencing counter to this.
+    pub(crate) raise: Option<u64>,
+}
+
+/// A node that does not hold a held lease's key is to hold it too.
+#[derive(Debug)]
+pub(crate) struct TopUp {
+    pub(crate) op: Arc<Op>,
+    pub(crate) ttl_ms: u64,
+}
+
+/// Commands by lane. Releases and extensions are the priority lane: they leave first.
+#[derive(Debug, Default)]
+pub(crate) struct Lanes {
+    pub(crate) releases: VecDeque<Owed>,
+    pub(crate) extensions: VecDeque<Extension>,
+    pub(crate) queries: VecDeque<Arc<Query>>,
+    pub(crate) top_ups: VecDeque<TopUp>,
+    pub(crate) watches: VecDeque<Arc<Op>>,
+    /// Locks that are reserved for us.
+    pub(crate) confirms: VecDeque<Arc<Op>>,
+    /// Tickets to be shown.
+    pub(crate) enters: VecDeque<Arc<Op>>,
+    /// Keys of locks that we do not hold, and somebody waits for.
+    pub(crate) pokes: VecDeque<Vec<u8>>,
+    pub(crate) acquires: VecDeque<Arc<Op>>,
+}
+
+impl Lanes {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.releases.len()
+            + self.extensions.len()
+            + self.queries.len()
+            + self.top_ups.len()
+            + self.watches.len()
+            + self.confirms.len()
+            + self.enters.len()
+            + self.pokes.len()
+            + self.acquires.len()
+    }
+}

@@ -1,0 +1,543 @@
+//! A lock that one process hands to another through the nodes: rules R10, R11 and R12.
+//!
+//! Property: of the old holder A, its successor B and another attempt Y no two are valid at once.
+//!
+//! Protocol. A holds the lock from the start. B has a ticket in the nodes' queues; it polls at any
+//! time, which enqueues it or, where the key is missing, gives it the key. A's guard ends at any
+//! time; then `leave` goes to every node: where the key is A's it passes to B for a reservation, or
+//! is deleted if B is not in that queue. A node that gave B the key tells it, and B sends that node
+//! a confirm: an extend that compares owner and epoch. Its answer is a vote, in a ledger that was
+//! empty, for what is left of the ttl since the confirm was sent; with q votes B holds. B may give
+//! up before that, and then leaves as A does. Y is one plain attempt.
+//! The network keeps no order: each frame runs at any time after it was sent, or never, and its
+//! answer comes at any time after that, or never. (The engine keeps the order of a connection, but
+//! what a lost connection owed is sent again on the next.) What a node tells comes at once or
+//! never; the next poll is told again.
+//! Fault. FLUSHALL on live connections: queues go with the keys. A restart is that, and some lost
+//! answers.
+//!
+//! Bounds: N = 3, q = 2, ttl = 2 ticks, a reservation 1 tick, D = 2, one fault; and one node alone
+//! with four (why one node tells: see `epoch`). Any number of steps fit into a tick. B and Y ask
+//! two nodes each, so that they share one; with a fault so does A, which shares one with either.
+//! As in `lease`, a vote of Y is written, run and heard at one instant, or counts when the
+//! quarantine ends.
+//! Left out: renewals and R6 (see `lease`: here a hold ends with its validity); further tickets (a
+//! queue in which B is not the head is one that it has not entered); the end of B's hold (that is
+//! A's part, again); clock rates.
+
+mod rules;
+
+use crate::search::Model;
+
+const TTL: u8 = 2;
+const RESERVATION: u8 = 1;
+
+/// Whether `leave` compares the key's value with the token of who leaves.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Compare {
+    InOneScript,
+    /// It reads and compares, and later pops and sets.
+    ReadFirst,
+    NotOfHolder,
+    NotOfWaiter,
+}
+
+/// What B takes for a node's vote.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Vote {
+    /// The answer to its confirm, from the time of its sending.
+    Confirm,
+    /// The same, from the time of the answer.
+    ConfirmFromAnswer,
+    /// That a node told it of the key.
+    Notification,
+}
+
+/// The rules, each of which can be broken.
+#[derive(Clone, Copy)]
+struct Tickets<const N: usize> {
+    compare: Compare,
+    /// A's `leave` goes out only when its guard has ended.
+    guard_first: bool,
+    /// R12: a guard that ended does not come back.
+    stays_ended: bool,
+    vote: Vote,
+    /// B's ledger is empty when the lock is passed to it; otherwise it takes over A's.
+    empty_ledger: bool,
+    /// A confirm compares the owner.
+    confirm_owner: bool,
+    /// R1: a confirm compares the epoch.
+    confirm_epoch: bool,
+    /// R5: the answer of a quarantined node is no vote.
+    quarantine: bool,
+    /// R11: B, having given up, leaves whatever it is told of.
+    only_released: bool,
+    /// R11: B's ticket has another token than its earlier attempts, which still owe releases.
+    fresh_ticket: bool,
+    /// What is left of A's share at each node; 0 where it has no vote.
+    starts: [u8; N],
+    faults: u8,
+}
+
+impl<const N: usize> Tickets<N> {
+    const ALL: Self = Self {
+        compare: Compare::InOneScript,
+        guard_first: true,
+        stays_ended: true,
+        vote: Vote::Confirm,
+        empty_ledger: true,
+        confirm_owner: true,
+        confirm_epoch: true,
+        quarantine: true,
+        only_released: true,
+        fresh_ticket: true,
+        starts: [TTL; N],
+        faults: 1,
+    };
+
+    /// Most counterexamples need no fault.
+    const CALM: Self = Self { faults: 0, ..Self::ALL };
+}
+
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
+enum Owner {
+    Nobody,
+    A,
+    B,
+    Y,
+}
+
+/// A's `leave` at one node.
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
+enum Leave {
+    None,
+    Sent,
+    /// Only where it reads first: the key was A's.
+    Read,
+}
+
+/// B's confirm at one node.
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
+enum Confirm {
+    None,
+    Sent,
+    /// Run, and the key is B's; the answer is under way. (Another answer says nothing.)
+    Mine,
+}
+
+/// Y's vote at one node.
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
+enum Job {
+    Idle,
+    /// Granted by a node in quarantine: counts as soon as that is over.
+    Granted,
+    Counted,
+    No,
+}
+
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
+enum Phase {
+    Waiting,
+    Held,
+    /// Held, and its validity ended.
+    Lost,
+    GaveUp,
+}
+
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
+struct Node {
+    owner: Owner,
+    left: u8,
+    /// B's ticket is in the queue.
+    queued: bool,
+    /// The epoch key is missing.
+    blank: bool,
+    open_in: u8,
+    /// Whether B and Y know the present epoch.
+    known: [bool; 2],
+    /// Ticks until the epoch that they know is open.
+    opens: [u8; 2],
+    /// What is left of A's share.
+    a_share: u8,
+    a_leave: Leave,
+    confirm: Confirm,
+    confirm_age: u8,
+    /// What is left of B's share.
+    b_share: u8,
+    /// B's `leave` is under way.
+    b_leave: bool,
+    job: Job,
+    job_age: u8,
+}
+
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
+struct State<const N: usize> {
+    nodes: [Node; N],
+    /// A's guard has not ended.
+    armed: bool,
+    /// A's `leave` was sent.
+    left: bool,
+    phase: Phase,
+    faults: u8,
+}
+
+#[derive(Clone, Copy, Debug)]
+#[expect(dead_code, reason = "the fields are read by Debug, in a trace")]
+enum Step {
+    Tick,
+    AEnds,
+    ASendsLeave,
+    ATakesBack,
+    ALeaveReads { node: usize },
+    ALeaveRuns { node: usize },
+    BPolls { node: usize },
+    BConfirmRuns { node: usize },
+    BConfirmed { node: usize },
+    BGivesUp,
+    BLeaveRuns { node: usize },
+    YVotes { node: usize },
+    Handshake { client: usize, node: usize },
+    Flush { node: usize },
+}
+
+type Out<const N: usize> = Vec<(Step, State<N>)>;
+
+impl Node {
+    /// The end of `enter` and of `leave`: the key is the queue's head's, or nobody's.
+    fn pass(&mut self) {
+        (self.owner, self.left) = (Owner::Nobody, 0);
+        if self.queued {
+            (self.owner, self.left, self.queued) = (Owner::B, RESERVATION, false);
+        }
+    }
+}
+
+impl<const N: usize> State<N> {
+    fn shares(&self, share: impl Fn(&Node) -> bool) -> bool {
+        self.nodes.iter().filter(|node| share(node)).count() > N / 2
+    }
+
+    fn a_valid(&self) -> bool {
+        self.armed && self.shares(|node| node.a_share > 0)
+    }
+
+    fn b_valid(&self) -> bool {
+        self.phase == Phase::Held && self.shares(|node| node.b_share > 0)
+    }
+
+    fn y_valid(&self) -> bool {
+        self.shares(|node| node.job == Job::Counted)
+    }
+
+    /// Which of A, B and Y cannot be valid any more.
+    fn over(&self, rules: &Tickets<N>) -> (bool, bool, bool) {
+        let returns = self.armed || !rules.stays_ended;
+        let a_over = !returns || !self.shares(|node| node.a_share > 0);
+        let gave_up = self.phase == Phase::GaveUp && rules.only_released;
+        let b_over = gave_up || self.phase == Phase::Lost;
+        (a_over, b_over, self.nodes.iter().any(|node| node.job == Job::No))
+    }
+
+    fn b_votes(&mut self, node: usize, share: u8) {
+        let counted = &mut self.nodes[node].b_share;
+        *counted = share.max(*counted);
+        if self.phase != Phase::Lost && self.shares(|node| node.b_share > 0) {
+            self.phase = Phase::Held;
+        }
+    }
+}
+
+impl<const N: usize> Tickets<N> {
+    /// With three nodes B and Y ask two each, so that they share the middle one.
+    fn asks(client: usize, node: usize) -> bool {
+        N == 1 || node == client || node == client + 1
+    }
+
+    fn a_steps(&self, state: &State<N>, out: &mut Out<N>) {
+        let mut push = |step, change: &dyn Fn(&mut State<N>)| {
+            let mut next = *state;
+            change(&mut next);
+            out.push((step, next));
+        };
+        let leaves = |s: &mut State<N>| {
+            s.left = true;
+            s.nodes.iter_mut().for_each(|node| node.a_leave = Leave::Sent);
+        };
+        if state.armed {
+            push(Step::AEnds, &|s| {
+                s.armed = false;
+                if !s.left {
+                    leaves(s);
+                }
+            });
+            if !self.guard_first && !state.left {
+                push(Step::ASendsLeave, &leaves);
+            }
+        } else if !self.stays_ended {
+            push(Step::ATakesBack, &|s| s.armed = true);
+        }
+    }
+
+    fn a_leaves(&self, state: &State<N>, node: usize, out: &mut Out<N>) {
+        let at = &state.nodes[node];
+        if at.a_leave == Leave::None {
+            return;
+        }
+        let mut next = *state;
+        let changed = &mut next.nodes[node];
+        changed.a_leave = Leave::None;
+        if self.compare == Compare::ReadFirst && at.a_leave == Leave::Sent {
+            if at.owner == Owner::A {
+                changed.a_leave = Leave::Read;
+            }
+            out.push((Step::ALeaveReads { node }, next));
+            return;
+        }
+        let blind = at.a_leave == Leave::Read || self.compare == Compare::NotOfHolder;
+        if at.owner == Owner::A || blind {
+            changed.pass();
+        }
+        self.tells(Step::ALeaveRuns { node }, next, node, out);
+    }
+
+    fn b_steps(&self, state: &State<N>, node: usize, out: &mut Out<N>) {
+        let at = &state.nodes[node];
+        let mut push = |step, change: &dyn Fn(&mut State<N>, &mut Node)| {
+            let mut next = *state;
+            let mut changed = next.nodes[node];
+            change(&mut next, &mut changed);
+            next.nodes[node] = changed;
+            out.push((step, next));
+        };
+        if at.confirm == Confirm::Sent {
+            push(Step::BConfirmRuns { node }, &|_, n| {
+                let owner =
+                    n.owner == Owner::B || (!self.confirm_owner && n.owner != Owner::Nobody);
+                let epoch = (n.known[0] && !n.blank) || !self.confirm_epoch;
+                (n.confirm, n.confirm_age) = (Confirm::None, 0);
+                if owner && epoch {
+                    (n.confirm, n.confirm_age, n.left) = (Confirm::Mine, at.confirm_age, TTL);
+                }
+            });
+        }
+        if at.b_leave {
+            push(Step::BLeaveRuns { node }, &|_, n| {
+                (n.b_leave, n.queued) = (false, false);
+                if n.owner == Owner::B || self.compare == Compare::NotOfWaiter {
+                    n.pass();
+                }
+            });
+        }
+        // A poll that was sent before B gave up may run after it: B's ticket is back then.
+        let mut next = *state;
+        let changed = &mut next.nodes[node];
+        changed.queued = at.owner != Owner::B;
+        if at.owner == Owner::Nobody {
+            changed.pass();
+        }
+        self.tells(Step::BPolls { node }, next, node, out);
+        if at.confirm == Confirm::Mine {
+            let mut next = *state;
+            self.confirmed(&mut next, node);
+            out.push((Step::BConfirmed { node }, next));
+        }
+    }
+
+    /// A script has run; if the key is B's then, the node tells it, and B hears or does not.
+    fn tells(&self, step: Step, state: State<N>, node: usize, out: &mut Out<N>) {
+        out.push((step, state));
+        if state.nodes[node].owner == Owner::B {
+            let mut next = state;
+            self.is_told(&mut next, node);
+            out.push((step, next));
+        }
+    }
+
+    fn is_told(&self, state: &mut State<N>, node: usize) {
+        if state.phase == Phase::GaveUp && self.only_released {
+            state.nodes[node].b_leave = true;
+            return;
+        }
+        if !self.empty_ledger {
+            for at in &mut state.nodes {
+                at.b_share = at.b_share.max(at.a_share);
+            }
+        }
+        if self.vote == Vote::Notification {
+            state.b_votes(node, TTL);
+            return;
+        }
+        let at = &mut state.nodes[node];
+        if at.confirm == Confirm::None {
+            (at.confirm, at.confirm_age) = (Confirm::Sent, 0);
+        }
+    }
+
+    fn confirmed(&self, state: &mut State<N>, node: usize) {
+        let at = &mut state.nodes[node];
+        let age = at.confirm_age;
+        (at.confirm, at.confirm_age) = (Confirm::None, 0);
+        let quarantined = at.opens[0] > 0 && self.quarantine;
+        let gave_up = state.phase == Phase::GaveUp && self.only_released;
+        if !quarantined && !gave_up {
+            let age = if self.vote == Vote::ConfirmFromAnswer { 0 } else { age };
+            state.b_votes(node, TTL.saturating_sub(age));
+        }
+    }
+
+    fn y_steps(&self, state: &State<N>, node: usize, out: &mut Out<N>) {
+        let at = &state.nodes[node];
+        if at.job != Job::Idle {
+            return;
+        }
+        let mut next = *state;
+        let changed = &mut next.nodes[node];
+        changed.job = Job::No;
+        if at.owner == Owner::Nobody && at.known[1] && !at.blank {
+            (changed.owner, changed.left) = (Owner::Y, TTL);
+            changed.job = if at.opens[1] > 0 { Job::Granted } else { Job::Counted };
+        }
+        out.push((Step::YVotes { node }, next));
+    }
+
+    fn node_steps(&self, state: &State<N>, node: usize, out: &mut Out<N>) {
+        let at = &state.nodes[node];
+        let busy = [at.confirm != Confirm::None, at.job != Job::Idle];
+        for (client, is_busy) in busy.into_iter().enumerate() {
+            if (at.blank || !at.known[client]) && !is_busy {
+                let mut next = *state;
+                let changed = &mut next.nodes[node];
+                if changed.blank {
+                    (changed.blank, changed.open_in) = (false, TTL);
+                }
+                (changed.known[client], changed.opens[client]) = (true, changed.open_in);
+                out.push((Step::Handshake { client, node }, next));
+            }
+        }
+        if state.faults > 0 {
+            let mut next = *state;
+            next.faults -= 1;
+            let changed = &mut next.nodes[node];
+            (changed.owner, changed.left, changed.queued) = (Owner::Nobody, 0, false);
+            (changed.blank, changed.open_in, changed.known) = (true, 0, [false; 2]);
+            out.push((Step::Flush { node }, next));
+        }
+    }
+}
+
+fn tick<const N: usize>(state: &State<N>) -> State<N> {
+    let mut next = *state;
+    for node in &mut next.nodes {
+        node.left = node.left.saturating_sub(1);
+        if node.left == 0 {
+            node.owner = Owner::Nobody;
+        }
+        for term in node.opens.iter_mut().chain([&mut node.open_in]) {
+            *term = term.saturating_sub(1);
+        }
+        node.a_share = node.a_share.saturating_sub(1);
+        node.b_share = node.b_share.saturating_sub(1);
+        if node.confirm != Confirm::None {
+            node.confirm_age = (node.confirm_age + 1).min(TTL);
+        }
+        if !matches!(node.job, Job::Idle | Job::No) {
+            node.job_age += 1;
+            if node.job_age == TTL {
+                (node.job, node.job_age) = (Job::No, 0);
+            }
+            if node.job == Job::Granted && node.opens[1] == 0 {
+                node.job = Job::Counted;
+            }
+        }
+    }
+    // R6: a hold ends with its validity, for good.
+    if next.phase == Phase::Held && !next.b_valid() {
+        next.phase = Phase::Lost;
+    }
+    next
+}
+
+impl<const N: usize> Model for Tickets<N> {
+    type State = State<N>;
+    type Step = Step;
+
+    fn start(&self) -> State<N> {
+        let nodes = self.starts.map(|share| Node {
+            owner: if share > 0 { Owner::A } else { Owner::Nobody },
+            left: share,
+            queued: false,
+            blank: false,
+            open_in: 0,
+            known: [true; 2],
+            opens: [0; 2],
+            a_share: share,
+            a_leave: Leave::None,
+            confirm: Confirm::None,
+            confirm_age: 0,
+            b_share: 0,
+            b_leave: !self.fresh_ticket,
+            job: Job::Idle,
+            job_age: 0,
+        });
+        State { nodes, armed: true, left: false, phase: Phase::Waiting, faults: self.faults }
+    }
+
+    fn next(&self, state: &State<N>, out: &mut Out<N>) {
+        // A violation takes two.
+        let (a_over, b_over, y_over) = state.over(self);
+        if usize::from(a_over) + usize::from(b_over) + usize::from(y_over) >= 2 {
+            return;
+        }
+        out.push((Step::Tick, tick(state)));
+        self.a_steps(state, out);
+        if state.phase == Phase::Waiting {
+            let mut next = *state;
+            next.phase = Phase::GaveUp;
+            next.nodes.iter_mut().for_each(|node| node.b_leave = true);
+            out.push((Step::BGivesUp, next));
+        }
+        for node in 0..N {
+            if Self::asks(0, node) {
+                self.b_steps(state, node, out);
+            }
+            if Self::asks(1, node) {
+                self.y_steps(state, node, out);
+            }
+            self.a_leaves(state, node, out);
+            self.node_steps(state, node, out);
+        }
+    }
+
+    fn canonical(&self, mut state: State<N>) -> State<N> {
+        // Who is over is told apart by nothing but its keys and what may still change a key.
+        let (a_over, b_over, y_over) = state.over(self);
+        for (index, node) in state.nodes.iter_mut().enumerate() {
+            if a_over && self.empty_ledger {
+                node.a_share = 0;
+            }
+            if b_over {
+                node.b_share = 0;
+                (node.confirm, node.confirm_age) = (Confirm::None, 0);
+            }
+            if y_over {
+                (node.job, node.job_age) = (Job::No, 0);
+            }
+            if b_over || !Self::asks(0, index) {
+                (node.known[0], node.opens[0]) = (true, 0);
+            }
+            if !Self::asks(1, index) || matches!(node.job, Job::Counted | Job::No) {
+                (node.known[1], node.opens[1]) = (true, 0);
+            }
+        }
+        state
+    }
+
+    fn violation(&self, state: &State<N>) -> Option<&'static str> {
+        match (state.a_valid(), state.b_valid(), state.y_valid()) {
+            (true, true, _) => Some("the holder and its successor are valid at once"),
+            (true, _, true) => Some("the holder and another are valid at once"),
+            (_, true, true) => Some("the successor and another are valid at once"),
+            _ => None,
+        }
+    }
+}
