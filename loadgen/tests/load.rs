@@ -168,7 +168,20 @@ fn wrong_grants_are_found_between_processes_in_every_mode() {
 }
 
 #[test]
-fn a_lock_that_keeps_its_mode_holds_and_shares_what_may_be_shared() {
+fn readers_and_as_many_as_there_are_permits_never_wait() {
+    for mode in ["shared:100", "permits:16"] {
+        let dir = Dir::new("shared");
+        let line = format!("run --backend noop --mode {mode} -c 16 -k 1 --hold 1ms -n 1000");
+        let (code, text) = run(&dir, &line);
+        assert_eq!(code, 0, "{mode}: {text}");
+        let result = result(&dir);
+        assert_eq!(result["latency_ns"]["acquire.contended"], Value::Null, "{mode}: {text}");
+        assert_eq!(result["contention"]["handovers"], 0, "{mode}: {text}");
+    }
+}
+
+#[test]
+fn a_lock_that_keeps_its_mode_holds() {
     for (mode, _) in MODES {
         let dir = Dir::new("right-mode");
         let line = format!("run --backend noop --mode {mode} -c 16 --hold 1ms -n 2000");
