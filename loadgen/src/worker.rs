@@ -161,6 +161,7 @@ impl<'a> Client<'a> {
                 client: self.id,
                 generation: self.generation,
                 called_ns: at.called_ns,
+                contended,
                 begin_ns: at.granted_ns,
                 end_ns: valid_until_ns,
             };

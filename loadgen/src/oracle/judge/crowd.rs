@@ -67,12 +67,12 @@ impl Oracle {
         self.word(base + self.clients * SLOT_WORDS + key * self.clients + client)
     }
 
-    /// A section whose record is open takes part in a name.
+    /// A section whose record is open takes part in a name, for which it was `waiting` since then.
     pub(super) fn join(
         &self,
         (key, class): (u64, Class),
         generation: u64,
-        called_ns: u64,
+        waiting: Option<u64>,
         span: Span,
     ) -> Joined<'_> {
         let Span { client, begin_ns, .. } = span;
@@ -82,7 +82,7 @@ impl Oracle {
         // The slot is seen by all who do not see theirs here.
         fence(Ordering::SeqCst);
         self.judge_crowd(key, mine);
-        let handover = self.passed_on(key, class, called_ns, span);
+        let handover = waiting.and_then(|since_ns| self.passed_on(key, class, since_ns, span));
         let seen = self.cell(key, 2).load(Ordering::Acquire);
         Joined {
             oracle: self,

@@ -2,7 +2,7 @@
 
 use super::crowd::Joined;
 use super::{Entered, Handover, Oracle, Span};
-use crate::mode::Claim;
+use crate::mode::{Claim, Class};
 
 /// Who enters, and when.
 #[derive(Clone, Copy, Debug)]
@@ -12,6 +12,8 @@ pub(crate) struct Entry {
     pub(crate) generation: u64,
     /// When the lock was asked for.
     pub(crate) called_ns: u64,
+    /// Somebody was in the way, by the lock's own account.
+    pub(crate) contended: bool,
     /// When the guard was returned.
     pub(crate) begin_ns: u64,
     /// When its validity ends, as known by then.
@@ -40,12 +42,17 @@ enum Parts<'a> {
 impl Oracle {
     /// A grant of `claims`, whose names begin at `first` among the cells.
     pub(crate) fn enter_all(&self, claims: &[Claim], first: u64, entry: Entry) -> Inside<'_> {
-        let Entry { client, generation, called_ns, begin_ns, end_ns } = entry;
+        let Entry { client, generation, called_ns, contended, begin_ns, end_ns } = entry;
         let span = Span { client, begin_ns, end_ns };
         self.begin_section(generation, span);
         let cell = |claim: &Claim| first + u64::from(claim.cell);
         let occupy = |claim| self.occupy(cell(claim), generation, called_ns, span);
-        let join = |claim| self.join((cell(claim), claim.class), generation, called_ns, span);
+        // Of several permits one can be given back while others are free: nobody waited for that.
+        let is_told = |class| contended || class != Class::Permit;
+        let join = |claim: &Claim| {
+            let waiting = is_told(claim.class).then_some(called_ns);
+            self.join((cell(claim), claim.class), generation, waiting, span)
+        };
         let parts = match claims {
             _ if self.is_crowded => Parts::Crowd(claims.iter().map(join).collect()),
             [one] => Parts::One(occupy(one)),

@@ -15,7 +15,11 @@ impl Oracle {
         (begin_ns, end_ns): (u64, u64),
     ) -> Inside<'_> {
         let claim = Claim { cell: key, class: Class::Exclusive };
-        self.enter_all(&[claim], 0, Entry { client, generation, called_ns, begin_ns, end_ns })
+        self.enter_all(
+            &[claim],
+            0,
+            Entry { client, generation, called_ns, contended: true, begin_ns, end_ns },
+        )
     }
 }
 
@@ -98,8 +102,14 @@ fn of_several_names_each_is_judged_and_a_section_once() {
     let all = |cells: &[u32]| -> Vec<Claim> {
         cells.iter().map(|&cell| Claim { cell, class: Class::Exclusive }).collect()
     };
-    let entry =
-        |client, begin_ns| Entry { client, generation: 1, called_ns: 5, begin_ns, end_ns: 1_000 };
+    let entry = |client, begin_ns| Entry {
+        client,
+        generation: 1,
+        called_ns: 5,
+        contended: true,
+        begin_ns,
+        end_ns: 1_000,
+    };
     let a = oracle.enter_all(&all(&[0, 1, 2]), 0, entry(0, 10));
     let b = oracle.enter_all(&all(&[3, 4]), 0, entry(1, 20));
     assert_eq!(oracle.findings().violations, 0, "no name in common");

@@ -38,7 +38,11 @@ impl Court {
         let claims: Vec<Claim> =
             claims.iter().map(|&(cell, class)| Claim { cell, class }).collect();
         let called_ns = begin_ns.saturating_sub(10);
-        oracle.enter_all(&claims, 0, Entry { client, generation, called_ns, begin_ns, end_ns })
+        oracle.enter_all(
+            &claims,
+            0,
+            Entry { client, generation, called_ns, contended: true, begin_ns, end_ns },
+        )
     }
 
     fn found(&self) -> Findings {
