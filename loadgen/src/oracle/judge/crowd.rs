@@ -206,8 +206,8 @@ impl Oracle {
 }
 
 impl Joined<'_> {
-    /// The section ends; as [`super::Entered::finish`], but only exclusive holders write the counter
-    /// and the others look at it.
+    /// The section ends; as [`super::Entered::finish`], but only exclusive holders write the
+    /// counter, and the others look at it.
     pub(super) fn finish(mut self, asked_ns: u64, valid: &impl Fn() -> bool) -> bool {
         let cell = |at| self.oracle.cell(self.key, at);
         let in_time = valid();
