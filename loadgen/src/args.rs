@@ -1,14 +1,19 @@
 //! The command line. Grammars of single values are in `values`; this file says which flags exist,
 //! what they default to, and which combinations make no sense.
 
+pub(crate) mod preset;
+
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::clock::{NS_PER_MS, NS_PER_S};
 use crate::cluster::Transport;
-use crate::config::{BackendKind, EngineKnobs, Gather, RunConfig};
+use crate::config::{BackendKind, EngineKnobs, Gather, RunConfig, Waiting};
+use crate::mode::Mode;
 use crate::values::{self, Arrival, Hold, KeyDist, Percentiles, Rate};
+use preset::Preset;
 
 /// Load generator for redlatch: how long locks take under contention and while nodes die, and
 /// whether they kept excluding each other.
@@ -52,8 +57,12 @@ exclusion or the order of fencing tokens violated, 5 the run is not valid as a m
 interrupted (the report is still written).";
 
 #[derive(Debug, Args)]
-#[command(after_help = format!("{UNITS}\n\n{EXIT_CODES}"))]
+#[command(after_help = format!("{}\n\n{UNITS}\n\n{EXIT_CODES}", preset::help()))]
 pub(crate) struct RunArgs {
+    /// A whole load by name, see below; flags beside it win
+    #[arg(long, value_name = "NAME", help_heading = "Load")]
+    pub(crate) preset: Option<Preset>,
+
     /// Nodes to use: redis://HOST:PORT or unix:///PATH, separated by commas
     #[arg(long, value_name = "URL,..", value_delimiter = ',', help_heading = "Target",
           conflicts_with_all = ["spawn", "server_bin"])]
@@ -117,6 +126,11 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "DIST", default_value = "uniform", value_parser = values::key_dist,
           help_heading = "Workload")]
     pub(crate) key_dist: KeyDist,
+    /// mutex; shared:READ% (readers share); all:K (K names at once); hierarchy:DEPTH (paths, who
+    /// has one has all below it); permits:K (K holders)
+    #[arg(long, value_name = "MODE", default_value = "mutex", value_parser = Mode::parse,
+          help_heading = "Workload")]
+    pub(crate) mode: Mode,
     /// What every lock name begins with
     #[arg(long, value_name = "TEXT", default_value = "lg:", help_heading = "Workload")]
     pub(crate) key_prefix: String,
@@ -144,6 +158,10 @@ pub(crate) struct RunArgs {
     /// Do not wait: a held lock is refused at once
     #[arg(long = "try", conflicts_with = "wait", help_heading = "Workload")]
     pub(crate) try_only: bool,
+    /// How processes wait for a lock that another one holds: a queue on the nodes, a race at every
+    /// release, or attempts with pauses
+    #[arg(long, value_name = "HOW", default_value = "queue", help_heading = "Workload")]
+    pub(crate) waiting: Waiting,
     /// Take a fencing token with every lock, and check that the tokens of each name increase
     #[arg(long, help_heading = "Workload")]
     pub(crate) fenced: bool,
@@ -198,6 +216,9 @@ pub(crate) struct RunArgs {
     pub(crate) no_color: bool,
 }
 
+/// Half a GiB of the checker's memory, most of it never touched.
+const MOST_CROWD_WORDS: u64 = 1 << 26;
+
 /// What the main job sets; everything else keeps the defaults of `loadgen run`.
 pub(crate) const MAIN_JOB: &str = "loadgen run --clients 256 --rate 2k --duration 18s --keys 1000 \
      --key-dist hot:0.001/0.1 --hold exp:1ms --ttl 3s --wait 2s \
@@ -211,12 +232,23 @@ pub(crate) fn main_job() -> Result<RunArgs, clap::Error> {
     }
 }
 
+/// The command line as it is meant: with what a preset sets, where it was not set otherwise.
+pub(crate) fn parse(line: impl Iterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let line: Vec<OsString> = line.collect();
+    let matches = Cli::command().try_get_matches_from(&line)?;
+    match matches.subcommand_matches("run") {
+        Some(run) if run.contains_id("preset") => Cli::try_parse_from(preset::expand(line, run)),
+        _ => Cli::from_arg_matches(&matches),
+    }
+}
+
 impl RunArgs {
     /// The resolved settings of the run; `nodes` are filled in once they are known.
     pub(crate) fn resolve(&self, name: &str, fresh_seed: u64) -> Result<RunConfig, String> {
         self.check()?;
-        Ok(RunConfig {
+        let config = RunConfig {
             name: name.to_owned(),
+            preset: self.preset,
             backend: self.backend,
             nodes: self.nodes.clone(),
             clients: self.clients,
@@ -232,12 +264,14 @@ impl RunArgs {
             keys: self.keys,
             key_dist: self.key_dist,
             key_prefix: self.key_prefix.clone(),
+            mode: self.mode,
             ttl_ns: self.ttl,
             max_ttl_ns: self.max_ttl.unwrap_or_else(|| self.ttl.max(3 * NS_PER_S)),
             hold: self.effective_hold(),
             think_ns: self.think,
             wait_ns: self.wait,
             try_only: self.try_only,
+            waiting: self.waiting,
             fenced: self.fenced,
             interval_ns: self.interval,
             percentiles: self.percentiles.0.clone(),
@@ -250,7 +284,14 @@ impl RunArgs {
                 max_inflight: self.max_inflight,
                 node_timeout_ns: self.node_timeout,
             },
-        })
+        };
+        if config.crowd_words() > MOST_CROWD_WORDS {
+            return Err(format!(
+                "--keys {} times --clients {} is too much to check in mode {}; lower one of them",
+                self.keys, self.clients, self.mode
+            ));
+        }
+        Ok(config)
     }
 
     fn check(&self) -> Result<(), String> {
@@ -279,6 +320,16 @@ impl RunArgs {
         if self.backend != BackendKind::Engine && !self.faults.is_empty() {
             return Err("--fault needs nodes; this backend has none".to_owned());
         }
+        if self.mode != Mode::Mutex && self.fenced {
+            return Err("--fenced goes with --mode mutex alone: other locks have no one order of \
+                        holders"
+                .to_owned());
+        }
+        if let Mode::All(k) = self.mode
+            && k > self.keys
+        {
+            return Err(format!("--mode all:{k} needs as many --keys; there are {}", self.keys));
+        }
         if self.max_ttl.is_some_and(|most| most < self.ttl) {
             return Err("--max-ttl must not be shorter than --ttl".to_owned());
         }
@@ -292,92 +343,13 @@ impl RunArgs {
     /// held for nothing.
     fn effective_hold(&self) -> Hold {
         match (self.backend, self.hold) {
-            (BackendKind::Broken, Hold::Fixed(0)) => Hold::Fixed(NS_PER_MS / 5),
+            (BackendKind::Broken | BackendKind::BrokenModes, Hold::Fixed(0)) => {
+                Hold::Fixed(NS_PER_MS / 5)
+            }
             (_, hold) => hold,
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::faults::Fault;
-    use std::time::Duration;
-
-    fn run(args: &[&str]) -> Result<RunConfig, String> {
-        let full = ["loadgen", "run"].iter().chain(args).copied();
-        match Cli::try_parse_from(full).map_err(|e| e.to_string())?.command {
-            Some(Command::Run(args)) => args.resolve("t", 7),
-            _ => Err("no run".to_owned()),
-        }
-    }
-
-    #[test]
-    fn the_main_job_is_a_valid_command_line() {
-        let job = main_job().unwrap().resolve("main", 1).unwrap();
-        assert_eq!(job.faults.len(), 2);
-        assert!(job.is_open_loop());
-        assert!(job.keys > 1);
-        // The killed node votes again before the pause begins, with a second to spare.
-        let [kill, pause] = [0, 1].map(|at| job.faults[at].parse::<Fault>().unwrap());
-        let votes = kill.at + kill.for_ + Duration::from_nanos(job.max_ttl_ns);
-        assert!(votes + Duration::from_millis(500) <= pause.at, "{votes:?}");
-    }
-
-    #[test]
-    fn flags_reach_the_settings() {
-        let config = run(&[
-            "-c",
-            "8",
-            "-r",
-            "5k",
-            "-d",
-            "3s",
-            "--hold",
-            "exp:1ms",
-            "--seed",
-            "9",
-            "--batch-gather",
-            "off",
-            "--node-timeout",
-            "40ms",
-        ])
-        .unwrap();
-        assert_eq!((config.clients, config.duration_ns, config.seed), (8, 3_000_000_000, 9));
-        assert_eq!(config.rate, Rate::PerSecond(5_000.0));
-        assert_eq!(config.engine.batch_gather, Some(Gather::Off));
-        assert_eq!(config.engine.node_timeout_ns, Some(40_000_000));
-        let defaults = run(&[]).unwrap();
-        assert_eq!((defaults.seed, defaults.max_ttl_ns), (7, 10_000_000_000));
-        assert_eq!(run(&["--ttl", "1s"]).unwrap().max_ttl_ns, 3_000_000_000);
-        let asked = run(&["--ttl", "1s", "--max-ttl", "2s", "--fenced"]).unwrap();
-        assert_eq!((asked.max_ttl_ns, asked.fenced), (2_000_000_000, true));
-    }
-
-    #[test]
-    fn what_makes_no_sense_is_refused_by_name() {
-        for (args, word) in [
-            (&["-c", "2", "--processes", "3"][..], "--processes 3"),
-            (&["--interval", "150ms"], "--interval"),
-            (&["--backend", "noop", "--fault", "kill@1s"], "--fault"),
-            (&["--rate", "0"], "`0`"),
-            (&["--spawn", "10"], "10"),
-            (&["--try", "--wait", "1s"], "--wait"),
-            (&["-c", "5M"], "--clients"),
-            (&["--ttl", "4s", "--max-ttl", "3999ms"], "--max-ttl"),
-        ] {
-            let error = run(args).unwrap_err();
-            assert!(error.contains(word), "{args:?}: {error}");
-        }
-    }
-
-    #[test]
-    fn help_fits_a_terminal_of_100_columns() {
-        use clap::CommandFactory;
-        let mut command = Cli::command();
-        let run = command.find_subcommand_mut("run").unwrap();
-        let help = run.render_long_help().to_string();
-        assert!(help.lines().all(|line| line.chars().count() <= 100), "{help}");
-        assert!(!help.contains("broken"), "the test backends stay out of the help");
-    }
-}
+mod tests;

@@ -3,7 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::args::preset::Preset;
 use crate::clock::{NS_PER_MS, NS_PER_S};
+use crate::mode::Mode;
 use crate::values::{Arrival, Hold, KeyDist, Rate};
 
 /// Which lock is put under load.
@@ -16,6 +18,9 @@ pub(crate) enum BackendKind {
     Noop,
     /// Grants every tenth contended request although the lock is held; the verdict must say so.
     Broken,
+    /// Every tenth lock is of another kind than was asked for: a reader instead of a writer, one
+    /// name instead of all, a path without its ancestors, a permit too many.
+    BrokenModes,
     /// Excludes properly, but every tenth grant repeats the fencing token of the one before.
     BrokenTokens,
     /// Constant service of 100 us and one stall of a tenth of the run: a known answer.
@@ -29,6 +34,28 @@ pub(crate) enum Gather {
     Adaptive,
     Always,
     Off,
+}
+
+/// `--waiting`: how a process waits for a lock that another one holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Waiting {
+    // In order of arrival, by a queue on the nodes.
+    Queue,
+    // The nodes tell of a release, and whoever is first has the lock.
+    Race,
+    // Attempts with pauses between them.
+    Backoff,
+}
+
+impl Waiting {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Queue => "queue",
+            Self::Race => "race",
+            Self::Backoff => "backoff",
+        }
+    }
 }
 
 /// The knobs of the engine that a run can turn; `None` keeps the engine's default.
@@ -46,6 +73,8 @@ pub(crate) struct EngineKnobs {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct RunConfig {
     pub(crate) name: String,
+    /// What the rest was set by, where it was not set otherwise.
+    pub(crate) preset: Option<Preset>,
     pub(crate) backend: BackendKind,
     pub(crate) nodes: Vec<String>,
     pub(crate) clients: u32,
@@ -61,12 +90,14 @@ pub(crate) struct RunConfig {
     pub(crate) keys: u32,
     pub(crate) key_dist: KeyDist,
     pub(crate) key_prefix: String,
+    pub(crate) mode: Mode,
     pub(crate) ttl_ns: u64,
     pub(crate) max_ttl_ns: u64,
     pub(crate) hold: Hold,
     pub(crate) think_ns: u64,
     pub(crate) wait_ns: u64,
     pub(crate) try_only: bool,
+    pub(crate) waiting: Waiting,
     pub(crate) fenced: bool,
     pub(crate) interval_ns: u64,
     pub(crate) percentiles: Vec<f64>,
@@ -94,14 +125,25 @@ impl RunConfig {
 
     /// Locks that exclude only inside one process need names of their own per process.
     pub(crate) fn private_keys(&self) -> bool {
-        let local = [BackendKind::Noop, BackendKind::Stall, BackendKind::BrokenTokens];
-        local.contains(&self.backend) && self.processes > 1
+        let shared = [BackendKind::Engine, BackendKind::Broken];
+        !shared.contains(&self.backend) && self.processes > 1
+    }
+
+    /// Names that can be locked: more than `keys` where these are the leaves of a tree.
+    pub(crate) fn names(&self) -> u64 {
+        self.mode.tree(self.keys).cells()
     }
 
     /// Cells the checker needs.
     pub(crate) fn checked_keys(&self) -> u64 {
         let spaces = if self.private_keys() { self.processes } else { 1 };
-        u64::from(self.keys) * u64::from(spaces)
+        self.names() * u64::from(spaces)
+    }
+
+    /// The words in which the checker notes who is in a name, where these can be many.
+    pub(crate) fn crowd_words(&self) -> u64 {
+        let clients = if self.mode.is_crowded() { self.clients } else { 0 };
+        self.checked_keys().saturating_mul(clients.into())
     }
 
     /// Measured intervals of [`crate::recorder::TICK_NS`] in a full run.
@@ -119,6 +161,7 @@ impl RunConfig {
     pub(crate) fn for_tests() -> Self {
         Self {
             name: "test".to_owned(),
+            preset: None,
             backend: BackendKind::Noop,
             nodes: Vec::new(),
             clients: 4,
@@ -134,12 +177,14 @@ impl RunConfig {
             keys: 8,
             key_dist: KeyDist::Uniform,
             key_prefix: "lg:".to_owned(),
+            mode: Mode::Mutex,
             ttl_ns: 10_000_000_000,
             max_ttl_ns: 10_000_000_000,
             hold: Hold::Fixed(0),
             think_ns: 0,
             wait_ns: 1_000_000_000,
             try_only: false,
+            waiting: Waiting::Queue,
             fenced: false,
             interval_ns: 1_000_000_000,
             percentiles: vec![50.0, 99.0],

@@ -18,6 +18,7 @@ use crate::num;
 use crate::oracle::judge::Oracle;
 use crate::pacer::{self, Paced};
 use crate::plan::Schedule;
+use crate::plan::claims::Claims;
 use crate::queue::Queue;
 use crate::recorder::{Metric, Recorder, Snapshot, Snapshots, TICK_NS, histogram};
 use crate::timer::Timer;
@@ -111,6 +112,7 @@ impl Load {
         let shared = Arc::new(Shared {
             process,
             backend,
+            claims: Claims::new(&config),
             oracle,
             // Workers, the pacer and the hiccup meter; a client may also run on a blocked-on
             // thread.

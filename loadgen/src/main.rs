@@ -16,6 +16,7 @@ mod frames;
 #[allow(dead_code, reason = "as for the cluster")]
 mod guard;
 mod live;
+mod mode;
 mod num;
 mod oracle;
 mod pacer;
@@ -29,14 +30,13 @@ mod target;
 mod timer;
 mod values;
 mod verdict;
+mod witness;
 mod worker;
 
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
-
-use args::{Cli, Command};
+use args::Command;
 use run::RunError;
 
 /// Tells why there is no result; a closed standard error changes nothing about the exit code.
@@ -45,7 +45,8 @@ fn complain(text: &str) {
 }
 
 fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
+    let line = args::parse(std::env::args_os()).unwrap_or_else(|error| error.exit());
+    let outcome = match line.command {
         Some(Command::Cluster(command)) => return cluster::cli::run(command),
         Some(Command::Agent) => agent::run_agent()
             .map(|()| 0)

@@ -8,6 +8,7 @@
 //! 1. Same settings and seed, same plan, same [`hash`].
 //! 2. Arrivals come out in the order of their instants; nothing is stored ahead but one per client.
 
+pub(crate) mod claims;
 pub(crate) mod rng;
 mod zipf;
 
@@ -16,17 +17,20 @@ use std::collections::BinaryHeap;
 
 use crate::clock::NS_PER_S;
 use crate::config::RunConfig;
+use crate::mode::Mode;
 use crate::num;
 use crate::values::{Arrival, Hold, KeyDist};
 use rng::Xoshiro;
 use zipf::Zipf;
 
 /// One section as planned; `intended_ns` counts from the start of the run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Section {
     pub(crate) intended_ns: u64,
     pub(crate) key: u32,
     pub(crate) hold_ns: u64,
+    /// What [`claims::Claims`] draws from; 0 where names have one kind of holder.
+    pub(crate) draw: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -77,6 +81,7 @@ pub(crate) struct Stream {
     keys: Keys,
     hold: Hold,
     arrival: Arrival,
+    draws: bool,
     client: u32,
     clients: u32,
     /// Arrivals per second of the whole run; `None` in a closed loop.
@@ -97,6 +102,7 @@ impl Stream {
             keys: Keys::new(config),
             hold: config.hold,
             arrival: config.arrival,
+            draws: config.mode != Mode::Mutex,
             client,
             clients: config.clients.max(1),
             rate: config.rate_per_s(),
@@ -140,7 +146,9 @@ impl Iterator for Stream {
         self.index += 1;
         let intended_ns = self.intended_ns(position);
         let key = self.keys.pick(&mut self.rng, position);
-        Some(Section { intended_ns, key, hold_ns: self.hold_ns() })
+        let hold_ns = self.hold_ns();
+        let draw = if self.draws { self.rng.next() } else { 0 };
+        Some(Section { intended_ns, key, hold_ns, draw })
     }
 }
 
@@ -148,7 +156,7 @@ impl Iterator for Stream {
 #[derive(Debug)]
 pub(crate) struct Schedule {
     streams: Vec<Stream>,
-    next: BinaryHeap<Reverse<(u64, usize, u32, u64)>>,
+    next: BinaryHeap<Reverse<(u64, usize, Section)>>,
 }
 
 impl Schedule {
@@ -165,7 +173,7 @@ impl Schedule {
 
     fn refill(&mut self, at: usize) {
         if let Some(section) = self.streams.get_mut(at).and_then(Iterator::next) {
-            self.next.push(Reverse((section.intended_ns, at, section.key, section.hold_ns)));
+            self.next.push(Reverse((section.intended_ns, at, section)));
         }
     }
 
@@ -179,9 +187,9 @@ impl Iterator for Schedule {
     type Item = Section;
 
     fn next(&mut self) -> Option<Section> {
-        let Reverse((intended_ns, at, key, hold_ns)) = self.next.pop()?;
+        let Reverse((_, at, section)) = self.next.pop()?;
         self.refill(at);
-        Some(Section { intended_ns, key, hold_ns })
+        Some(section)
     }
 }
 
@@ -202,6 +210,9 @@ pub(crate) fn hash(config: &RunConfig) -> String {
             eat(section.intended_ns);
             eat(section.key.into());
             eat(section.hold_ns);
+            if config.mode != Mode::Mutex {
+                eat(section.draw);
+            }
         }
     }
     format!("{:016x}", state ^ (state >> 32)).split_off(8)

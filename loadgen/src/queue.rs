@@ -117,7 +117,7 @@ mod tests {
             })
             .collect();
         for chunk in 0..100_u64 {
-            let section = |n| Section { intended_ns: chunk * 10 + n, key: 0, hold_ns: 0 };
+            let section = |n| Section { intended_ns: chunk * 10 + n, key: 0, hold_ns: 0, draw: 0 };
             queue.give(&mut (0..10).map(section).collect());
         }
         queue.finish();
@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn a_closed_queue_keeps_what_nobody_took() {
         let queue = Queue::default();
-        queue.give(&mut vec![Section { intended_ns: 7, key: 0, hold_ns: 0 }]);
+        queue.give(&mut vec![Section { intended_ns: 7, key: 0, hold_ns: 0, draw: 0 }]);
         queue.close();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         assert_eq!(runtime.block_on(queue.take()), None);

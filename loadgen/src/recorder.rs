@@ -35,6 +35,8 @@ pub(crate) enum Metric {
     Uncontended,
     Contended,
     Handoff,
+    /// Those of [`Metric::Handoff`] from one process to another.
+    HandoffBetween,
     Release,
     ValidityLeft,
     Failed,
@@ -48,12 +50,13 @@ pub(crate) enum Metric {
 }
 
 impl Metric {
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Response,
         Self::Service,
         Self::Uncontended,
         Self::Contended,
         Self::Handoff,
+        Self::HandoffBetween,
         Self::Release,
         Self::ValidityLeft,
         Self::Failed,
@@ -73,6 +76,7 @@ impl Metric {
             Self::Uncontended => "acquire.uncontended",
             Self::Contended => "acquire.contended",
             Self::Handoff => "handoff",
+            Self::HandoffBetween => "handoff.between_processes",
             Self::Release => "release",
             Self::ValidityLeft => "validity.left",
             Self::Failed => "acquire.failed",
@@ -118,6 +122,8 @@ pub(crate) struct Counts {
     /// Fenced acquisitions that nobody was in the way of and that took a second round trip, because
     /// the nodes had counted differently.
     pub(crate) raised: u64,
+    /// Rounds in which nodes were asked, of all acquisitions, granted or not.
+    pub(crate) attempts: u64,
 }
 
 impl Counts {
@@ -143,6 +149,7 @@ impl Counts {
         self.release_unconfirmed += more.release_unconfirmed;
         self.saturated += more.saturated;
         self.raised += more.raised;
+        self.attempts += more.attempts;
     }
 
     /// Acquisitions that did not end with a lock. A refusal under `--try` is an answer, not an

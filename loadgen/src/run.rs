@@ -12,6 +12,7 @@ mod sums;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ use crate::live::Live;
 use crate::oracle::judge::Oracle;
 use crate::plan;
 use crate::recorder::Metric;
+use crate::report::contention::{self, Contention};
 use crate::report::cost::{self, Cost, ServerShare};
 use crate::report::faults::{self as fault_report, Evidence};
 use crate::report::format::Paint;
@@ -34,6 +36,7 @@ use crate::report::{self, RunResult, hgrm, hlog, json, text};
 use crate::scratch::Scratch;
 use crate::target::{Faults, Target};
 use crate::verdict::{self, Facts};
+use crate::witness::{Seen, Witness};
 
 use sums::{Sums, facts, lasted_ns, quality};
 
@@ -115,7 +118,7 @@ struct Session<'a> {
     config: &'a RunConfig,
     target: &'a mut Target,
     live: &'a mut Live,
-    oracle: Oracle,
+    oracle: Arc<Oracle>,
     crew: Crew,
     collector: Collector,
     interrupted: bool,
@@ -132,6 +135,7 @@ fn measure(
     let cells = scratch.path().join("cells");
     let no_memory = "cannot make the checker's memory";
     let oracle = Oracle::create(&cells, config).map_err(RunError::tool(no_memory))?;
+    let oracle = Arc::new(oracle);
     let crew = Crew::start(config, &cells).map_err(RunError::tool("cannot start the load"))?;
     let collector = Collector::new(config);
     let mut session = Session { config, target, live, oracle, crew, collector, interrupted: false };
@@ -147,9 +151,11 @@ fn measure(
     let mut log = log.map_err(RunError::tool("cannot write latency.hlog"))?;
     session.oracle.start_at(measured_ns);
     session.target.start_faults(measured_ns)?;
+    let witness = session.watch(measured_ns)?;
     session.crew.go(start_ns);
     session.live.stage("warming up");
     session.gather(&mut log, measured_ns)?;
+    let seen = witness.end();
     let done = session.target.end_faults();
     let after = session.target.counters();
     for interval in session.collector.finish() {
@@ -159,10 +165,20 @@ fn measure(
     let share =
         |(before, after): (&Option<_>, &Option<_>)| cost::share(before.as_ref(), after.as_ref());
     let servers: Vec<_> = before.iter().zip(&after).map(share).collect();
-    Ok(session.conclude(measured_ns, started_wall_ns, done, &servers, dir))
+    Ok(session.conclude(measured_ns, started_wall_ns, done, (&servers, &seen), dir))
 }
 
 impl Session<'_> {
+    /// Watches the nodes from outside while the load is measured.
+    fn watch(&self, measured_ns: u64) -> Result<Witness, RunError> {
+        let (urls, oracle) = (self.target.node_urls(), Arc::clone(&self.oracle));
+        let end_ns = measured_ns + self.config.duration_ns;
+        // Without a warm-up everything that is ever granted belongs to the window.
+        let early_ns = if self.config.warmup_ns == 0 { HEAD_START_NS / 2 } else { 0 };
+        let witness = Witness::start(urls, oracle, measured_ns - early_ns, end_ns);
+        witness.map_err(RunError::tool("cannot watch the nodes"))
+    }
+
     /// Waits until every process has its locks connected.
     fn connect(&mut self) -> Result<(), RunError> {
         let limit_ns = clock::now_ns() + CONNECT_LIMIT_NS;
@@ -233,7 +249,7 @@ impl Session<'_> {
         measured_ns: u64,
         started_wall_ns: u64,
         done: Faults,
-        servers: &[Option<ServerShare>],
+        (servers, seen): (&[Option<ServerShare>], &Seen),
         dir: PathBuf,
     ) -> RunResult {
         let Self { config, target, oracle, crew, collector, interrupted, .. } = self;
@@ -260,6 +276,7 @@ impl Session<'_> {
         }
         let clients: Vec<_> =
             collector.finals.iter().flat_map(|(_, last)| last.clients.iter().copied()).collect();
+        let counts = collector.all_counts();
         RunResult {
             argv: std::env::args().map(|argument| target.hide(argument)).collect(),
             started_wall_ns,
@@ -269,7 +286,7 @@ impl Session<'_> {
             interrupted,
             about: target.about(),
             counts: collector.counts,
-            all_counts: collector.all_counts(),
+            all_counts: counts,
             offered: sums.offered,
             unfinished: sums.unfinished,
             not_started: sums.not_started,
@@ -277,7 +294,8 @@ impl Session<'_> {
             nodes: report::nodes(&collector, &shown, servers),
             cost: Cost::of(findings.sections, sums.cpu_whole_ns, servers),
             faults,
-            fairness: report::fairness(&clients),
+            contention: Contention::of(seen, &counts, collector.totals.get(Metric::Hold)),
+            fairness: contention::fairness(&clients, config.processes, sums.oldest_unfinished_ns),
             findings,
             quality,
             failure_texts,

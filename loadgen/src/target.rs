@@ -117,13 +117,18 @@ impl Target {
         }
     }
 
-    /// What each node has counted since its start; `None` where it does not answer.
-    pub(crate) fn counters(&self) -> Vec<Option<NodeCounters>> {
-        let urls = match self {
+    /// The addresses, to be asked by [`probe`].
+    pub(crate) fn node_urls(&self) -> Vec<NodeUrl> {
+        match self {
             Self::None => Vec::new(),
             Self::Given(given) => given.urls.clone(),
             Self::Spawned(nodes) => nodes.node_urls(),
-        };
+        }
+    }
+
+    /// What each node has counted since its start; `None` where it does not answer.
+    pub(crate) fn counters(&self) -> Vec<Option<NodeCounters>> {
+        let urls = self.node_urls();
         // At once: nodes that do not answer take their time only once.
         std::thread::scope(|scope| {
             let asked: Vec<_> =

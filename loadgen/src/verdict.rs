@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::clock::{NS_PER_MS, NS_PER_S};
 use crate::config::{BackendKind, RunConfig};
+use crate::mode::Mode;
 use crate::num;
 use crate::oracle::judge::Findings;
 use crate::report::format::{self, many};
@@ -79,7 +80,7 @@ pub(crate) fn judge(config: &RunConfig, facts: &Facts, findings: &Findings) -> V
     let mut verdict = Verdict { safety, fencing, ..Verdict::default() };
     let mut reasons = Vec::new();
     match verdict.safety {
-        Safety::Violated => reasons.push(violated(findings)),
+        Safety::Violated => reasons.push(violated(config, findings)),
         Safety::Unknown => reasons.push(format!(
             "the checker cannot decide: {} could not be read back; run again with fewer faults on \
              clients",
@@ -115,7 +116,8 @@ pub(crate) fn judge(config: &RunConfig, facts: &Facts, findings: &Findings) -> V
 
 fn safety(facts: &Facts, findings: &Findings) -> Safety {
     // A process killed between its last two words leaves a counter off by one: not evidence.
-    let counters_off = findings.lost_updates > 0 && facts.agents_lost.is_empty();
+    let off = findings.lost_updates > 0 || findings.torn_reads > 0;
+    let counters_off = off && facts.agents_lost.is_empty();
     if findings.violations > 0 || counters_off {
         Safety::Violated
     } else if findings.unresolved > 0 {
@@ -132,17 +134,26 @@ fn fencing(config: &RunConfig, findings: &Findings) -> Option<Safety> {
     })
 }
 
-fn violated(findings: &Findings) -> String {
-    match findings.violations {
-        0 => format!(
-            "mutual exclusion violated: {} lost",
-            many(findings.lost_updates, "update of a plain counter", "updates of plain counters")
-        ),
-        n => format!(
-            "mutual exclusion violated: {} overlapped another of the same name",
-            many(n, "section", "sections")
-        ),
-    }
+fn violated(config: &RunConfig, findings: &Findings) -> String {
+    let what = match (findings.violations, findings.lost_updates, config.mode) {
+        (0, 0, _) => {
+            let n = findings.torn_reads;
+            many(n, "plain counter changed under a reader", "plain counters changed under readers")
+        }
+        (0, n, _) => {
+            format!("{} lost", many(n, "update of a plain counter", "updates of plain counters"))
+        }
+        (n, _, Mode::Permits(k)) => {
+            format!("{} had one permit more than the {k} of a name", many(n, "section", "sections"))
+        }
+        (n, _, Mode::Mutex | Mode::All(_)) => {
+            format!("{} overlapped another of the same name", many(n, "section", "sections"))
+        }
+        (n, _, Mode::Shared(_) | Mode::Hierarchy(_)) => {
+            format!("{} overlapped another that had to exclude it", many(n, "section", "sections"))
+        }
+    };
+    format!("mutual exclusion violated: {what}")
 }
 
 fn invalid(config: &RunConfig, facts: &Facts, findings: &Findings, reasons: &mut Vec<String>) {
@@ -297,6 +308,7 @@ mod tests {
         assert_eq!(code(&Facts { interrupted: true, ..missed }, &broken), 4);
         assert_eq!(code(&good(), &Findings { unresolved: 1, ..clean.clone() }), 5);
         assert_eq!(code(&good(), &Findings { lost_updates: 1, ..clean.clone() }), 4);
+        assert_eq!(code(&good(), &Findings { torn_reads: 1, ..clean.clone() }), 4);
         assert_eq!(code(&Facts { ok: 9, ..good() }, &clean), 5);
         let unhealed = Facts { fault_problems: vec!["kill n1 failed".to_owned()], ..good() };
         assert_eq!(code(&unhealed, &clean), 5);

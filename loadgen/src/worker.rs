@@ -14,7 +14,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::backend::{Backend, Failure, Grant, Released};
 use crate::clock::now_ns;
 use crate::config::RunConfig;
-use crate::oracle::judge::{Entered, Oracle};
+use crate::mode::Claim;
+use crate::oracle::judge::{Entry, Handover, Inside, Oracle};
+use crate::plan::claims::Claims;
 use crate::plan::{Section, Stream};
 use crate::queue::Queue;
 use crate::recorder::{FailureKind, Metric, Recorder};
@@ -39,6 +41,7 @@ pub(crate) struct Shared {
     pub(crate) config: RunConfig,
     pub(crate) process: u32,
     pub(crate) backend: Backend,
+    pub(crate) claims: Claims,
     pub(crate) oracle: Oracle,
     pub(crate) recorder: Recorder,
     pub(crate) timer: Arc<Timer>,
@@ -75,13 +78,17 @@ struct Client<'a> {
     id: u32,
     generation: u64,
     measured_ns: u64,
+    /// Where this process's names begin among the checker's cells.
+    first_cell: u64,
+    /// What the section under way claims.
+    claims: Vec<Claim>,
 }
 
 /// Runs client `id` until its plan or the run ends.
 pub(crate) async fn run(shared: Arc<Shared>, place: usize, id: u32, times: Times) {
     let Some(tally) = shared.tallies.get(place) else { return };
     let measured_ns = times.measured_ns;
-    let mut client = Client { shared: &shared, tally, id, generation: 0, measured_ns };
+    let mut client = Client::new(&shared, tally, id, measured_ns);
     if shared.config.is_open_loop() {
         while let Some(section) = shared.queue.take().await {
             client.section(section, times.start_ns + section.intended_ns).await;
@@ -103,16 +110,26 @@ pub(crate) async fn run(shared: Arc<Shared>, place: usize, id: u32, times: Times
     }
 }
 
-impl Client<'_> {
+impl<'a> Client<'a> {
+    fn new(shared: &'a Shared, tally: &'a Tally, id: u32, measured_ns: u64) -> Self {
+        let config = &shared.config;
+        let space = if config.private_keys() { config.names() } else { 0 };
+        let first_cell = u64::from(shared.process) * space;
+        let claims = Vec::new();
+        Self { shared, tally, id, generation: 0, measured_ns, first_cell, claims }
+    }
+
     async fn section(&mut self, plan: Section, intended_ns: u64) {
         self.tally.busy_since_ns.store(intended_ns, Ordering::Relaxed);
         self.shared.busy.fetch_add(1, Ordering::Relaxed);
         self.tally.asked.fetch_add(1, Ordering::Relaxed);
-        let key = u64::from(plan.key) + self.key_space();
-        // Read before the call: whatever this acquisition gets must be above it.
+        self.shared.claims.of(plan, &mut self.claims);
+        let key = u64::from(plan.key) + self.first_cell;
+        // Read before the call: whatever this acquisition gets must be above it. Only locks of one
+        // name have tokens.
         let floor = self.shared.oracle.highest_token(key);
         let called_ns = now_ns();
-        let outcome = self.shared.backend.acquire(plan.key).await;
+        let outcome = self.shared.backend.acquire(&self.claims).await;
         let granted_ns = now_ns();
         let waited_ns = granted_ns.saturating_sub(intended_ns);
         self.tally.longest_ns.fetch_max(waited_ns, Ordering::Relaxed);
@@ -140,20 +157,25 @@ impl Client<'_> {
         // The remaining validity was read after the guard was returned: this end is not too late.
         let valid_until_ns = at.granted_ns.saturating_add(remaining_ns);
         let entered = (remaining_ns > 0).then(|| {
-            let key = u64::from(plan.key) + self.key_space();
-            let span = (at.granted_ns, valid_until_ns);
-            shared.oracle.enter(key, self.id, self.generation, at.called_ns, span)
+            let entry = Entry {
+                client: self.id,
+                generation: self.generation,
+                called_ns: at.called_ns,
+                begin_ns: at.granted_ns,
+                end_ns: valid_until_ns,
+            };
+            shared.oracle.enter_all(&self.claims, self.first_cell, entry)
         });
         if recorded {
-            let handoff_ns = entered.as_ref().and_then(|entered| entered.handoff_ns);
-            self.record_grant(at, attempts, contended, remaining_ns, handoff_ns);
+            let handover = entered.as_ref().and_then(|entered| entered.handover);
+            self.record_grant(at, attempts, contended, remaining_ns, handover);
         }
         if plan.hold_ns > 0 {
             shared.timer.until(at.granted_ns.saturating_add(plan.hold_ns)).await;
         }
         let asked_ns = now_ns();
         let in_time = match entered {
-            Some(entered) => Entered::leave(entered, asked_ns, || held.is_valid()),
+            Some(entered) => Inside::leave(entered, asked_ns, || held.is_valid()),
             None => {
                 shared.oracle.note_overrun();
                 false
@@ -164,8 +186,8 @@ impl Client<'_> {
             let held_ns = asked_ns.saturating_sub(at.granted_ns);
             shared.recorder.with(|shard| {
                 shard.record(Metric::Release, now_ns().saturating_sub(asked_ns));
+                shard.record(Metric::Hold, held_ns);
                 if plan.hold_ns > 0 {
-                    shard.record(Metric::Hold, held_ns);
                     shard.record(Metric::HoldLate, held_ns.saturating_sub(plan.hold_ns));
                 }
                 if !in_time || released == Released::NotHeld {
@@ -176,23 +198,13 @@ impl Client<'_> {
         }
     }
 
-    /// Where this process's names begin among the checker's cells.
-    fn key_space(&self) -> u64 {
-        let config = &self.shared.config;
-        if config.private_keys() {
-            u64::from(self.shared.process) * u64::from(config.keys)
-        } else {
-            0
-        }
-    }
-
     fn record_grant(
         &self,
         at: Instants,
         attempts: u32,
         contended: bool,
         remaining_ns: u64,
-        handoff_ns: Option<u64>,
+        handover: Option<Handover>,
     ) {
         let service_ns = at.granted_ns.saturating_sub(at.called_ns);
         let kind = if contended { Metric::Contended } else { Metric::Uncontended };
@@ -207,8 +219,12 @@ impl Client<'_> {
             }
             let second_trip = took_second_trip(self.shared.config.fenced, contended, attempts);
             shard.counts.raised += u64::from(second_trip);
-            if let Some(handoff_ns) = handoff_ns {
-                shard.record(Metric::Handoff, handoff_ns);
+            shard.counts.attempts += u64::from(attempts);
+            if let Some(Handover { took_ns, between_processes }) = handover {
+                shard.record(Metric::Handoff, took_ns);
+                if between_processes {
+                    shard.record(Metric::HandoffBetween, took_ns);
+                }
             }
         });
     }
@@ -217,6 +233,7 @@ impl Client<'_> {
         if recorded {
             self.shared.recorder.with(|shard| {
                 shard.counts.fail(failure.kind);
+                shard.counts.attempts += u64::from(failure.attempts);
                 shard.record(Metric::Failed, waited_ns);
             });
         }

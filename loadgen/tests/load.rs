@@ -104,6 +104,91 @@ fn a_lock_that_grants_wrongly_is_found_between_processes() {
 }
 
 #[test]
+fn who_waits_the_whole_run_is_starved_and_its_wait_the_longest() {
+    let dir = Dir::new("starved");
+    let line = "run --backend noop -c 2 -k 1 --hold 5s -d 1s -w 0 --wait 500ms";
+    let (code, text) = run(&dir, line);
+    assert_eq!(code, 5, "one grant is no measurement: {text}");
+    let fairness = result(&dir)["fairness"].clone();
+    assert_eq!((&fairness["starved"], &fairness["jain"]), (&1.into(), &0.5.into()), "{text}");
+    assert!(fairness["longest_wait_ns"].as_u64().unwrap() >= 1_000_000_000, "{fairness}");
+}
+
+/// Few names, so that sections meet; a mode, and the word of its violation.
+const MODES: [(&str, &str); 5] = [
+    ("mutex -k 4", "overlapped another of the same name"),
+    ("shared:50 -k 4", "overlapped another that had to exclude it"),
+    ("all:3 -k 9", "overlapped another of the same name"),
+    ("hierarchy:3 -k 27", "overlapped another that had to exclude it"),
+    ("permits:3 -k 2", "had one permit more than the 3 of a name"),
+];
+
+#[test]
+fn a_lock_that_grants_wrongly_is_found_in_every_mode() {
+    for (mode, words) in MODES {
+        let dir = Dir::new("broken-in-mode");
+        let line = format!("run --backend broken --mode {mode} -c 16 --hold 1ms -d 500ms -w 0");
+        let (code, text) = run(&dir, &line);
+        assert_eq!(code, 4, "{mode}: {text}");
+        assert!(text.contains(words), "{mode}: {text}");
+        let first = result(&dir)["safety"]["violations"][0].clone();
+        assert_ne!(first["held"]["client"], first["granted"]["client"], "{mode}: {first}");
+    }
+}
+
+#[test]
+fn a_lock_of_another_mode_than_was_asked_for_is_found() {
+    for (mode, words) in &MODES[1..] {
+        let dir = Dir::new("wrong-mode");
+        let line =
+            format!("run --backend broken-modes --mode {mode} -c 16 --hold 1ms -d 500ms -w 0");
+        let (code, text) = run(&dir, &line);
+        assert_eq!(code, 4, "{mode}: {text}");
+        assert!(text.contains(words), "{mode}: {text}");
+        assert_eq!(result(&dir)["mode"], mode.split(' ').next().unwrap());
+    }
+}
+
+#[test]
+fn wrong_grants_are_found_between_processes_in_every_mode() {
+    for (mode, words) in MODES {
+        let dir = Dir::new("broken-mode-processes");
+        // Every process excludes within itself but for one grant in ten, and they share names.
+        let line = format!(
+            "run --backend broken --mode {mode} --processes 2 -t 1 -c 16 --hold 1ms -d 500ms -w 0"
+        );
+        let (code, text) = run(&dir, &line);
+        assert_eq!(code, 4, "{mode}: {text}");
+        assert!(text.contains(words), "{mode}: {text}");
+        let result = result(&dir);
+        let violations = result["safety"]["violations"].as_array().unwrap();
+        let across = |v: &Value| v["held"]["process"] != v["granted"]["process"];
+        assert!(violations.iter().any(across), "{mode}: {text}");
+    }
+}
+
+#[test]
+fn a_lock_that_keeps_its_mode_holds_and_shares_what_may_be_shared() {
+    for (mode, _) in MODES {
+        let dir = Dir::new("right-mode");
+        let line = format!("run --backend noop --mode {mode} -c 16 --hold 1ms -n 2000");
+        let (code, text) = run(&dir, &line);
+        assert_eq!(code, 0, "{mode}: {text}");
+        let safety = result(&dir)["safety"].clone();
+        assert_eq!((&safety["verdict"], &safety["sections"]), (&"holds".into(), &2_000.into()));
+        assert_eq!((&safety["counter_exact"], &safety["overruns"]), (&true.into(), &0.into()));
+        let held_ns = 2_000.0 * 1e6;
+        let lasted_ns = result(&dir)["run"]["duration_ns"].as_f64().unwrap();
+        if mode == "permits:3 -k 2" {
+            assert!(lasted_ns > held_ns / 6.0, "six at once at most: {lasted_ns}");
+        }
+        if mode == "mutex -k 4" {
+            assert!(lasted_ns > held_ns / 4.0, "four at once at most: {lasted_ns}");
+        }
+    }
+}
+
+#[test]
 fn tokens_that_do_not_increase_end_in_4_with_and_without_exclusion() {
     for (backend, exclusion) in [("broken", "violated"), ("broken-tokens", "holds")] {
         let dir = Dir::new(&format!("tokens-{backend}"));
@@ -167,6 +252,12 @@ fn what_the_files_say_adds_up() {
     assert_eq!(count("acquire.response"), 5_000);
     assert_eq!(count("acquire.uncontended") + count("acquire.contended"), 5_000);
     assert_eq!(count("release"), 5_000);
+    let contention = &json["contention"];
+    assert_eq!(contention["grants"], 5_000, "the window of a run without a warm-up is the run");
+    assert_eq!(contention["handovers"], count("handoff"));
+    assert_eq!(contention["attempts_per_acquisition"], 1.0);
+    let mean = |value: &Value| value.as_f64().unwrap();
+    assert_eq!(mean(&contention["hold_mean_ns"]), mean(&latency("hold")["mean"]));
     for metric in ["acquire.response", "acquire.service", "release", "hold"] {
         let of = latency(metric);
         let number = |key: &str| of[key].as_f64().unwrap();

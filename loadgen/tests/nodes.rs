@@ -195,6 +195,95 @@ fn processes_exclude_each_other_and_every_client_is_served() {
 }
 
 #[test]
+fn a_hot_lock_passes_between_processes_and_the_report_says_how() {
+    let dir = Dir::new("hot");
+    let (code, text) = dir.run("run --preset hot-key --spawn 3 --processes 2 -c 8 -d 3s -w 500ms");
+    assert_eq!(code, 0, "{text}");
+    let result = dir.result();
+    assert_eq!(
+        (&result["config"]["preset"], &result["config"]["keys"]),
+        (&"hot-key".into(), &1.into())
+    );
+    let contention = &result["contention"];
+    let number = |name: &str| contention[name].as_f64().unwrap();
+    let between = number("handovers_between_processes");
+    assert!(between > 0.0 && between < number("handovers"), "{contention}");
+    assert!(number("handovers") <= number("grants"), "{contention}");
+    assert!(number("hold_mean_ns") >= 1e6 && number("ping_p50_ns") > 0.0, "{contention}");
+    assert!(number("attempts_per_acquisition") > 0.0, "{contention}");
+    assert_eq!(contention["ping_p50_ns_by_node"].as_array().unwrap().len(), 3);
+    let commands = &contention["commands"];
+    let each = |name: &str| commands[name].as_f64().unwrap();
+    assert_eq!(commands["nodes_counted"], 3, "{commands}");
+    assert!(each("per_handover_between_processes") > each("per_handover"), "{commands}");
+    let count = |metric: &str| result["latency_ns"][metric]["count"].as_u64().unwrap();
+    assert!(count("handoff.between_processes") > 0, "{text}");
+    assert!(count("handoff.between_processes") < count("handoff"), "{text}");
+    assert!(result["fairness"]["jain_processes"].as_f64().unwrap() > 0.0, "{text}");
+    for words in
+        ["handovers, ", "between processes", "per handover", "PING p50", "over 2 processes"]
+    {
+        assert!(text.contains(words), "{words} is missing: {text}");
+    }
+}
+
+#[test]
+fn a_locks_commands_are_told_apart_from_heartbeats_and_the_watchers_own() {
+    let dir = Dir::new("commands");
+    let (code, text) = dir.run("run --spawn 1 -c 1 -k 1 -r 4 --arrival constant -d 5s -w 500ms");
+    assert_eq!(code, 0, "{text}");
+    let commands = dir.result()["contention"]["commands"].clone();
+    if commands["heartbeats"].is_null() {
+        assert!(text.contains("test node"), "a real server tells kinds apart: {text}");
+        return;
+    }
+    // A heartbeat a second, of six commands, and forty PINGs: more than all locks together.
+    assert!(commands["heartbeats"].as_u64().unwrap() >= 3, "{commands}");
+    assert!(commands["probes"].as_u64().unwrap() > 50, "{commands}");
+    let kinds = commands["kinds_per_acquisition"].as_object().unwrap();
+    let foreign = ["ping", "info", "time", "auth", "select"];
+    assert!(foreign.iter().all(|kind| !kinds.contains_key(*kind)), "{commands}");
+    // One write with a SET and its seal, one release, whichever way: none of them runs twice.
+    assert!(kinds.values().all(|each| each.as_f64().unwrap() <= 1.2), "{commands}");
+    assert!(commands["per_acquisition"].as_f64().unwrap() > 2.0, "{commands}");
+}
+
+#[test]
+fn every_way_of_waiting_excludes_between_processes() {
+    for waiting in ["queue", "race", "backoff"] {
+        let dir = Dir::new(&format!("waiting-{waiting}"));
+        let line = format!("run --waiting {waiting} --spawn 3 --processes 2 -t 1 -c 4 -k 1 -n 100");
+        let (code, text) = dir.run(&line);
+        assert_eq!(code, 0, "{text}");
+        assert!(text.contains(&format!("({waiting})")), "{text}");
+        let result = dir.result();
+        assert_eq!(result["config"]["waiting"], waiting);
+        assert_eq!(
+            (&result["totals"]["ok"], &result["safety"]["verdict"]),
+            (&100.into(), &"holds".into())
+        );
+    }
+}
+
+#[test]
+fn locks_of_every_mode_exclude_what_they_must_between_processes() {
+    for mode in ["shared:80 -k 4", "all:3 -k 12", "hierarchy:3 -k 27", "permits:3 -k 2"] {
+        let dir = Dir::new("mode");
+        let line = format!(
+            "run --mode {mode} --spawn 3 --processes 2 -t 1 -c 12 --hold 1ms -d 2s -w 500ms"
+        );
+        let (code, text) = dir.run(&line);
+        assert_eq!(code, 0, "{mode}: {text}");
+        let safety = dir.result()["safety"].clone();
+        assert_eq!((&safety["verdict"], &safety["overruns"]), (&"holds".into(), &0.into()));
+        assert!(safety["sections"].as_u64().unwrap() > 100, "{mode}: {text}");
+        // Readers and permits of one name are held at once.
+        let word = mode.split(' ').next().unwrap();
+        assert!(text.contains(&format!(", {word}, hold 1ms")), "{mode}: {text}");
+    }
+}
+
+#[test]
 fn far_beyond_capacity_a_run_is_invalid_and_names_the_rate_it_had() {
     let dir = Dir::new("capacity");
     let (code, text) = dir.run("run --rate 500k -d 1s -w 500ms");

@@ -5,19 +5,23 @@
 
 mod votes;
 
+use std::future::IntoFuture;
 use std::time::Duration;
 
 use redlatch::{
-    AcquireError, Batching, Guard, NodeState, NodeStatus, Redlock, ReleaseError, Resource,
+    AcquireError, AcquireFuture, Batching, Guard, NodeState, NodeStatus, Redlock, ReleaseError,
+    Resource,
 };
 
 use super::{Failure, Grant, Held, NodeSample, NodeView, Released};
-use crate::config::{EngineKnobs, Gather, RunConfig};
+use crate::config::{EngineKnobs, Gather, RunConfig, Waiting};
+use crate::mode::{Claim, Class, Mode};
 use crate::recorder::FailureKind;
 
 #[derive(Debug)]
 pub(crate) struct Engine {
     locks: Redlock,
+    mode: Mode,
     names: Vec<Resource>,
     ttl: Duration,
     /// `None`: do not wait.
@@ -58,6 +62,14 @@ fn batching(knobs: &EngineKnobs) -> Batching {
     batching
 }
 
+const fn waiting(how: Waiting) -> redlatch::Waiting {
+    match how {
+        Waiting::Queue => redlatch::Waiting::Queue,
+        Waiting::Race => redlatch::Waiting::Race,
+        Waiting::Backoff => redlatch::Waiting::Backoff,
+    }
+}
+
 impl Engine {
     pub(crate) async fn connect(config: &RunConfig) -> Result<Self, String> {
         let ttl = Duration::from_nanos(config.ttl_ns);
@@ -67,6 +79,7 @@ impl Engine {
             .ttl(ttl)
             .max_ttl(Duration::from_nanos(config.max_ttl_ns))
             .client_name("loadgen")
+            .waiting(waiting(config.waiting))
             .batching(batching(knobs));
         if let Some(most) = knobs.max_inflight {
             builder = builder.max_inflight(size(most));
@@ -76,32 +89,22 @@ impl Engine {
         }
         let locks = builder.connect().await.map_err(|error| error.to_string())?;
         votes::wait_for(&locks, &config.nodes).await?;
-        let name = |key| Resource::from(format!("{}{key}", config.key_prefix).as_str());
+        let tree = config.mode.tree(config.keys);
+        let prefix = &config.key_prefix;
+        let name = |cell| Resource::from(format!("{prefix}{}", tree.name(cell)).as_str());
         Ok(Self {
             locks,
-            names: (0..config.keys).map(name).collect(),
+            mode: config.mode,
+            names: (0..tree.cells()).map(name).collect(),
             ttl,
             wait: (!config.try_only).then(|| Duration::from_nanos(config.wait_ns)),
             fenced: config.fenced,
         })
     }
 
-    pub(crate) async fn acquire(&self, key: u32) -> Result<Grant, Failure> {
-        let name = usize::try_from(key).ok().and_then(|key| self.names.get(key)).cloned();
-        let Some(name) = name else {
-            let text = format!("key {key} is outside the plan");
-            return Err(Failure { kind: FailureKind::Other, text });
-        };
-        let outcome = match self.wait {
-            Some(wait) => {
-                let request = self.locks.acquire(name).ttl(self.ttl).wait_for(wait);
-                if self.fenced { request.fenced().await } else { request.await }
-            }
-            None => {
-                let request = self.locks.try_acquire(name).ttl(self.ttl);
-                if self.fenced { request.fenced().await } else { request.await }
-            }
-        };
+    pub(crate) async fn acquire(&self, claims: &[Claim]) -> Result<Grant, Failure> {
+        let Some(request) = self.request(claims) else { return Err(Failure::outside()) };
+        let outcome = request.await;
         let guard = outcome.map_err(|error| failure(&error))?;
         Ok(Grant {
             attempts: guard.attempts(),
@@ -109,6 +112,39 @@ impl Engine {
             remaining_ns: nanos(guard.remaining()),
             token: guard.fencing_token().map(u64::from),
             held: Held::Engine(EngineHeld(guard)),
+        })
+    }
+
+    /// What is asked for `claims`, as a user of the library asks for it.
+    fn request(&self, claims: &[Claim]) -> Option<AcquireFuture<'_>> {
+        let name = |claim: &Claim| self.names.get(size(claim.cell)).cloned();
+        if let Mode::All(_) = self.mode {
+            let names: Vec<Resource> = claims.iter().filter_map(name).collect();
+            let request = self.locks.acquire_all(names).ttl(self.ttl);
+            let request = match self.wait {
+                Some(wait) => request.wait_for(wait),
+                None => request.once(),
+            };
+            return Some(request.into_future());
+        }
+        // What is locked is the end of a path, or the only name.
+        let last = claims.last()?;
+        let name = name(last)?;
+        macro_rules! refined {
+            ($request:expr) => {
+                match (self.mode, last.class) {
+                    (Mode::Shared(_), Class::Shared) => $request.mode(redlatch::Mode::Shared),
+                    (Mode::Hierarchy(_), _) => $request.hierarchical(),
+                    (Mode::Permits(k), _) => $request.permit_of(k),
+                    _ if self.fenced => $request.fenced(),
+                    _ => $request,
+                }
+                .ttl(self.ttl)
+            };
+        }
+        Some(match self.wait {
+            Some(wait) => refined!(self.locks.acquire(name)).wait_for(wait).into_future(),
+            None => refined!(self.locks.try_acquire(name)).into_future(),
         })
     }
 
@@ -171,5 +207,6 @@ fn failure(error: &AcquireError) -> Failure {
     };
     // A refusal says everything by its kind, and under --try there are very many.
     let text = if kind == FailureKind::Busy { String::new() } else { error.to_string() };
-    Failure { kind, text }
+    let attempts = error.report().map_or(0, |report| report.attempts);
+    Failure { kind, attempts, text }
 }

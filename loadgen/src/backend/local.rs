@@ -4,9 +4,14 @@
 //!   `--wait` (no timers); with several processes every process has names of its own. Uncontended
 //!   it is the floor of the generator.
 //! * `broken`: the same, but every tenth request that finds the lock held is granted all the same.
+//! * `broken-modes`: every tenth lock is of another kind than was asked for.
 //! * `broken-tokens`: excludes, but every tenth grant repeats the token of the one before.
 //! * `stall`: every acquisition takes 100 us, and the first one after the middle of the measured
 //!   time a tenth of it: the known answer for response against service time.
+//!
+//! Names with several holders, and several names at once, are in [`modes`].
+
+mod modes;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,8 +21,10 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use super::{Failure, Grant, Held};
 use crate::clock::{NS_PER_US, now_ns};
 use crate::config::{BackendKind, RunConfig};
+use crate::mode::{Claim, Mode};
 use crate::recorder::FailureKind;
 use crate::timer::Timer;
+use modes::{Names, Taken};
 
 /// A wrong grant of `broken` and a wrong token of `broken-tokens` come after nine right ones.
 const WRONG_GRANT_EVERY: u64 = 10;
@@ -41,20 +48,29 @@ struct Name {
 #[derive(Debug)]
 pub(crate) struct Local {
     names: Vec<Name>,
+    /// Instead of `names`, where these have several holders or are locked together.
+    crowd: Option<Arc<Names>>,
     ttl_ns: u64,
     try_only: bool,
     fenced: bool,
     broken: bool,
+    broken_modes: bool,
     broken_tokens: bool,
     grants: AtomicU64,
     contended: AtomicU64,
     stall: Option<Stall>,
 }
 
-/// `None` inside: granted although another holds it.
+/// What is held.
 #[derive(Debug)]
-pub(crate) struct LocalHeld {
-    _name: Option<OwnedMutexGuard<()>>,
+pub(crate) enum LocalHeld {
+    /// `None`: granted although another holds it.
+    Name {
+        _lock: Option<OwnedMutexGuard<()>>,
+    },
+    Claims {
+        _taken: Taken,
+    },
 }
 
 impl Local {
@@ -67,10 +83,12 @@ impl Local {
         };
         Self {
             names: (0..config.keys.max(1)).map(|_| Name::default()).collect(),
+            crowd: (config.mode != Mode::Mutex).then(|| Names::new(config)),
             ttl_ns: config.ttl_ns,
             try_only: config.try_only,
             fenced: config.fenced,
             broken: config.backend == BackendKind::Broken,
+            broken_modes: config.backend == BackendKind::BrokenModes,
             broken_tokens: config.backend == BackendKind::BrokenTokens,
             grants: AtomicU64::new(0),
             contended: AtomicU64::new(0),
@@ -84,24 +102,62 @@ impl Local {
         }
     }
 
-    pub(crate) async fn acquire(&self, key: u32) -> Result<Grant, Failure> {
+    pub(crate) async fn acquire(&self, claims: &[Claim]) -> Result<Grant, Failure> {
         if let Some(stall) = &self.stall {
             stall.serve().await;
         }
-        let name = usize::try_from(key).ok().and_then(|key| self.names.get(key));
-        let Some(name) = name else {
-            let text = format!("key {key} is outside the plan");
-            return Err(Failure { kind: FailureKind::Other, text });
+        match (&self.crowd, claims) {
+            (Some(crowd), claims) => self.take(crowd, claims).await,
+            (None, [claim]) => self.lock(claim.cell).await,
+            (None, _) => Err(Failure::outside()),
+        }
+    }
+
+    /// All of `claims`; their names may have several holders.
+    async fn take(&self, crowd: &Arc<Names>, claims: &[Claim]) -> Result<Grant, Failure> {
+        let grant = |taken, contended| Grant {
+            held: Held::Local(LocalHeld::Claims { _taken: taken }),
+            attempts: 1,
+            contended,
+            remaining_ns: self.ttl_ns,
+            token: None,
         };
+        let nth = self.grants.fetch_add(1, Ordering::Relaxed);
+        if self.broken_modes
+            && nth % WRONG_GRANT_EVERY == WRONG_GRANT_EVERY - 1
+            && let Some(taken) = crowd.mistake(claims)
+        {
+            return Ok(grant(taken, true));
+        }
+        if let Some(taken) = crowd.try_take(claims) {
+            return Ok(grant(taken, false));
+        }
+        if self.is_wrong() {
+            return Ok(grant(crowd.nothing(), true));
+        }
+        if self.try_only {
+            return Err(Failure { kind: FailureKind::Busy, attempts: 1, text: String::new() });
+        }
+        Ok(grant(crowd.take(claims).await, true))
+    }
+
+    /// Whether this request, which found its lock held, is granted all the same.
+    fn is_wrong(&self) -> bool {
+        let nth = self.contended.fetch_add(1, Ordering::Relaxed);
+        self.broken && nth % WRONG_GRANT_EVERY == WRONG_GRANT_EVERY - 1
+    }
+
+    async fn lock(&self, key: u32) -> Result<Grant, Failure> {
+        let name = usize::try_from(key).ok().and_then(|key| self.names.get(key));
+        let Some(name) = name else { return Err(Failure::outside()) };
         if let Ok(guard) = Arc::clone(&name.lock).try_lock_owned() {
             return Ok(self.grant(name, Some(guard), false));
         }
-        let nth = self.contended.fetch_add(1, Ordering::Relaxed);
-        if self.broken && nth % WRONG_GRANT_EVERY == WRONG_GRANT_EVERY - 1 {
+        if self.is_wrong() {
             return Ok(self.grant(name, None, true));
         }
         if self.try_only {
-            return Err(Failure { kind: FailureKind::Busy, text: String::new() });
+            return Err(Failure { kind: FailureKind::Busy, attempts: 1, text: String::new() });
         }
         let guard = Arc::clone(&name.lock).lock_owned().await;
         Ok(self.grant(name, Some(guard), true))
@@ -114,7 +170,7 @@ impl Local {
         let more = u64::from(guard.is_some() && !repeats);
         let token = name.token.fetch_add(more, Ordering::Relaxed) + more;
         Grant {
-            held: Held::Local(LocalHeld { _name: guard }),
+            held: Held::Local(LocalHeld::Name { _lock: guard }),
             attempts: 1,
             contended,
             remaining_ns: self.ttl_ns,

@@ -9,6 +9,7 @@ mod local;
 use std::sync::Arc;
 
 use crate::config::{BackendKind, RunConfig};
+use crate::mode::Claim;
 use crate::recorder::FailureKind;
 use crate::timer::Timer;
 use local::{Local, LocalHeld};
@@ -30,8 +31,17 @@ pub(crate) struct Grant {
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) kind: FailureKind,
+    pub(crate) attempts: u32,
     /// For people; empty when the kind says it all.
     pub(crate) text: String,
+}
+
+impl Failure {
+    /// A name that no plan can ask for.
+    fn outside() -> Self {
+        let text = "a name outside the plan was asked for".to_owned();
+        Self { kind: FailureKind::Other, attempts: 0, text }
+    }
 }
 
 /// How a release ended.
@@ -94,16 +104,17 @@ impl Backend {
             BackendKind::Engine => engine::Engine::connect(config).await.map(Self::Engine),
             BackendKind::Noop
             | BackendKind::Broken
+            | BackendKind::BrokenModes
             | BackendKind::BrokenTokens
             | BackendKind::Stall => Ok(Self::Local(Local::new(config, timer))),
         }
     }
 
-    /// Asks for the lock named by `key`, with the run's ttl and wait.
-    pub(crate) async fn acquire(&self, key: u32) -> Result<Grant, Failure> {
+    /// Asks for all of `claims` as one lock, with the run's ttl and wait.
+    pub(crate) async fn acquire(&self, claims: &[Claim]) -> Result<Grant, Failure> {
         match self {
-            Self::Local(local) => local.acquire(key).await,
-            Self::Engine(engine) => engine.acquire(key).await,
+            Self::Local(local) => local.acquire(claims).await,
+            Self::Engine(engine) => engine.acquire(claims).await,
         }
     }
 

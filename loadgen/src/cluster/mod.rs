@@ -32,7 +32,7 @@ mod ports;
 pub(crate) mod probe;
 pub(crate) mod process;
 pub(crate) mod registry;
-mod resp;
+pub(crate) mod resp;
 pub(crate) mod server;
 mod testnode;
 pub(crate) mod url;

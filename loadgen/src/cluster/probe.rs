@@ -4,6 +4,7 @@
 //! Invariant: what a node refuses to tell (CONFIG under an ACL, fields of another server) is
 //! `None`, never a guess and never an error.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ pub(crate) struct NodeCounters {
     pub(crate) run_id: Option<String>,
     /// Commands, over all kinds; with those inside scripts where the node tells kinds apart.
     pub(crate) commands: Option<u64>,
+    /// The same by kind; empty where the node does not tell kinds apart.
+    pub(crate) kinds: BTreeMap<String, u64>,
     pub(crate) cpu_system_s: Option<f64>,
     pub(crate) cpu_user_s: Option<f64>,
     pub(crate) reads: Option<u64>,
@@ -50,16 +53,21 @@ pub(crate) struct NodeFacts {
 
 /// Reads the counters of the node at `url`.
 pub(crate) fn probe(url: &NodeUrl) -> Result<NodeCounters, ProbeError> {
-    let read = || {
-        let mut connection = Connection::open(url, LIMIT)?;
-        let text = ["server", "stats", "cpu", "commandstats"]
-            .into_iter()
-            .map(|section| info(&mut connection, section))
-            .collect::<io::Result<Vec<_>>>()?
-            .concat();
-        Ok(counters(&text))
-    };
+    let read = || read_counters(&mut Connection::open(url, LIMIT)?);
     read().map_err(|source| ProbeError { url: url.clone(), source })
+}
+
+/// What [`read_counters`] asks, each an INFO of its own. The kinds of commands come last, so that
+/// two readings on one connection are exactly as many of them apart.
+const SECTIONS: [&str; 4] = ["server", "stats", "cpu", "commandstats"];
+
+/// INFO commands of one reading.
+pub(crate) const READING_INFOS: u64 = SECTIONS.len() as u64;
+
+/// Reads the counters of the node at the other end.
+pub(crate) fn read_counters(connection: &mut Connection) -> io::Result<NodeCounters> {
+    let texts = SECTIONS.into_iter().map(|section| info(connection, section));
+    Ok(counters(&texts.collect::<io::Result<Vec<_>>>()?.concat()))
 }
 
 /// Reads who the node at `url` is and how it is configured.
@@ -168,18 +176,17 @@ fn field<T: std::str::FromStr>(info: &str, name: &str) -> Option<T> {
 }
 
 fn counters(info: &str) -> NodeCounters {
-    let calls = |line: &str| -> Option<u64> {
-        let (_, values) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
-        values.split(',').next()?.trim().parse().ok()
+    let calls = |line: &str| -> Option<(String, u64)> {
+        let (kind, values) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
+        Some((kind.to_owned(), values.split(',').next()?.trim().parse().ok()?))
     };
-    let commands = info
-        .lines()
-        .filter_map(calls)
-        .fold(None, |sum: Option<u64>, count| Some(sum.unwrap_or(0).saturating_add(count)));
+    let kinds: BTreeMap<String, u64> = info.lines().filter_map(calls).collect();
+    let sum = kinds.values().copied().reduce(u64::saturating_add);
     NodeCounters {
         run_id: field(info, "run_id"),
         // The test node has the sum alone.
-        commands: commands.or_else(|| field(info, "total_commands_processed")),
+        commands: sum.or_else(|| field(info, "total_commands_processed")),
+        kinds,
         cpu_system_s: field(info, "used_cpu_sys"),
         cpu_user_s: field(info, "used_cpu_user"),
         reads: field(info, "total_reads_processed"),
@@ -199,6 +206,7 @@ mod tests {
         let read = counters(info);
         assert_eq!(read.run_id.as_deref(), Some("abc"));
         assert_eq!((read.commands, read.reads, read.writes), (Some(7), Some(7), None));
+        assert_eq!(read.kinds.get("client|setname"), Some(&4));
         assert_eq!((read.cpu_system_s, read.cpu_user_s), (Some(1.5), None));
         assert_eq!(counters(""), NodeCounters::default());
         assert_eq!(counters("total_commands_processed:5\r\n").commands, Some(5));

@@ -19,8 +19,11 @@
 //! 3. A pair whose intervals can no longer be read is counted as unresolved, never ignored.
 #![forbid(unsafe_code)]
 
+mod crowd;
 mod fencing;
 mod gaps;
+mod handovers;
+mod section;
 
 use std::io;
 use std::path::Path;
@@ -28,22 +31,27 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::SharedWords;
 use crate::config::RunConfig;
+use crate::mode::{Class, Mode};
 use crate::num;
 
+use crowd::TORN_READS;
 pub(crate) use fencing::Tokens;
 use gaps::GRAIN_NS;
+pub(crate) use handovers::{Grants, Handover};
+pub(crate) use section::{Entry, Inside};
 
-const HEADER: usize = 8;
+const HEADER: usize = 16;
 const VIOLATIONS: usize = 0;
 const UNRESOLVED: usize = 1;
 const OVERRUNS: usize = 2;
 const GRANTS: usize = 3;
+// The others belong to `gaps`, `fencing` and `handovers`.
 
 const RECORDS: usize = 16;
 const RECORD_WORDS: usize = 8;
 const CELL_WORDS: usize = 8;
 const RECENT: u64 = 8;
-const SECTION_WORDS: usize = 5;
+const SECTION_WORDS: usize = 7;
 const SLOT_WORDS: usize = 8 * SECTION_WORDS;
 
 const RELEASED: u64 = 1;
@@ -72,6 +80,8 @@ pub(crate) struct Violation {
     pub(crate) key: u64,
     pub(crate) held: Span,
     pub(crate) granted: Span,
+    /// As what the one and the other held it.
+    pub(crate) classes: [Class; 2],
 }
 
 /// What the checker found over the whole run.
@@ -83,6 +93,8 @@ pub(crate) struct Findings {
     pub(crate) overruns: u64,
     /// Counter updates that disappeared.
     pub(crate) lost_updates: u64,
+    /// Readers under whom a counter changed.
+    pub(crate) torn_reads: u64,
     /// Names whose counter says nothing, because a client wrote it as its validity ended.
     pub(crate) unjudged_keys: u64,
     pub(crate) tokens: Tokens,
@@ -97,42 +109,51 @@ pub(crate) struct Oracle {
     map_words: usize,
     keys: usize,
     clients: usize,
+    processes: u32,
+    is_crowded: bool,
+    /// Holders of one name at most, where these are permits.
+    permits: usize,
 }
 
-/// A section that the checker knows to be under way. Dropped without [`Entered::leave`], it counts
-/// as released at that instant.
+/// A section's hold of a name with one holder. Dropped without [`Entered::finish`], it counts as
+/// released at that instant.
 #[derive(Debug)]
-pub(crate) struct Entered<'a> {
+struct Entered<'a> {
     oracle: &'a Oracle,
     key: u64,
     word: u64,
     seen: u64,
     begin_ns: u64,
     left: bool,
-    /// From the predecessor's call of release to this grant, if this client was waiting by then.
-    pub(crate) handoff_ns: Option<u64>,
+    handover: Option<Handover>,
 }
 
 impl Oracle {
-    fn sized(config: &RunConfig) -> (usize, usize, usize, usize) {
+    /// The words that are shared, and everything else.
+    fn sized(config: &RunConfig) -> (usize, impl FnOnce(SharedWords) -> Self) {
         let span = config.duration_ns + config.warmup_ns + 2 * config.grace_ns();
         let map_words = num::usize_of(span / GRAIN_NS / 64 + 1);
         let keys = num::usize_of(config.checked_keys());
         let clients = num::usize_of(config.clients.into());
         let words = HEADER + RECORDS * RECORD_WORDS + map_words + keys * CELL_WORDS;
-        (words + clients * SLOT_WORDS, map_words, keys, clients)
+        let words = words + clients * SLOT_WORDS + num::usize_of(config.crowd_words());
+        let (processes, is_crowded) = (config.processes.max(1), config.mode.is_crowded());
+        let permits = if let Mode::Permits(k) = config.mode { k.into() } else { usize::MAX };
+        let with =
+            move |shared| Self { shared, map_words, keys, clients, processes, is_crowded, permits };
+        (words, with)
     }
 
     /// Creates the checker's file.
     pub(crate) fn create(path: &Path, config: &RunConfig) -> io::Result<Self> {
-        let (words, map_words, keys, clients) = Self::sized(config);
-        Ok(Self { shared: SharedWords::create(path, words)?, map_words, keys, clients })
+        let (words, with) = Self::sized(config);
+        SharedWords::create(path, words).map(with)
     }
 
     /// Maps the file another process created for the same settings.
     pub(crate) fn open(path: &Path, config: &RunConfig) -> io::Result<Self> {
-        let (words, map_words, keys, clients) = Self::sized(config);
-        Ok(Self { shared: SharedWords::open(path, words)?, map_words, keys, clients })
+        let (words, with) = Self::sized(config);
+        SharedWords::open(path, words).map(with)
     }
 
     fn word(&self, at: usize) -> &AtomicU64 {
@@ -152,52 +173,54 @@ impl Oracle {
         self.word(slots + client * SLOT_WORDS + recent + field)
     }
 
-    /// A grant: `begin_ns` is when the guard was returned, `end_ns` when its validity ends as known
-    /// by then, `called_ns` when it was asked for. `generation` counts this client's grants from 1.
-    pub(crate) fn enter(
-        &self,
-        key: u64,
-        client: u32,
-        generation: u64,
-        called_ns: u64,
-        (begin_ns, end_ns): (u64, u64),
-    ) -> Entered<'_> {
+    /// Opens the record of a section, before any name shows it.
+    fn begin_section(&self, generation: u64, Span { client, begin_ns, end_ns }: Span) {
         let field = |at| self.section(client, generation, at);
         field(0).store(0, Ordering::Release);
         field(1).store(begin_ns, Ordering::Release);
         field(2).store(end_ns, Ordering::Release);
-        field(3).store(0, Ordering::Release);
-        field(4).store(0, Ordering::Release);
+        (3..SECTION_WORDS).for_each(|at| field(at).store(0, Ordering::Release));
         field(0).store(generation, Ordering::Release);
+    }
 
+    /// A section whose record is open takes a name with one holder.
+    fn occupy(&self, key: u64, generation: u64, called_ns: u64, mine: Span) -> Entered<'_> {
+        let Span { client, begin_ns, .. } = mine;
         let word = holder_word(client, generation);
         let previous = self.cell(key, 0).swap(word, Ordering::AcqRel);
         let released_ns = self.cell(key, 1).load(Ordering::Acquire);
-        let mut handoff_ns = None;
+        let mut handover = None;
         if previous & RELEASED != 0 {
             let waited = called_ns < released_ns && released_ns <= begin_ns;
-            handoff_ns = waited.then(|| begin_ns - released_ns);
+            let of = |client: u32| client % self.processes;
+            handover = waited.then(|| Handover {
+                took_ns: begin_ns - released_ns,
+                between_processes: of(holder_of(previous).0) != of(client),
+            });
         } else if previous != 0 {
-            let mine = Span { client, begin_ns, end_ns };
             self.judge_replaced(key, previous, mine);
         }
-        self.mark_grant(begin_ns);
-        self.word(GRANTS).fetch_add(1, Ordering::Relaxed);
         let seen = self.cell(key, 2).load(Ordering::Acquire);
-        Entered { oracle: self, key, word, seen, begin_ns, left: false, handoff_ns }
+        Entered { oracle: self, key, word, seen, begin_ns, left: false, handover }
     }
 
-    /// The interval of a section, if its record has not been overwritten since.
-    fn span(&self, word: u64) -> Option<Span> {
-        let (client, generation) = holder_of(word);
+    /// The interval of a section, if its record has not been overwritten since, and whether its
+    /// release was called.
+    fn record(&self, client: u32, generation: u64) -> Option<(Span, bool)> {
         let field = |at| self.section(client, generation, at).load(Ordering::Acquire);
         let before = field(0);
         let (begin_ns, end_ns, released_ns) = (field(1), field(2), field(3));
         if before != generation || field(0) != generation {
             return None;
         }
-        let end_ns = if released_ns == 0 { end_ns } else { end_ns.min(released_ns) };
-        Some(Span { client, begin_ns, end_ns })
+        let is_released = released_ns != 0;
+        let end_ns = if is_released { end_ns.min(released_ns) } else { end_ns };
+        Some((Span { client, begin_ns, end_ns }, is_released))
+    }
+
+    fn span(&self, word: u64) -> Option<Span> {
+        let (client, generation) = holder_of(word);
+        self.record(client, generation).map(|(span, _)| span)
     }
 
     /// True for the first to judge this section.
@@ -213,7 +236,7 @@ impl Oracle {
             && overlap(held, mine)
             && self.claim(previous)
         {
-            self.report(Violation { key, held, granted: mine });
+            self.report(Violation::of_one_holder(key, held, mine));
         }
     }
 
@@ -221,7 +244,7 @@ impl Oracle {
         let n = self.word(VIOLATIONS).fetch_add(1, Ordering::AcqRel);
         let at = num::usize_of(n);
         if at < RECORDS {
-            let Violation { key, held, granted } = violation;
+            let Violation { key, held, granted, classes: [first, later] } = violation;
             let words = [
                 key,
                 held.client.into(),
@@ -230,7 +253,7 @@ impl Oracle {
                 granted.client.into(),
                 granted.begin_ns,
                 granted.end_ns,
-                1,
+                1 | first.code() << 8 | later.code() << 16,
             ];
             for (offset, value) in words.into_iter().enumerate() {
                 self.word(HEADER + at * RECORD_WORDS + offset).store(value, Ordering::Release);
@@ -265,21 +288,33 @@ impl Oracle {
                 findings.unjudged_keys += 1;
             } else {
                 findings.lost_updates += field(3).abs_diff(field(2));
+                findings.torn_reads += if self.is_crowded { field(TORN_READS) } else { 0 };
             }
         }
         for at in 0..RECORDS {
             let field = |offset| header(HEADER + at * RECORD_WORDS + offset);
-            if field(7) == 1 {
+            if field(7) & 1 == 1 {
                 let span = |from| Span {
                     client: num::u32_of(field(from)),
                     begin_ns: field(from + 1),
                     end_ns: field(from + 2),
                 };
-                let violation = Violation { key: field(0), held: span(1), granted: span(4) };
-                findings.examples.push(violation);
+                let class = |shift: u32| Class::from_code(field(7) >> shift & 0xFF);
+                findings.examples.push(Violation {
+                    key: field(0),
+                    held: span(1),
+                    granted: span(4),
+                    classes: [class(8), class(16)],
+                });
             }
         }
         findings
+    }
+}
+
+impl Violation {
+    const fn of_one_holder(key: u64, held: Span, granted: Span) -> Self {
+        Self { key, held, granted, classes: [Class::Exclusive; 2] }
     }
 }
 
@@ -291,7 +326,7 @@ impl Entered<'_> {
     /// The section ends: its release is about to be called, `asked_ns` being now. `valid` asks the
     /// guard; it is asked around the counter's update. Returns whether the section was wholly
     /// inside its validity.
-    pub(crate) fn leave(mut self, asked_ns: u64, valid: impl Fn() -> bool) -> bool {
+    fn finish(mut self, asked_ns: u64, valid: &impl Fn() -> bool) -> bool {
         let oracle = self.oracle;
         let in_time = valid();
         if in_time {
@@ -301,8 +336,6 @@ impl Entered<'_> {
             } else {
                 oracle.cell(self.key, 4).store(1, Ordering::Release);
             }
-        } else {
-            oracle.note_overrun();
         }
         self.mark_released(asked_ns, in_time);
         in_time
@@ -333,7 +366,7 @@ impl Entered<'_> {
                     oracle.word(UNRESOLVED).fetch_add(1, Ordering::Relaxed);
                 }
                 Some(granted) if overlap(held, granted) => {
-                    oracle.report(Violation { key: self.key, held, granted });
+                    oracle.report(Violation::of_one_holder(self.key, held, granted));
                 }
                 Some(_) => {}
             }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use hdrhistogram::serialization::{Serializer, V2DeflateSerializer};
 use serde_json::{Map, Value, json};
 
-use super::RunResult;
+use super::{RunResult, contention};
 use crate::clock::Utc;
 use crate::num;
 use crate::oracle::judge::{Span, Violation};
@@ -37,10 +37,16 @@ pub(crate) fn document(run: &RunResult) -> Value {
             "interrupted": run.interrupted,
         },
         "config": run.config,
+        "mode": run.config.mode.to_string(),
         "environment": environment(run),
         "totals": totals(run),
         "latency_ns": latencies(run),
-        "attempts": { "contended_mean": run.mean_attempts().and_then(num::finite) },
+        "attempts": {
+            "per_acquisition": run.contention.attempts_per_acquisition,
+            "contended_mean": run.mean_attempts().and_then(num::finite),
+            "contended": contention::attempts(run.totals.get(Metric::Attempts)),
+        },
+        "contention": run.contention,
         "fairness": run.fairness,
         "series": series(run),
         "nodes": run.nodes,
@@ -165,18 +171,21 @@ fn safety(run: &RunResult) -> Value {
             "key": key_name(run, violation.key),
             "held": span(violation.held),
             "granted": span(violation.granted),
+            "held_as": violation.classes[0],
+            "granted_as": violation.classes[1],
         })
     };
     json!({
         "verdict": run.verdict.safety,
         "sections": findings.sections,
-        "keys": run.config.keys,
+        "keys": run.config.names(),
         "violation_count": findings.violations,
         "violations": findings.examples.iter().map(example).collect::<Vec<_>>(),
         "overruns": findings.overruns,
         "unresolved": findings.unresolved,
-        "counter_exact": findings.lost_updates == 0,
+        "counter_exact": findings.lost_updates == 0 && findings.torn_reads == 0,
         "lost_updates": findings.lost_updates,
+        "torn_reads": findings.torn_reads,
         "unjudged_keys": findings.unjudged_keys,
     })
 }
@@ -198,7 +207,8 @@ fn fencing(run: &RunResult) -> Value {
 
 /// The lock name behind a cell of the checker.
 pub(crate) fn key_name(run: &RunResult, cell: u64) -> String {
-    format!("{}{}", run.config.key_prefix, cell % u64::from(run.config.keys.max(1)))
+    let tree = run.config.mode.tree(run.config.keys);
+    format!("{}{}", run.config.key_prefix, tree.name(cell % tree.cells().max(1)))
 }
 
 fn quality(run: &RunResult) -> Value {

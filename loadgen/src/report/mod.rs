@@ -1,6 +1,7 @@
 //! What a run leaves behind: one [`RunResult`], and the writers that put it into text, JSON and
 //! histogram files.
 
+pub(crate) mod contention;
 pub(crate) mod cost;
 pub(crate) mod faults;
 pub(crate) mod format;
@@ -13,11 +14,11 @@ use serde::Serialize;
 
 use crate::collect::{Collector, Hists, Row};
 use crate::config::RunConfig;
-use crate::driver::ClientReport;
 use crate::num;
 use crate::oracle::judge::Findings;
 use crate::recorder::{Counts, Hist, Metric};
 use crate::verdict::Verdict;
+use contention::{Contention, Fairness};
 use cost::{Cost, ServerShare};
 use faults::FaultReport;
 
@@ -55,18 +56,6 @@ pub(crate) struct NodeReport {
     pub(crate) server: Option<ServerShare>,
 }
 
-/// How evenly the clients were served.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub(crate) struct Fairness {
-    pub(crate) clients: usize,
-    /// Jain's index over granted sections, clients that asked alone; 1 is even. `None`: nobody
-    /// asked.
-    pub(crate) jain: Option<f64>,
-    pub(crate) longest_wait_ns: u64,
-    /// Clients that asked and never got a lock.
-    pub(crate) starved: usize,
-}
-
 /// What the generator did itself.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub(crate) struct Quality {
@@ -102,6 +91,7 @@ pub(crate) struct RunResult {
     pub(crate) nodes: Vec<NodeReport>,
     pub(crate) cost: Cost,
     pub(crate) faults: Vec<FaultReport>,
+    pub(crate) contention: Contention,
     pub(crate) fairness: Fairness,
     pub(crate) findings: Findings,
     pub(crate) quality: Quality,
@@ -148,20 +138,6 @@ impl RunResult {
     }
 }
 
-/// Jain's index and the rest, over the clients of all processes.
-pub(crate) fn fairness(clients: &[ClientReport]) -> Fairness {
-    let asking: Vec<&ClientReport> = clients.iter().filter(|client| client.asked > 0).collect();
-    let sum: f64 = asking.iter().map(|client| client.granted as f64).sum();
-    let squares: f64 = asking.iter().map(|client| (client.granted as f64).powi(2)).sum();
-    let jain = (squares > 0.0).then(|| sum * sum / (asking.len() as f64 * squares));
-    Fairness {
-        clients: clients.len(),
-        jain: jain.and_then(num::finite),
-        longest_wait_ns: clients.iter().map(|client| client.longest_ns).max().unwrap_or(0),
-        starved: asking.iter().filter(|client| client.granted == 0).count(),
-    }
-}
-
 /// Nodes as all processes saw them: counts add up, round trips are the slowest process's.
 pub(crate) fn nodes(
     collector: &Collector,
@@ -192,24 +168,4 @@ pub(crate) fn nodes(
         }
     }
     nodes
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn jain_is_one_when_even_and_one_over_n_when_one_client_gets_all() {
-        let client =
-            |id, asked, granted| ClientReport { id, asked, granted, longest_ns: id.into() };
-        let even = fairness(&[client(0, 5, 5), client(1, 5, 5)]);
-        assert!((even.jain.unwrap() - 1.0).abs() < 1e-12);
-        let one = fairness(&[client(0, 9, 8), client(1, 9, 0), client(2, 0, 0)]);
-        assert!(
-            (one.jain.unwrap() - 0.5).abs() < 1e-12,
-            "a client that never asked does not count"
-        );
-        assert_eq!((one.starved, one.longest_wait_ns, one.clients), (1, 2, 3));
-        assert_eq!(fairness(&[]).jain, None);
-    }
 }

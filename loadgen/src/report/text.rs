@@ -8,6 +8,7 @@ use super::faults::{FaultReport, Return, Sign};
 use super::format::{self, COLUMNS, Paint, count, many, maybe_ns, ns, setting};
 use super::json::key_name;
 use crate::clock::NS_PER_S;
+use crate::mode::Mode;
 use crate::num;
 use crate::recorder::{Hist, Metric};
 use crate::values::{Hold, KeyDist};
@@ -19,6 +20,7 @@ pub(crate) fn render(run: &RunResult, paint: Paint) -> String {
     banner(&mut out, run, paint);
     load(&mut out, run, paint);
     latency::table(&mut out, run);
+    contention(&mut out, run);
     nodes(&mut out, run);
     faults(&mut out, &run.faults);
     safety(&mut out, run, paint);
@@ -75,7 +77,7 @@ fn load(out: &mut String, run: &RunResult, paint: Paint) {
     let wait = if config.try_only {
         "no wait".into()
     } else {
-        format!("wait {}", setting(config.wait_ns))
+        format!("wait {} ({})", setting(config.wait_ns), config.waiting.name())
     };
     let all = many(config.keys.into(), "key", "keys");
     let keys = match config.key_dist {
@@ -89,8 +91,13 @@ fn load(out: &mut String, run: &RunResult, paint: Paint) {
         ),
     };
     let fenced = if config.fenced { ", fenced" } else { "" };
+    let mode = match config.mode {
+        Mode::Mutex => String::new(),
+        other => format!(", {other}"),
+    };
+    let preset = config.preset.map(|preset| format!("{}: ", preset.name())).unwrap_or_default();
     let text = format!(
-        "{driven} for {} ({} warm-up), {keys}, hold {hold}, ttl {}{fenced}, {wait}",
+        "{preset}{driven} for {} ({} warm-up), {keys}{mode}, hold {hold}, ttl {}{fenced}, {wait}",
         setting(config.duration_ns),
         setting(config.warmup_ns),
         setting(config.ttl_ns)
@@ -151,6 +158,19 @@ fn achieved(run: &RunResult) -> String {
     }
     let _ = write!(text, "; plan {}, seed {}", run.plan_hash, run.config.seed);
     text
+}
+
+fn contention(out: &mut String, run: &RunResult) {
+    let attempts = run.totals.get(Metric::Attempts);
+    let mut lead = " contention";
+    for text in run.contention.words(run.nodes.len(), attempts) {
+        out.push_str(&format::wrapped(&format!("{lead:<12}"), &text));
+        lead = "";
+    }
+    if let Some(text) = run.fairness.words(run.config.processes) {
+        out.push_str(&format::wrapped(" fairness   ", &text));
+        line!(out, "");
+    }
 }
 
 fn nodes(out: &mut String, run: &RunResult) {
@@ -273,15 +293,16 @@ fn safety(out: &mut String, run: &RunResult, paint: Paint) {
         Safety::Violated => paint.bad("mutual exclusion VIOLATED"),
         Safety::Unknown => paint.warn("mutual exclusion UNKNOWN"),
     };
-    let counters = match findings.lost_updates {
-        0 => "counters exact".to_owned(),
-        n => format!("{} lost", many(n, "counter update", "counter updates")),
+    let counters = match (findings.lost_updates, findings.torn_reads) {
+        (0, 0) => "counters exact".to_owned(),
+        (0, n) => many(n, "counter changed under a reader", "counters changed under readers"),
+        (n, _) => format!("{} lost", many(n, "counter update", "counter updates")),
     };
     line!(
         out,
         " safety    {word}   {} on {}",
         many(findings.sections, "section", "sections"),
-        many(run.config.keys.into(), "key", "keys")
+        many(run.config.names(), "key", "keys")
     );
     line!(
         out,
@@ -298,13 +319,19 @@ fn safety(out: &mut String, run: &RunResult, paint: Paint) {
     let processes = run.config.processes.max(1);
     for violation in findings.examples.iter().take(5) {
         let (held, granted) = (violation.held, violation.granted);
+        let word = |at: usize| match violation.classes.get(at) {
+            Some(class) if run.config.mode.is_crowded() => format!(" {}", class.word()),
+            _ => String::new(),
+        };
         let text = format!(
-            "`{}` held by client {} of process {} from {:.6}s, and granted to client {} of process \
-             {} at {:.6}s",
+            "`{}` held{} by client {} of process {} from {:.6}s, and granted{} to client {} of \
+             process {} at {:.6}s",
             key_name(run, violation.key),
+            word(0),
             held.client,
             held.client % processes,
             second(held.begin_ns),
+            word(1),
             granted.client,
             granted.client % processes,
             second(granted.begin_ns)
@@ -351,15 +378,6 @@ fn quality(out: &mut String, run: &RunResult, paint: Paint) {
         run.quality.cpu_pct
     );
     out.push_str(&format::wrapped(" quality   ", &text));
-    if let Some(jain) = run.fairness.jain {
-        let text = format!(
-            "Jain index {jain:.3} over {}, longest wait {}, {} starved",
-            many(run.fairness.clients as u64, "client", "clients"),
-            ns(run.fairness.longest_wait_ns),
-            run.fairness.starved
-        );
-        out.push_str(&format::wrapped(" fairness  ", &text));
-    }
     for warning in &run.verdict.warnings {
         out.push_str(&paint.warn(&format::wrapped(" warning   ", warning)));
     }

@@ -1,7 +1,23 @@
 //! The judge on histories whose verdict is known.
 
 use super::*;
+use crate::mode::Claim;
 use crate::scratch::Scratch;
+
+impl Oracle {
+    /// A grant of one name to one holder.
+    pub(super) fn enter(
+        &self,
+        key: u32,
+        client: u32,
+        generation: u64,
+        called_ns: u64,
+        (begin_ns, end_ns): (u64, u64),
+    ) -> Inside<'_> {
+        let claim = Claim { cell: key, class: Class::Exclusive };
+        self.enter_all(&[claim], 0, Entry { client, generation, called_ns, begin_ns, end_ns })
+    }
+}
 
 struct Court {
     oracle: Oracle,
@@ -21,10 +37,11 @@ fn lawful_histories_are_clean() {
     let a = oracle.enter(0, 0, 1, 5, (10, 100));
     assert!(a.leave(20, || true));
     let b = oracle.enter(0, 1, 1, 15, (25, 100));
-    assert_eq!(b.handoff_ns, Some(5), "it was waiting when the release was called");
+    let handover = Handover { took_ns: 5, between_processes: false };
+    assert_eq!(b.handover, Some(handover), "it was waiting when the release was called");
     assert!(b.leave(30, || true));
     let c = oracle.enter(0, 2, 1, 40, (50, 100));
-    assert_eq!(c.handoff_ns, None, "nobody waited");
+    assert_eq!(c.handover, None, "nobody waited");
     // c never releases; its validity ends at 100 and the name is taken over lawfully.
     let d = oracle.enter(0, 3, 1, 60, (100, 200));
     assert!(!c.leave(150, || false), "too late is an overrun, not a violation");
@@ -32,6 +49,25 @@ fn lawful_histories_are_clean() {
     let found = oracle.findings();
     assert_eq!((found.sections, found.violations, found.overruns), (4, 0, 1));
     assert_eq!((found.lost_updates, found.unresolved), (0, 0));
+}
+
+#[test]
+fn handovers_are_counted_and_told_apart_by_process() {
+    let dir = Scratch::new("handovers").unwrap();
+    let config = RunConfig { processes: 2, ..RunConfig::for_tests() };
+    let oracle = Oracle::create(&dir.path().join("cells"), &config).unwrap();
+    assert!(oracle.enter(0, 0, 1, 5, (10, 100)).leave(20, || true));
+    let before = oracle.grants();
+    // Clients 0 and 2 belong to process 0, client 1 to process 1.
+    let inside = oracle.enter(0, 2, 1, 15, (25, 100));
+    assert!(!inside.handover.unwrap().between_processes);
+    assert!(inside.leave(30, || true));
+    let across = oracle.enter(0, 1, 1, 15, (35, 100));
+    assert!(across.handover.unwrap().between_processes);
+    assert!(across.leave(40, || true));
+    assert!(oracle.enter(0, 0, 2, 50, (60, 100)).leave(70, || true), "waited for nobody");
+    let seen = oracle.grants().since(before);
+    assert_eq!(seen, Grants { all: 3, handovers: 2, between_processes: 1 });
 }
 
 #[test]
@@ -49,9 +85,32 @@ fn a_grant_inside_a_valid_section_is_a_violation_with_both_holders_counted_once(
             key: 3,
             held: Span { client: 0, begin_ns: 10, end_ns: 100 },
             granted: Span { client: 1, begin_ns: 20, end_ns: 110 },
+            classes: [Class::Exclusive; 2],
         }]
     );
     assert_eq!(found.lost_updates, 1, "the counter noticed by itself");
+}
+
+#[test]
+fn of_several_names_each_is_judged_and_a_section_once() {
+    let court = court();
+    let oracle = &court.oracle;
+    let all = |cells: &[u32]| -> Vec<Claim> {
+        cells.iter().map(|&cell| Claim { cell, class: Class::Exclusive }).collect()
+    };
+    let entry =
+        |client, begin_ns| Entry { client, generation: 1, called_ns: 5, begin_ns, end_ns: 1_000 };
+    let a = oracle.enter_all(&all(&[0, 1, 2]), 0, entry(0, 10));
+    let b = oracle.enter_all(&all(&[3, 4]), 0, entry(1, 20));
+    assert_eq!(oracle.findings().violations, 0, "no name in common");
+    let c = oracle.enter_all(&all(&[5, 2, 1]), 0, entry(2, 30));
+    let found = oracle.findings();
+    assert_eq!((found.sections, found.violations), (3, 1), "two names, one pair of sections");
+    assert_eq!(found.examples[0].key, 2);
+    assert!(a.leave(40, || true) & b.leave(41, || true) & c.leave(42, || true));
+    let d = oracle.enter_all(&all(&[0, 3]), 0, Entry { called_ns: 35, ..entry(3, 50) });
+    assert_eq!(d.handover.unwrap().took_ns, 9, "the last release is what it waited for");
+    assert_eq!(oracle.findings().lost_updates, 2, "of both names, once each");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use crate::recorder::{Hist, Metric, histogram, merge};
 use crate::report::RunResult;
 use crate::report::format::{self, COLUMNS, count, many, ns};
 use crate::report::json::is_weak;
+use crate::values::Hold;
 
 const LABEL: usize = 18;
 
@@ -27,11 +28,16 @@ pub(super) fn table(out: &mut String, run: &RunResult) {
         (Metric::Service, "acquire service", open.then_some("  from call")),
         (Metric::Uncontended, "  uncontended", None),
         (Metric::Contended, "  contended", attempts.as_deref()),
-        (Metric::Handoff, "handoff", None),
+        (Metric::Handoff, "handoff", Some("  release to grant")),
+        (Metric::HandoffBetween, "  betw. processes", None),
         (Metric::Release, "release", None),
         (Metric::Failed, "failed", None),
         (Metric::Hold, "hold, really", None),
     ] {
+        // A lock that is given back at once has no hold to speak of.
+        if metric == Metric::Hold && run.config.hold == Hold::Fixed(0) {
+            continue;
+        }
         if let Some(values) = Values::of(run, metric) {
             row(out, label, &values, &shown, note.unwrap_or_default());
         }

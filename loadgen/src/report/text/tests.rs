@@ -1,12 +1,15 @@
 //! The text report on a made-up run.
 
 use super::*;
+use crate::args::preset::Preset;
 use crate::collect::Hists;
 use crate::config::RunConfig;
+use crate::mode::Class;
 use crate::oracle::judge::{Findings, Span, Tokens, Violation};
 use crate::recorder::{Counts, histogram};
+use crate::report::contention::{Contention, Fairness};
 use crate::report::cost::Cost;
-use crate::report::{Fairness, NodeReport, Quality, TargetAbout};
+use crate::report::{NodeReport, Quality, TargetAbout};
 use crate::values::Rate;
 use crate::verdict::Verdict;
 
@@ -25,6 +28,7 @@ fn sample() -> RunResult {
         key_dist: KeyDist::Hot { keys: 0.001, load: 0.1 },
         percentiles: vec![50.0, 90.0, 99.0, 99.9, 99.99],
         keys: 1_000_000,
+        preset: Some(Preset::HotKey),
         fenced: true,
         ..RunConfig::for_tests()
     };
@@ -64,7 +68,8 @@ fn sample() -> RunResult {
         ],
     };
     let span = |client| Span { client, begin_ns: 1_500_000_000, end_ns: 1_600_000_000 };
-    let violation = Violation { key: 3, held: span(1), granted: span(2) };
+    let classes = [Class::Exclusive; 2];
+    let violation = Violation { key: 3, held: span(1), granted: span(2), classes };
     RunResult {
         argv: Vec::new(),
         started_wall_ns: 0,
@@ -98,7 +103,20 @@ fn sample() -> RunResult {
         nodes: vec![node],
         cost: Cost::of(1_000, 85_200_000, &[None]),
         faults: vec![fault],
-        fairness: Fairness { clients: 4, jain: Some(0.99), longest_wait_ns: 5, starved: 0 },
+        contention: Contention {
+            handovers: 4_321,
+            handovers_between_processes: 2_160,
+            attempts_per_acquisition: Some(1.25),
+            hold_mean_ns: Some(1_080_000.0),
+            ping_p50_ns: Some(85_000),
+            ..Contention::default()
+        },
+        fairness: Fairness {
+            clients: 4,
+            jain: Some(0.99),
+            longest_wait_ns: 5,
+            ..Fairness::default()
+        },
         findings: Findings {
             violations: 1,
             tokens: Tokens { checked: 5_060, violations: 7, highest: 1 << 53 },
@@ -136,7 +154,11 @@ fn the_report_fits_the_page_and_says_what_matters() {
         "n2 hit at 15.0s, back at 25.1s, quarantined for 3.02s, votes again at 28.1s",
         "6 quarantined",
         "down: connection refused by the peer at 127.0.0.1, votes in 2.50s at the end",
-        "fenced, wait",
+        "fenced, wait 1s (queue)",
+        "hot-key: open loop",
+        "contention 4 321 handovers, 50 % between processes; 1.25 attempts per acquisition",
+        "held 1.08ms on average, PING p50 85.0µs meanwhile",
+        "fairness Jain index 0.990 over 4 clients",
         "tokens OUT OF ORDER 5 060 grants checked, 7 violations, highest 9007199254740992",
         "99.98 % of 5 000 uncontended acquisitions took one round trip",
     ] {
