@@ -6,6 +6,7 @@
 //! | [`attacks`] | what the tests do to locks, by number |
 //! | [`tuning`] | what every knob means, and when to turn it |
 //! | [`deployment`] | how to run nodes that locks can rely on |
+//! | [`modes`] | readers, several resources at once, hierarchies, permits |
 //! | [`architecture`] | how a lock travels through the code |
 //! | [`alternatives`] | when another tool is the better one |
 
@@ -14,6 +15,9 @@ pub mod safety {}
 
 #[doc = include_str!("attacks.md")]
 pub mod attacks {}
+
+#[doc = include_str!("modes.md")]
+pub mod modes {}
 
 #[doc = include_str!("tuning.md")]
 pub mod tuning {}

@@ -5,10 +5,11 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
+use redlatch::testing::{Options, TestNode};
 use redlatch::{AcquireError, AcquireFuture, ExtendError, Lost, Mode, NodeState, Redlock, Renewal};
 
 use super::{foreign_takes, is_busy, settled};
-use crate::server::{Cluster, Reply};
+use crate::server::{Client, Cluster, Reply};
 use crate::support::{all_up, builder, connect, drained, ms, since_boot, until, within};
 
 const LONG: Duration = Duration::from_secs(60);
@@ -194,6 +195,30 @@ async fn a_plain_lock_that_has_ended_leaves_readers_alone() {
     assert!(inspection.holder().is_none() && inspection.nodes.iter().all(|node| node.answered));
     within(reader.release()).await.unwrap();
     drained(&cluster).await;
+}
+
+/// As above, where the server has a command for releases, which fails on the other type.
+#[tokio::test]
+async fn a_native_release_of_what_readers_have_now_is_no_error() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let node = TestNode::start_with(listener, Options::new().delifeq(true));
+    let locks = all_up(builder([node.url()]).connect().await.unwrap()).await;
+    let plain = within(locks.acquire("r").ttl(LONG)).await.unwrap();
+    // Its own client is blocking, and the node runs on this runtime.
+    let deleted = tokio::task::spawn_blocking(move || {
+        Client::connect(addr).unwrap().command(&["DEL", "r"]).unwrap()
+    });
+    assert_eq!(within(deleted).await.unwrap(), Reply::Int(1));
+    let reader = within(locks.acquire("r").mode(Mode::Shared)).await.unwrap();
+    let scripts = node.commands().get("evalsha").copied();
+    within(plain.release()).await.unwrap();
+    assert_eq!(node.commands().get("delifeq"), Some(&1));
+    assert!(node.commands().get("evalsha").copied() > scripts);
+    assert!(within(reader.verify()).await.is_ok());
+    // Releases are native again where they can be.
+    drop(within(locks.acquire("s")).await.unwrap());
+    until("a native release", || node.commands().get("delifeq") == Some(&2)).await;
 }
 
 /// A lease in one mode never passes to a caller of this process that asked for another one.
