@@ -140,8 +140,9 @@ async fn measure(rounds: usize) {
     let locks = connect(&urls).await;
     let mut other = Other::start(&urls);
 
+    let [first, ..] = &*cluster else { return };
     // Interleaved: the round trip of one command, that of a lock's command to a quorum, hand-overs.
-    let mut ping = Client::connect(cluster[0].addr()).expect("a connection");
+    let mut ping = Client::connect(first.addr()).expect("a connection");
     let (mut pings, mut trips, mut handovers) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..rounds {
         let guard = locks.acquire(KEY).await.expect("the lock is free");
