@@ -239,7 +239,7 @@ impl Guard {
     /// Keeps the lock until its ttl, without a guard: nothing renews or releases it any more, and
     /// nothing watches the nodes for it: that a node lost its key, [`Lease::is_valid`] no longer
     /// notices.
-    /// [`Redlock::resume`](crate::Redlock::resume) takes it up again, from
+    /// [`Redlock::resume`](crate::Redlock::resume) takes a plain lock up again, from
     /// [`Lease::resource`] and [`Lease::token`], here or in another process.
     pub fn into_lease(mut self) -> Lease {
         self.disarmed = true;

@@ -170,7 +170,8 @@ pub struct NodeInspection {
     pub endpoint: String,
     /// Whether it answered.
     pub answered: bool,
-    /// The value it holds under the key: a holder's token, ours or another library's.
+    /// The value it holds under the key: a holder's token, ours or another library's. None where
+    /// the resource is shared (see the [modes](crate::manual::modes) page): then only a ttl.
     pub value: Option<Vec<u8>>,
     /// How much longer the key lives there, where it has an expiry.
     pub ttl: Option<Duration>,

@@ -6,9 +6,11 @@
 //! may have forgotten has ended; a new fleet is opened once, by [`Redlock::init_fleet`]. A lock
 //! can carry a [`FencingToken`], by which a store refuses a holder that stalled.
 //!
-//! What it does not do: no TLS, Sentinel or Cluster, no shared locks, no several resources at
-//! once, no push between processes. What a lock promises, and on which assumptions, is in
-//! [`manual::safety`].
+//! Locks can be shared ([`Acquire::mode`]), taken together ([`Redlock::acquire_all`]), below one
+//! another ([`Acquire::hierarchical`]), or counted ([`Acquire::permit_of`]).
+//!
+//! What it does not do: no TLS, Sentinel or Cluster, no push between processes. What a lock
+//! promises, and on which assumptions, is in [`manual::safety`].
 //!
 //! # Do you need a distributed lock?
 //! When the work is in one database, its own locks are better; when a duplicate does no harm, one

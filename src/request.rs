@@ -85,7 +85,8 @@ impl<'a> Acquire<'a> {
 
     /// What is to be taken, if it is no plain lock.
     fn claims(&self, asked: Option<Vec<Resource>>) -> Result<Option<Box<Claims>>, AcquireError> {
-        self.check(asked.as_deref().unwrap_or(std::slice::from_ref(&self.resource)))?;
+        let alone = std::slice::from_ref(&self.resource);
+        self.check(asked.as_deref().unwrap_or(alone))?;
         let is_plain = matches!(self.way, Way::In(Mode::Exclusive)) && !self.hierarchical;
         if is_plain && asked.is_none() {
             return Ok(None);

@@ -13,11 +13,12 @@ use std::time::Duration;
 
 use redlatch::testing::TestNode;
 use redlatch::{
-    Acquire, AcquireError, AcquireFuture, Batching, Builder, ConfigError, ConnectError, Deadline,
-    Drift, Endpoint, EndpointError, ExtendError, FenceGate, FencingToken, FencingTokenError,
-    Gather, Guard, Handoff, InitError, InspectError, Inspection, Lease, Lost, NodeInspection,
-    NodeState, NodeStatus, NodeVote, Percentiles, Reconnect, Redlock, ReleaseError, Renewal,
-    Report, Resource, ResumeError, Retry, RunError, StaleToken, Stats, Token, TryAcquire, Verdict,
+    Acquire, AcquireAll, AcquireError, AcquireFuture, Batching, Builder, ClaimError, ConfigError,
+    ConnectError, Deadline, Drift, Endpoint, EndpointError, ExtendError, FenceGate, FencingToken,
+    FencingTokenError, Gather, Guard, Handoff, InitError, InspectError, Inspection, Lease, Lost,
+    Mode, NodeInspection, NodeState, NodeStatus, NodeVote, Percentiles, Reconnect, Redlock,
+    ReleaseError, Renewal, Report, Resource, ResumeError, Retry, RunError, StaleToken, Stats,
+    Token, TryAcquire, Verdict,
 };
 
 const fn shared<T: Send + Sync + Debug + 'static>() {}
@@ -36,6 +37,7 @@ const _: () = {
     value::<Lease>();
     value::<Acquire<'static>>();
     value::<TryAcquire<'static>>();
+    value::<AcquireAll<'static>>();
     value::<Endpoint>();
     value::<Resource>();
     value::<Report>();
@@ -57,9 +59,11 @@ const _: () = {
     copied::<FencingToken>();
     copied::<Token>();
     copied::<Lost>();
+    copied::<Mode>();
     copied::<NodeState>();
     copied::<Verdict>();
     error::<AcquireError>();
+    error::<ClaimError>();
     error::<ConfigError>();
     error::<ConnectError>();
     error::<EndpointError>();
@@ -113,6 +117,8 @@ async fn every_future_can_be_spawned() {
         let token =
             movable(locks.try_acquire("r").into_future()).await.unwrap().into_lease().token();
         drop(movable(locks.resume("r", token)).await.unwrap());
+        let all = movable(locks.acquire_all(["r", "s"]).into_future()).await.unwrap();
+        movable(all.release()).await.unwrap();
         movable(locks.close()).await;
         assert!(!lost.is_finished() && !watched.is_finished(), "released in time: never lost");
         lost.abort();

@@ -31,6 +31,7 @@ mod claims;
 mod ends;
 mod pause;
 mod queue;
+mod timer;
 mod token;
 
 use claims::Search;
@@ -376,35 +377,5 @@ impl Acquisition {
         engine.undo(op, tally, &mut wakes);
         engine.wake(wakes);
         engine.pool.put(Arc::clone(op));
-    }
-
-    /// Waits until `until` on the keeper's wheel.
-    fn wait(&mut self, engine: &Engine, until: Timestamp, cx: &mut Context<'_>) -> Poll<()> {
-        if engine.clock.now() >= until {
-            self.cancel_timer(engine);
-            return Poll::Ready(());
-        }
-        let (ttl, keep, fenced) = (self.wish.ttl, self.wish.keep, self.wish.fenced);
-        let waiter = self.waiter.get_or_insert_with(|| Arc::new(Waiter::new(ttl, keep, fenced)));
-        waiter.waker.register(cx.waker());
-        if self.timer.is_none() {
-            self.timer = Some(engine.keeper.wake_at(until, waiter));
-            self.armed_for = until;
-        }
-        Poll::Pending
-    }
-
-    /// As [`Acquisition::wait`], where the instant to wait for changes.
-    fn wait_anew(&mut self, engine: &Engine, until: Timestamp, cx: &mut Context<'_>) -> Poll<()> {
-        if self.armed_for != until {
-            self.cancel_timer(engine);
-        }
-        self.wait(engine, until, cx)
-    }
-
-    fn cancel_timer(&mut self, engine: &Engine) {
-        if let Some(key) = self.timer.take() {
-            engine.keeper.cancel(key);
-        }
     }
 }

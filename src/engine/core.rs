@@ -16,12 +16,11 @@ use crate::engine::clock::Clock;
 use crate::engine::dispatch::OWED_GRACE;
 use crate::engine::fleet::Fleet;
 use crate::engine::keeper::Keeper;
-use crate::engine::node::{Extension, Health, Node, Refusal, TopUp};
-use crate::engine::op::{Op, Pool, Spec, Way, millis};
+use crate::engine::node::{Health, Node, Refusal};
+use crate::engine::op::{Op, Pool, Spec, Way};
 use crate::engine::rng::SharedRng;
 use crate::engine::waiters::{Place, Waiters};
 use crate::error::Lost;
-use crate::fencing::FencingToken;
 use crate::resource::Resource;
 use crate::time::Timestamp;
 use crate::token::Token;
@@ -77,7 +76,6 @@ impl Engine {
     pub(crate) fn new(
         nodes: Box<[Arc<Node>]>,
         fleet: Arc<Fleet>,
-        waiters: Arc<Waiters>,
         settings: Settings,
         clock: Clock,
         changed: Arc<Notify>,
@@ -86,12 +84,12 @@ impl Engine {
     ) -> Self {
         Self {
             nodes,
-            fleet,
             settings,
             clock,
             pool: Pool::new(),
             keeper: Keeper::new(clock.now()),
-            waiters,
+            waiters: Arc::clone(fleet.hub.waiters()),
+            fleet,
             rng: SharedRng::new(seed),
             changed,
             counters: Counters::default(),
@@ -196,54 +194,6 @@ impl Engine {
         Ok(self.pool.take(&spec))
     }
 
-    /// The fencing token to propose: the median of the nodes' clocks in microseconds, so that no
-    /// single clock, ours least of all, can carry the tokens away; and beyond the end of every
-    /// quarantine, because a node that forgot its counter may have accepted up to there.
-    fn propose(&self) -> u64 {
-        let median = self.median_time_us(self.clock.now());
-        let floor = self.fleet.token_floor_us(median);
-        u64::try_from(median.max(floor.saturating_add(1)))
-            .unwrap_or(1)
-            .min(FencingToken::MAX.get() / 2)
-    }
-
-    /// What most nodes take for the time, in microseconds since 1970.
-    pub(crate) fn median_time_us(&self, now: Timestamp) -> i64 {
-        let mut times: Vec<i64> =
-            self.nodes.iter().filter_map(|node| node.wall_time_us(now)).collect();
-        times.sort_unstable();
-        times.get(times.len() / 2).copied().unwrap_or(0)
-    }
-
-    /// Raises the fencing counters of `nodes` to `value`; the round's number.
-    pub(crate) fn raise(&self, op: &Arc<Op>, nodes: u16, value: u64) -> u8 {
-        self.ask(op, nodes, 0, Some(value))
-    }
-
-    /// Asks the nodes that do not hold a held lease's key to hold it too (R6: called only when a
-    /// quorum has just answered that they hold it).
-    pub(crate) fn top_up(&self, op: &Arc<Op>, ttl: Duration, now: Timestamp) {
-        let holding = op.holding(now);
-        let mut wakes = Wakes::default();
-        for node in self.nodes.iter().filter(|node| holding & (1 << node.index) == 0) {
-            if !op.is_barred(node.index) {
-                let top_up = TopUp { op: Arc::clone(op), ttl_ms: millis(ttl) };
-                wakes.add(node.index, node.submit_top_up(top_up));
-            }
-        }
-        self.wake(wakes);
-    }
-
-    /// Asks every node that holds the key to tell when it changes.
-    pub(crate) fn watch(&self, op: &Arc<Op>, now: Timestamp) {
-        let holding = op.holding(now);
-        let mut wakes = Wakes::default();
-        for node in self.nodes.iter().filter(|node| holding & (1 << node.index) != 0) {
-            wakes.add(node.index, node.submit_watch(op));
-        }
-        self.wake(wakes);
-    }
-
     /// Queues an attempt at every node that takes it; the others vote *not sent*.
     pub(crate) fn submit(&self, op: &Arc<Op>, wakes: &mut Wakes) {
         self.submit_to(self.nodes.iter(), op, wakes);
@@ -311,24 +261,6 @@ impl Engine {
         for node in self.nodes.iter().filter(|node| holders & (1 << node.index) != 0) {
             wakes.add(node.index, node.submit_release(op, until));
         }
-    }
-
-    /// Begins an extension round at every node that may hold the key; its number. A ttl of zero
-    /// only asks whether they do.
-    pub(crate) fn extend(&self, op: &Arc<Op>, ttl: Duration) -> u8 {
-        let holders = op.holders(op.acquire_tally());
-        self.ask(op, holders, millis(ttl), None)
-    }
-
-    fn ask(&self, op: &Arc<Op>, nodes: u16, ttl_ms: u64, raise: Option<u64>) -> u8 {
-        let round = op.begin_extend(nodes);
-        let mut wakes = Wakes::default();
-        for node in self.nodes.iter().filter(|node| nodes & (1 << node.index) != 0) {
-            let extension = Extension { op: Arc::clone(op), round, ttl_ms, raise };
-            wakes.add(node.index, node.submit_extension(extension));
-        }
-        self.wake(wakes);
-        round
     }
 
     /// Announces a loss. The keys stay until the holder lets go or they expire: until its validity

@@ -50,6 +50,11 @@ impl Hub {
         &self.channel
     }
 
+    /// The queues of this process's callers.
+    pub(crate) const fn waiters(&self) -> &Arc<Waiters> {
+        &self.waiters
+    }
+
     fn tickets(&self) -> MutexGuard<'_, HashMap<Vec<u8>, Arc<Op>, RandomState>> {
         self.tickets.lock().unwrap_or_else(PoisonError::into_inner)
     }

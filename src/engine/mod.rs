@@ -1,6 +1,7 @@
 //! The lock engine over real time and real streams: tasks, queues, futures.
 
 pub(crate) mod acquire;
+mod asking;
 pub(crate) mod clock;
 pub(crate) mod connection;
 pub(crate) mod core;

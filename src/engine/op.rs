@@ -10,6 +10,7 @@ mod claim;
 mod fencing;
 mod ledger;
 mod ticket;
+mod watchers;
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
@@ -335,31 +336,7 @@ impl Op {
         }
         first
     }
-
-    fn wake_watchers(&self) {
-        let mut watchers = self.watchers.lock().unwrap_or_else(PoisonError::into_inner);
-        let wakers = std::mem::take(&mut *watchers);
-        drop(watchers);
-        wakers.into_iter().for_each(Waker::wake);
-    }
-
-    /// Asks to be woken when the lease is lost or an extension is decided. The caller looks again
-    /// afterwards: what it waits for may just have happened.
-    pub(crate) fn watch(&self, waker: &Waker) {
-        let mut wakers = self.watchers.lock().unwrap_or_else(PoisonError::into_inner);
-        if !wakers.iter().any(|known| known.will_wake(waker)) {
-            // Bounded: futures that were dropped leave their waker behind until the next sweep.
-            if wakers.len() >= WATCHERS_MAX {
-                for waker in wakers.drain(..) {
-                    waker.wake();
-                }
-            }
-            wakers.push(waker.clone());
-        }
-    }
 }
-
-const WATCHERS_MAX: usize = 256;
 
 /// A ttl as the servers take it; the builder has bounded it.
 pub(crate) fn millis(ttl: Duration) -> u64 {

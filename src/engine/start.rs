@@ -51,8 +51,7 @@ pub(crate) fn start<T: Transport + Clone>(
     let changed = Arc::new(Notify::new());
     // Zero stands for nobody in a token.
     let (process, seed) = (random()?.max(1), random()?);
-    let waiters = Arc::new(Waiters::new());
-    let hub = Hub::new(process, &settings.key_prefix, Arc::clone(&waiters));
+    let hub = Hub::new(process, &settings.key_prefix, Arc::new(Waiters::new()));
     let fleet = Fleet::new(&endpoints, settings.quorum, node_settings.quarantine_ms, hub);
     let fleet = Arc::new(fleet);
     let node = |(index, endpoint)| {
@@ -61,7 +60,7 @@ pub(crate) fn start<T: Transport + Clone>(
     };
     let nodes: Box<[Arc<Node>]> = endpoints.into_iter().enumerate().map(node).collect();
     let changed = Arc::clone(&changed);
-    let engine = Engine::new(nodes, fleet, waiters, settings, clock, changed, process, seed);
+    let engine = Engine::new(nodes, fleet, settings, clock, changed, process, seed);
     let engine = Arc::new(engine);
     let mut drivers = Vec::new();
     for node in &engine.nodes {

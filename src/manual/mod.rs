@@ -7,6 +7,7 @@
 //! | [`tuning`] | what every knob means, and when to turn it |
 //! | [`contention`] | what to lock, how to wait, what to do when it is busy |
 //! | [`deployment`] | how to run nodes that locks can rely on |
+//! | [`modes`] | readers, several resources at once, hierarchies, permits |
 //! | [`architecture`] | how a lock travels through the code |
 //! | [`alternatives`] | when another tool is the better one |
 
@@ -15,6 +16,9 @@ pub mod safety {}
 
 #[doc = include_str!("attacks.md")]
 pub mod attacks {}
+
+#[doc = include_str!("modes.md")]
+pub mod modes {}
 
 #[doc = include_str!("tuning.md")]
 pub mod tuning {}

@@ -194,7 +194,7 @@ fn check_order(executed: &[Vec<Vec<u8>>]) {
 /// A client whose nodes are all up.
 async fn started(memory: &Memory, handoff: Handoff) -> Redlock {
     let locks = client(memory, handoff);
-    for _ in 0..100 {
+    for _ in 0..400 {
         settle().await;
         memory.pump();
     }
@@ -336,7 +336,7 @@ async fn a_lock_is_granted_over_memory() {
     let locks = client(&memory, Handoff::default());
     let mut request = Box::pin(locks.acquire("r").into_future());
     let mut cx = Context::from_waker(Waker::noop());
-    for _ in 0..100 {
+    for _ in 0..400 {
         if let Poll::Ready(outcome) = request.as_mut().poll(&mut cx) {
             assert!(outcome.unwrap().is_valid());
             return;

@@ -9,12 +9,15 @@
 
 use std::collections::HashMap;
 
+/// A field's name and its value.
+type Field = (Box<[u8]>, Box<[u8]>);
+
 /// What a key holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Value {
     Text(Box<[u8]>),
     /// Fields and their values, in the order in which they came; never empty.
-    Hash(Vec<(Box<[u8]>, Box<[u8]>)>),
+    Hash(Vec<Field>),
 }
 
 impl Value {

@@ -174,20 +174,28 @@ async fn node_redlock_and_we_exclude_each_other() {
     exclude_each_other(&mut peer, &cluster, &urls).await;
 }
 
-/// An update that is lost is one that two made at a time.
+/// An update that is lost is one that two made at a time. Two of us, so that we also hand the lock
+/// to each other while the others ask for it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_update_is_lost_between_three_libraries() {
     let cluster = Cluster::start(1);
     let urls = cluster.urls();
     let mut python = Peer::redis_py(&cluster[0]);
     let mut node = Peer::node_redlock(&urls);
-    let locks = connect(&urls).await;
+    let (one, two) = (connect(&urls).await, connect(&urls).await);
     python.warm_up().await;
     node.warm_up().await;
-    let all = async { tokio::join!(python.count(), node.count(), count(&locks, &cluster[0])) };
-    let (python, node, ()) = within(all).await;
+    let all = async {
+        tokio::join!(
+            python.count(),
+            node.count(),
+            count(&one, &cluster[0]),
+            count(&two, &cluster[0])
+        )
+    };
+    let (python, node, (), ()) = within(all).await;
     assert_eq!((python.as_str(), node.as_str()), ("done", "done"));
-    assert_eq!(cluster[0].get("counter"), Some((3 * ROUNDS).to_string()));
+    assert_eq!(cluster[0].get("counter"), Some((4 * ROUNDS).to_string()));
 }
 
 /// The same over three nodes, where an attempt can win some and lose others.
@@ -196,10 +204,11 @@ async fn no_update_is_lost_on_three_nodes() {
     let cluster = Cluster::start(3);
     let urls = cluster.urls();
     let mut node = Peer::node_redlock(&urls);
-    let locks = connect(&urls).await;
+    let (one, two) = (connect(&urls).await, connect(&urls).await);
     node.warm_up().await;
-    let all = async { tokio::join!(node.count(), count(&locks, &cluster[0])) };
-    let (node, ()) = within(all).await;
+    let all =
+        async { tokio::join!(node.count(), count(&one, &cluster[0]), count(&two, &cluster[0])) };
+    let (node, (), ()) = within(all).await;
     assert_eq!(node, "done");
-    assert_eq!(cluster[0].get("counter"), Some((2 * ROUNDS).to_string()));
+    assert_eq!(cluster[0].get("counter"), Some((3 * ROUNDS).to_string()));
 }

@@ -2,7 +2,7 @@
 
 use redlatch::testing::{Options, TestNode};
 use redlatch::{
-    AcquireError, ConfigError, ConnectError, Guard, Lost, NodeState, Redlock, ReleaseError,
+    AcquireError, ConfigError, ConnectError, Guard, Lost, Mode, NodeState, Redlock, ReleaseError,
 };
 
 use crate::server::{Client, Cluster, Reply, Server};
@@ -56,6 +56,10 @@ const USEFUL: [&str; 7] = [
     "client|no-evict",
     "command|info",
 ];
+
+/// What modes need besides.
+const NEEDED_BY_MODES: [&str; 8] =
+    ["type", "exists", "hset", "hget", "hdel", "hgetall", "hvals", "pexpireat"];
 
 /// A user with no more than these rights, for the keys of the prefix `lock:`.
 fn permit(server: &Server, commands: &[&str]) {
@@ -144,6 +148,44 @@ async fn an_acl_user_needs_no_less_either() {
         let released = within(guard.release()).await;
         let errors = [extended.err().map(|e| e.to_string()), released.err().map(|e| e.to_string())];
         assert!(errors.iter().flatten().any(|text| told(text)), "without {missing}: {errors:?}");
+        server.command(&["DEL", "lock:r"]);
+    }
+}
+
+/// Two readers come, one is lengthened, both go: what was refused meanwhile.
+async fn read(locks: &Redlock) -> Vec<String> {
+    let mut errors = Vec::new();
+    let mut guards = Vec::new();
+    for _ in 0..2 {
+        match within(locks.try_acquire("r").mode(Mode::Shared)).await {
+            Ok(guard) => guards.push(guard),
+            Err(error) => errors.push(error.to_string()),
+        }
+    }
+    for guard in guards {
+        let longer = std::time::Duration::from_secs(29);
+        errors.extend(within(guard.extend(longer)).await.err().map(|error| error.to_string()));
+        errors.extend(within(guard.release()).await.err().map(|error| error.to_string()));
+    }
+    errors
+}
+
+#[tokio::test]
+async fn an_acl_user_needs_these_commands_for_modes_and_no_others() {
+    let server = Server::start();
+    let all = [&NEEDED[..], &NEEDED_BY_MODES].concat();
+    let ttl = std::time::Duration::from_secs(20);
+    for missing in NEEDED_BY_MODES.map(Some).into_iter().chain([None]) {
+        let rights: Vec<&str> =
+            all.iter().copied().filter(|&command| Some(command) != missing).collect();
+        permit(&server, &rights);
+        let builder = builder([as_user(&server, 0)]).key_prefix("lock:").ttl(ttl);
+        let locks = all_up(builder.connect().await.unwrap()).await;
+        let errors = read(&locks).await;
+        let is_told = errors.iter().any(|text| text.contains("can't run this command"));
+        assert_eq!(is_told, missing.is_some(), "without {missing:?}: {errors:?}");
+        assert!(missing.is_some() || errors.is_empty(), "{errors:?}");
+        drop(locks);
         server.command(&["DEL", "lock:r"]);
     }
 }

@@ -31,7 +31,7 @@ pub(crate) trait Model {
     fn violation(&self, state: &Self::State) -> Option<&'static str>;
 }
 
-/// States kept at most; the largest model has 880 000. A state is below 150 bytes, so one search
+/// States kept at most; the largest model has 690 000. A state is below 150 bytes, so one search
 /// stays below 200 MB.
 const CAP: usize = 1_000_000;
 

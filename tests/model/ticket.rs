@@ -2,17 +2,19 @@
 //!
 //! Property: of the old holder A, its successor B and another attempt Y no two are valid at once.
 //!
-//! Protocol. A holds the lock from the start. B has a ticket in the nodes' queues; it polls at any
-//! time, which enqueues it or, where the key is missing, gives it the key. A's guard ends at any
-//! time; then `leave` goes to every node: where the key is A's it passes to B for a reservation, or
-//! is deleted if B is not in that queue. A node that gave B the key tells it, and B sends that node
-//! a confirm: an extend that compares owner and epoch. Its answer is a vote, in a ledger that was
-//! empty, for what is left of the ttl since the confirm was sent; with q votes B holds. B may give
-//! up before that, and then leaves as A does. Y is one plain attempt.
+//! Protocol. A holds the lock from the start. B has a ticket, which it shows to nodes by `enter` at
+//! any time: a free key it gets in full, as by `SET NX`, else it is queued. A's guard ends at any
+//! time; then `leave` goes to every node: where the key is A's or free it passes to the queue's
+//! head for a short reservation, or is deleted if nobody is queued. A free key passes to the head,
+//! too, when anybody else enters or leaves. A node tells B of its reservation, also when B enters
+//! again, and B sends that node a confirm: an extend that compares owner and epoch. The answer to a
+//! confirm, or to an enter that got the key, is a vote, in a ledger that was empty, for what is
+//! left of the ttl since the command was sent; with q votes B holds. B may give up before that, and
+//! then leaves as A does. Y is one plain attempt.
 //! The network keeps no order: each frame runs at any time after it was sent, or never, and its
 //! answer comes at any time after that, or never. (The engine keeps the order of a connection, but
 //! what a lost connection owed is sent again on the next.) What a node tells comes at once or
-//! never; the next poll is told again.
+//! never. An enter that runs late counts for less, so it runs when it is sent; also in any phase.
 //! Fault. FLUSHALL on live connections: queues go with the keys. A restart is that, and some lost
 //! answers.
 //!
@@ -23,7 +25,7 @@
 //! quarantine ends.
 //! Left out: renewals and R6 (see `lease`: here a hold ends with its validity); further tickets (a
 //! queue in which B is not the head is one that it has not entered); the end of B's hold (that is
-//! A's part, again); clock rates.
+//! A's part, again); clock rates; fencing tokens.
 
 mod rules;
 
@@ -45,10 +47,10 @@ enum Compare {
 /// What B takes for a node's vote.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Vote {
-    /// The answer to its confirm, from the time of its sending.
-    Confirm,
+    /// The answer to its command, from the time of its sending.
+    Answer,
     /// The same, from the time of the answer.
-    ConfirmFromAnswer,
+    AtAnswer,
     /// That a node told it of the key.
     Notification,
 }
@@ -66,8 +68,8 @@ struct Tickets<const N: usize> {
     empty_ledger: bool,
     /// A confirm compares the owner.
     confirm_owner: bool,
-    /// R1: a confirm compares the epoch.
-    confirm_epoch: bool,
+    /// R1: enter and confirm compare the epoch.
+    script_epoch: bool,
     /// R5: the answer of a quarantined node is no vote.
     quarantine: bool,
     /// R11: B, having given up, leaves whatever it is told of.
@@ -84,10 +86,10 @@ impl<const N: usize> Tickets<N> {
         compare: Compare::InOneScript,
         guard_first: true,
         stays_ended: true,
-        vote: Vote::Confirm,
+        vote: Vote::Answer,
         empty_ledger: true,
         confirm_owner: true,
-        confirm_epoch: true,
+        script_epoch: true,
         quarantine: true,
         only_released: true,
         fresh_ticket: true,
@@ -116,11 +118,12 @@ enum Leave {
     Read,
 }
 
-/// B's confirm at one node.
+/// B's command at one node.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
-enum Confirm {
+enum Ask {
     None,
-    Sent,
+    /// Sent, and not run yet.
+    Confirm,
     /// Run, and the key is B's; the answer is under way. (Another answer says nothing.)
     Mine,
 }
@@ -160,8 +163,8 @@ struct Node {
     /// What is left of A's share.
     a_share: u8,
     a_leave: Leave,
-    confirm: Confirm,
-    confirm_age: u8,
+    ask: Ask,
+    ask_age: u8,
     /// What is left of B's share.
     b_share: u8,
     /// B's `leave` is under way.
@@ -190,11 +193,12 @@ enum Step {
     ATakesBack,
     ALeaveReads { node: usize },
     ALeaveRuns { node: usize },
-    BPolls { node: usize },
+    BEnters { node: usize },
     BConfirmRuns { node: usize },
-    BConfirmed { node: usize },
+    BHears { node: usize },
     BGivesUp,
     BLeaveRuns { node: usize },
+    OthersCome { node: usize },
     YVotes { node: usize },
     Handshake { client: usize, node: usize },
     Flush { node: usize },
@@ -203,7 +207,7 @@ enum Step {
 type Out<const N: usize> = Vec<(Step, State<N>)>;
 
 impl Node {
-    /// The end of `enter` and of `leave`: the key is the queue's head's, or nobody's.
+    /// The key is the queue's head's, or nobody's.
     fn pass(&mut self) {
         (self.owner, self.left) = (Owner::Nobody, 0);
         if self.queued {
@@ -294,7 +298,7 @@ impl<const N: usize> Tickets<N> {
             return;
         }
         let blind = at.a_leave == Leave::Read || self.compare == Compare::NotOfHolder;
-        if at.owner == Owner::A || blind {
+        if matches!(at.owner, Owner::A | Owner::Nobody) || blind {
             changed.pass();
         }
         self.tells(Step::ALeaveRuns { node }, next, node, out);
@@ -309,37 +313,56 @@ impl<const N: usize> Tickets<N> {
             next.nodes[node] = changed;
             out.push((step, next));
         };
-        if at.confirm == Confirm::Sent {
+        if at.ask == Ask::Confirm {
             push(Step::BConfirmRuns { node }, &|_, n| {
                 let owner =
                     n.owner == Owner::B || (!self.confirm_owner && n.owner != Owner::Nobody);
-                let epoch = (n.known[0] && !n.blank) || !self.confirm_epoch;
-                (n.confirm, n.confirm_age) = (Confirm::None, 0);
+                let epoch = (n.known[0] && !n.blank) || !self.script_epoch;
+                (n.ask, n.ask_age) = (Ask::None, 0);
                 if owner && epoch {
-                    (n.confirm, n.confirm_age, n.left) = (Confirm::Mine, at.confirm_age, TTL);
+                    (n.ask, n.ask_age, n.left) = (Ask::Mine, at.ask_age, TTL);
                 }
             });
         }
         if at.b_leave {
             push(Step::BLeaveRuns { node }, &|_, n| {
                 (n.b_leave, n.queued) = (false, false);
-                if n.owner == Owner::B || self.compare == Compare::NotOfWaiter {
+                let own = matches!(n.owner, Owner::B | Owner::Nobody);
+                if own || self.compare == Compare::NotOfWaiter {
                     n.pass();
                 }
             });
         }
-        // A poll that was sent before B gave up may run after it: B's ticket is back then.
+        self.enter(state, node, out);
+        if at.ask == Ask::Mine {
+            let mut next = *state;
+            self.hears(&mut next, node);
+            out.push((Step::BHears { node }, next));
+        }
+    }
+
+    fn enter(&self, state: &State<N>, node: usize, out: &mut Out<N>) {
+        let at = &state.nodes[node];
+        let step = Step::BEnters { node };
         let mut next = *state;
         let changed = &mut next.nodes[node];
-        changed.queued = at.owner != Owner::B;
-        if at.owner == Owner::Nobody {
-            changed.pass();
+        if self.script_epoch && (at.blank || !at.known[0]) {
+            return;
         }
-        self.tells(Step::BPolls { node }, next, node, out);
-        if at.confirm == Confirm::Mine {
-            let mut next = *state;
-            self.confirmed(&mut next, node);
-            out.push((Step::BConfirmed { node }, next));
+        match at.owner {
+            Owner::B => self.tells(step, next, node, out),
+            Owner::A | Owner::Y => {
+                changed.queued = true;
+                out.push((step, next));
+            }
+            Owner::Nobody => {
+                (changed.owner, changed.left, changed.queued) = (Owner::B, TTL, false);
+                out.push((step, next));
+                if at.ask == Ask::None {
+                    next.nodes[node].ask = Ask::Mine;
+                    out.push((step, next));
+                }
+            }
         }
     }
 
@@ -368,19 +391,21 @@ impl<const N: usize> Tickets<N> {
             return;
         }
         let at = &mut state.nodes[node];
-        if at.confirm == Confirm::None {
-            (at.confirm, at.confirm_age) = (Confirm::Sent, 0);
+        if at.ask == Ask::None {
+            (at.ask, at.ask_age) = (Ask::Confirm, 0);
         }
     }
 
-    fn confirmed(&self, state: &mut State<N>, node: usize) {
+    fn hears(&self, state: &mut State<N>, node: usize) {
         let at = &mut state.nodes[node];
-        let age = at.confirm_age;
-        (at.confirm, at.confirm_age) = (Confirm::None, 0);
+        let age = at.ask_age;
+        (at.ask, at.ask_age) = (Ask::None, 0);
         let quarantined = at.opens[0] > 0 && self.quarantine;
         let gave_up = state.phase == Phase::GaveUp && self.only_released;
-        if !quarantined && !gave_up {
-            let age = if self.vote == Vote::ConfirmFromAnswer { 0 } else { age };
+        if gave_up {
+            at.b_leave = true;
+        } else if !quarantined {
+            let age = if self.vote == Vote::AtAnswer { 0 } else { age };
             state.b_votes(node, TTL.saturating_sub(age));
         }
     }
@@ -402,7 +427,12 @@ impl<const N: usize> Tickets<N> {
 
     fn node_steps(&self, state: &State<N>, node: usize, out: &mut Out<N>) {
         let at = &state.nodes[node];
-        let busy = [at.confirm != Confirm::None, at.job != Job::Idle];
+        if at.queued && at.owner == Owner::Nobody {
+            let mut next = *state;
+            next.nodes[node].pass();
+            self.tells(Step::OthersCome { node }, next, node, out);
+        }
+        let busy = [at.ask != Ask::None, at.job != Job::Idle];
         for (client, is_busy) in busy.into_iter().enumerate() {
             if (at.blank || !at.known[client]) && !is_busy {
                 let mut next = *state;
@@ -437,8 +467,8 @@ fn tick<const N: usize>(state: &State<N>) -> State<N> {
         }
         node.a_share = node.a_share.saturating_sub(1);
         node.b_share = node.b_share.saturating_sub(1);
-        if node.confirm != Confirm::None {
-            node.confirm_age = (node.confirm_age + 1).min(TTL);
+        if node.ask != Ask::None {
+            node.ask_age = (node.ask_age + 1).min(TTL);
         }
         if !matches!(node.job, Job::Idle | Job::No) {
             node.job_age += 1;
@@ -472,8 +502,8 @@ impl<const N: usize> Model for Tickets<N> {
             opens: [0; 2],
             a_share: share,
             a_leave: Leave::None,
-            confirm: Confirm::None,
-            confirm_age: 0,
+            ask: Ask::None,
+            ask_age: 0,
             b_share: 0,
             b_leave: !self.fresh_ticket,
             job: Job::Idle,
@@ -517,7 +547,7 @@ impl<const N: usize> Model for Tickets<N> {
             }
             if b_over {
                 node.b_share = 0;
-                (node.confirm, node.confirm_age) = (Confirm::None, 0);
+                (node.ask, node.ask_age) = (Ask::None, 0);
             }
             if y_over {
                 (node.job, node.job_age) = (Job::No, 0);
