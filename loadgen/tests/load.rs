@@ -280,7 +280,8 @@ fn what_the_files_say_adds_up() {
     let sum = |column: &Value| column.as_array().unwrap().iter().filter_map(Value::as_u64).sum();
     let in_series: u64 = sum(&json["series"]["ok"]);
     assert_eq!(in_series, totals["ok_in_time"].as_u64().unwrap());
-    assert!(!std::fs::read_to_string(dir.0.join("out/result.json")).unwrap().contains("NaN"));
+    // As a value: histograms in base64 may well contain these letters.
+    assert!(!std::fs::read_to_string(dir.0.join("out/result.json")).unwrap().contains(": NaN"));
 
     let table = std::fs::read_to_string(dir.0.join("out/acquire.hgrm")).unwrap();
     assert!(table.contains("Total count    =         5000"), "{table}");
