@@ -62,6 +62,7 @@ pub(crate) struct Acquisition {
     number: Option<u64>,
     /// When a minority's reservations are given up.
     yield_at: Option<Timestamp>,
+    yields: u32,
     /// The nodes said that the lock may be free.
     was_told: bool,
     began: Timestamp,
@@ -89,6 +90,7 @@ impl Acquisition {
             armed_for: Timestamp::ZERO,
             number: None,
             yield_at: None,
+            yields: 0,
             was_told: false,
             began: Timestamp::ZERO,
             round_began: Timestamp::ZERO,

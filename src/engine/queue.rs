@@ -138,9 +138,12 @@ impl Engine {
         op.hands_on.store(ticket.is_queued() || is_awaited, Ordering::Release);
     }
 
-    /// When what a minority of nodes keeps for us is to be given up for those who may use it.
-    pub(crate) fn yield_at(&self, since: Timestamp) -> Timestamp {
-        since.plus(between(YIELD_MIN, YIELD_MAX, self.rng.next()))
+    /// When what a minority of nodes keeps for us is to be given up for those who may use it. It
+    /// takes longer each time: either somebody has the other nodes for as long as he needs the
+    /// lock, and our giving way serves nobody, or the nodes are split, and once is enough.
+    pub(crate) fn yield_at(&self, since: Timestamp, yields: u32) -> Timestamp {
+        let patience = between(YIELD_MIN, YIELD_MAX, self.rng.next());
+        since.plus(patience * 2u32.pow(yields.min(YIELD_DOUBLINGS)))
     }
 }
 
@@ -155,3 +158,5 @@ fn fnv1a(bytes: &[u8]) -> u64 {
 /// that split the nodes between them must not all give up at once.
 const YIELD_MIN: Duration = Duration::from_millis(5);
 const YIELD_MAX: Duration = Duration::from_millis(20);
+/// Up to a third of a second.
+const YIELD_DOUBLINGS: u32 = 4;

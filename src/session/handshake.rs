@@ -1,7 +1,8 @@
 //! The first words on a connection: who we are, which server this is, whether it may hold locks.
 //!
-//! Pure: it appends commands to a buffer and is handed the replies and pushes in order. The caller bounds the time, closes the connection on an error, writes nothing else
-//! before [`Progress::Done`], and keeps its decoder on [`Handshake::protocol`].
+//! Pure: it appends commands to a buffer and is handed the replies and pushes in order. The caller
+//! bounds the time, closes the connection on an error, writes nothing else before
+//! [`Progress::Done`], and keeps its decoder on [`Handshake::protocol`].
 //!
 //! ```text
 //!         start(): one write            last reply

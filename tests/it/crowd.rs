@@ -52,8 +52,7 @@ async fn a_crowd_is_served_in_order_and_leaves_nothing_behind() {
 
     let mut guard = Some(holder);
     let mut served = 0;
-    for at in 0..CROWD {
-        let Some(request) = requests[at].take() else { continue };
+    for request in requests.into_iter().flatten() {
         drop(guard.take());
         // The next one, and nobody else: whoever came later waits.
         guard = Some(within(request).await.unwrap());

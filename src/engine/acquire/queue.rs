@@ -98,10 +98,11 @@ impl Acquisition {
         }
         let now = engine.clock.now();
         if self.yield_at.is_none() && op.acquire_tally().count(Vote::Granted) > 0 {
-            self.yield_at = Some(engine.yield_at(now));
+            self.yield_at = Some(engine.yield_at(now, self.yields));
         }
         if self.yield_at.is_some_and(|at| at <= now) {
             // Others have what is missing, and may miss what we have.
+            self.yields = self.yields.saturating_add(1);
             self.give_ticket_up(engine, op);
             self.begin_ticket(engine, now);
             return Poll::Ready(());
