@@ -9,7 +9,7 @@
 //! Locks can be shared ([`Acquire::mode`]), taken together ([`Redlock::acquire_all`]), below one
 //! another ([`Acquire::hierarchical`]), or counted ([`Acquire::permit_of`]).
 //!
-//! What it does not do: no TLS, Sentinel or Cluster, no push between processes. What a lock
+//! What it does not do: no TLS, Sentinel or Cluster. What a lock
 //! promises, and on which assumptions, is in [`manual::safety`].
 //!
 //! # Do you need a distributed lock?

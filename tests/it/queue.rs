@@ -3,6 +3,7 @@
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::task::Poll;
+use std::time::Duration;
 
 use redlatch::{AcquireFuture, Guard, Handoff, NodeState, Redlock, ReleaseError, Waiting};
 
@@ -77,6 +78,7 @@ fn line(server: &Server) -> Vec<String> {
 /// A process that died while it was in line; its channel has no listener.
 const DEAD: &str = "000000000000dead0000000000000001";
 
+/// Scenario 64.
 #[tokio::test]
 async fn a_dead_head_is_passed_over() {
     let cluster = Cluster::start(3);
@@ -123,7 +125,7 @@ async fn a_lock_of_another_library_goes_to_the_next_in_line() {
     drained(&cluster).await;
 }
 
-/// What a release hands on by a command that it was already sending when somebody queued up.
+/// Scenario 66. What is released by a command that was under way when somebody queued up.
 #[tokio::test]
 async fn a_release_that_knew_of_nobody_strands_nobody() {
     let cluster = Cluster::start(3);
@@ -217,6 +219,82 @@ async fn a_lock_that_another_has_taken_is_not_handed_on() {
     cluster.iter().for_each(|server| drop(server.command(&["DEL", "r"])));
     within(granted(request).await.release()).await.unwrap();
     drained(&cluster).await;
+}
+
+/// Scenario 65. Two nodes of five have forgotten who is in line.
+#[tokio::test]
+async fn a_queue_that_two_nodes_lost_is_still_one() {
+    let cluster = Cluster::start(5);
+    let (holder, first, second) =
+        (client(&cluster).await, client(&cluster).await, client(&cluster).await);
+    for _ in 0..10 {
+        let guard = within(holder.acquire("r")).await.unwrap();
+        let one = in_line(&first, &cluster, 0).await;
+        let mut two = in_line(&second, &cluster, 1).await;
+        for server in &cluster[..2] {
+            server.command(&["DEL", QUEUE]);
+        }
+        within(guard.release()).await.unwrap();
+        let guard = granted(one).await;
+        assert!(is_pending(&mut two), "two holders");
+        within(guard.release()).await.unwrap();
+        within(granted(two).await.release()).await.unwrap();
+    }
+    drained(&cluster).await;
+}
+
+/// Scenario 67. A node forgets everything while a waiter is in line: what it hands on counts for
+/// nothing, and the others carry the lock.
+#[tokio::test]
+async fn a_hand_off_on_a_node_that_forgot_counts_for_nothing() {
+    let cluster = Cluster::start(3);
+    let minute = Duration::from_secs(60);
+    let settings = || builder(cluster.urls()).ttl(minute).max_ttl(minute);
+    let holder = all_up(settings().connect().await.unwrap()).await;
+    let next = all_up(settings().connect().await.unwrap()).await;
+    let guard = within(holder.acquire("r")).await.unwrap();
+    let request = in_line(&next, &cluster, 0).await;
+    cluster[0].flushall();
+    within(guard.release()).await.unwrap();
+    let guard = granted(request).await;
+    until("the node's quarantine", || next.nodes()[0].state == NodeState::Quarantined).await;
+    // Two carry it: none may be lost.
+    assert!(guard.is_valid() && guard.margin() == 0, "{:?}", guard.report());
+    within(guard.verify()).await.unwrap();
+    within(guard.release()).await.unwrap();
+}
+
+/// With the rights that the manual names, and without those that the queue needs.
+#[tokio::test]
+async fn without_the_rights_to_queue_everybody_races() {
+    const RIGHTS: &str = "on >secret resetkeys ~r ~redlatch:* resetchannels -@all +info +time \
+        +eval +evalsha +script|load +script|exists +set +get +mget +del +pttl +pexpire +client|id \
+        +client|kill +client|tracking +client|caching +client|setname +client|no-evict \
+        +command|info";
+    const QUEUES: &str = "&redlatch:p:* +subscribe +publish +zadd +zpopmin +zrange +zrem";
+    let cluster = Cluster::start(3);
+    for (rights, queues) in [(RIGHTS.to_owned(), false), (format!("{RIGHTS} {QUEUES}"), true)] {
+        for server in &*cluster {
+            let rules = ["ACL", "SETUSER", "locks", "reset"].into_iter();
+            let rules: Vec<&str> = rules.chain(rights.split_whitespace()).collect();
+            assert_eq!(server.command(&rules), Reply::Simple("OK".into()));
+        }
+        let urls = || cluster.urls().into_iter().map(|url| url.replace("://", "://locks:secret@"));
+        let holder = all_up(builder(urls()).connect().await.unwrap()).await;
+        let next = all_up(builder(urls()).connect().await.unwrap()).await;
+        let guard = within(holder.acquire("r")).await.unwrap();
+        let mut request = Box::pin(next.acquire("r").into_future());
+        let looks = |server: &Server| server.calls("zadd") + server.calls("pttl");
+        let before: u64 = cluster.iter().map(looks).sum();
+        until("the waiter to have looked", || {
+            assert!(is_pending(&mut request));
+            cluster.iter().map(looks).sum::<u64>() >= before + 3
+        })
+        .await;
+        within(guard.release()).await.unwrap();
+        within(granted(request).await.release()).await.unwrap();
+        assert_eq!(cluster.iter().all(|server| server.calls("zadd") > 0), queues);
+    }
 }
 
 /// Scripts, queues and locks are gone: whoever waits is in line again before long.
