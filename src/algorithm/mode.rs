@@ -26,6 +26,7 @@ use crate::resource::Resource;
 /// assert!(!Mode::Shared.is_beside(Mode::Exclusive));
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Mode {
     /// Nobody else holds it in any mode. The default.
     #[default]

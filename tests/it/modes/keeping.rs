@@ -85,8 +85,6 @@ async fn a_reader_that_has_ended_is_in_nobodys_way() {
     drained(&cluster).await;
     // The only reader is gone: the key goes with it, for any library.
     let brief = within(ours.acquire("r").mode(Mode::Shared).ttl(ms(300))).await.unwrap();
-    settled(&[&ours]).await;
-    assert_eq!(foreign_takes(&cluster, "r"), 0);
     drop(brief.into_lease());
     within(async {
         while foreign_takes(&cluster, "r") < 3 {
@@ -164,7 +162,8 @@ async fn scripts_that_were_flushed_are_loaded_again() {
     let locks = connect(&cluster).await;
     let flush = || cluster.iter().for_each(|server| drop(server.command(&["SCRIPT", "FLUSH"])));
     flush();
-    let reader = within(locks.acquire("r").mode(Mode::Shared)).await.unwrap();
+    // In the same attempt: nothing else would load them so soon.
+    let reader = within(locks.try_acquire("r").mode(Mode::Shared)).await.unwrap();
     flush();
     within(reader.extend(LONG * 2)).await.unwrap();
     flush();
@@ -184,11 +183,9 @@ async fn a_plain_lock_that_has_ended_leaves_readers_alone() {
     cluster.iter().for_each(|server| drop(server.command(&["DEL", "r"])));
     let reader = within(theirs.acquire("r").mode(Mode::Shared)).await.unwrap();
     settled(&[&theirs]).await;
+    // Told as another owner's, and not as an error, which would take others of its batch along.
     let error = within(plain.extend(LONG * 2)).await.unwrap_err();
-    assert!(
-        matches!(&error, ExtendError::Lost { .. } | ExtendError::Unconfirmed { .. }),
-        "{error}"
-    );
+    assert!(matches!(&error, ExtendError::Lost { .. }), "{error}");
     within(plain.release()).await.unwrap();
     assert!(within(reader.verify()).await.is_ok());
     let inspection = within(ours.inspect("r")).await.unwrap();
