@@ -23,6 +23,7 @@ use crate::{Handoff, Renewal};
 mod faults;
 mod handoff;
 mod net;
+mod queue;
 mod refusals;
 mod rules;
 mod scenarios;

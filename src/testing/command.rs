@@ -5,7 +5,7 @@
 use super::core::{NodeCore, Session};
 use super::options::Role;
 use super::reply::Reply;
-use super::{admin, connection, data};
+use super::{admin, channels, connection, data, sorted};
 use crate::algorithm::script::{RESERVED, STATE_KEY};
 
 /// One command being executed.
@@ -35,6 +35,7 @@ pub(super) fn execute(
     args: &[&[u8]],
     output: &mut Vec<u8>,
 ) {
+    let at = output.len();
     let mut reply = Reply::new(output, session.resp3);
     let found = lookup(node, args);
     // Any subcommand of CLIENT leaves it for the command after, as the server does.
@@ -44,6 +45,7 @@ pub(super) fn execute(
         Err(text) => reply.error(text),
     }
     session.caching &= keeps;
+    node.clients.deliver_own(session.id, output, at);
 }
 
 fn perform(
@@ -67,8 +69,11 @@ fn perform(
     if node.role == Role::Replica && WRITES.contains(&spec.name) {
         return reply.error(READ_ONLY);
     }
-    if spec.name == "set" && node.is_out_of_memory() {
+    if matches!(spec.name, "set" | "zadd") && node.is_out_of_memory() {
         return reply.error(OUT_OF_MEMORY);
+    }
+    if node.clients.is_all_ears(session.id) && !EARS_MAY.contains(&spec.name) {
+        return reply.error(format!("ERR Can't execute '{}': {ALL_EARS}", spec.name));
     }
     (spec.run)(&mut Call { node, session, reply }, args);
     node.announce(Some(session.id));
@@ -148,12 +153,16 @@ const QUOTED_MAX: usize = 128;
 const MANY: usize = usize::MAX;
 
 /// What a replica refuses.
-const WRITES: [&str; 6] = ["del", "delex", "delifeq", "flushall", "flushdb", "set"];
+const WRITES: [&str; 7] = ["del", "delex", "delifeq", "flushall", "flushdb", "set", "zadd"];
 /// What reads one key, its first argument, and so can be tracked.
-const READS: [&str; 3] = ["get", "hgetall", "pttl"];
+const READS: [&str; 5] = ["get", "hgetall", "pttl", "zcard", "zrange"];
+/// What a RESP2 client that listens may do.
+const EARS_MAY: [&str; 3] = ["ping", "subscribe", "unsubscribe"];
+const ALL_EARS: &str = "only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed \
+     in this context";
 
 /// Every command, exactly as far as the engine, its tests and their assertions need them.
-static COMMANDS: [Spec; 33] = [
+static COMMANDS: [Spec; 39] = [
     Spec { name: "auth", words: (2, MANY), data: false, run: connection::auth },
     Spec { name: "client", words: (2, MANY), data: false, run: container },
     Spec { name: "client|caching", words: (3, 3), data: false, run: connection::caching },
@@ -179,6 +188,7 @@ static COMMANDS: [Spec; 33] = [
     Spec { name: "keys", words: (2, 2), data: false, run: admin::keys },
     Spec { name: "ping", words: (1, 2), data: false, run: connection::ping },
     Spec { name: "pttl", words: (2, 2), data: true, run: data::pttl },
+    Spec { name: "publish", words: (3, 3), data: false, run: channels::publish },
     Spec { name: "role", words: (1, 1), data: false, run: admin::role },
     Spec { name: "script", words: (2, MANY), data: false, run: container },
     Spec { name: "script|exists", words: (3, MANY), data: false, run: data::script_exists },
@@ -186,7 +196,12 @@ static COMMANDS: [Spec; 33] = [
     Spec { name: "script|load", words: (3, 3), data: false, run: data::script_load },
     Spec { name: "select", words: (2, 2), data: false, run: connection::select },
     Spec { name: "set", words: (3, MANY), data: true, run: data::set },
+    Spec { name: "subscribe", words: (2, MANY), data: false, run: channels::subscribe },
     Spec { name: "time", words: (1, 1), data: false, run: admin::time },
+    Spec { name: "unsubscribe", words: (1, MANY), data: false, run: channels::unsubscribe },
+    Spec { name: "zadd", words: (4, MANY), data: true, run: sorted::zadd },
+    Spec { name: "zcard", words: (2, 2), data: true, run: sorted::zcard },
+    Spec { name: "zrange", words: (4, MANY), data: true, run: sorted::zrange },
 ];
 
 /// Never runs: a container with a subcommand is looked up as that, and one without has one word

@@ -7,7 +7,13 @@ use super::store::DATABASES;
 use super::tracking::Tracking;
 
 pub(super) fn ping(call: &mut Call<'_>, args: &[&[u8]]) {
-    match args.get(1) {
+    let message = args.get(1).copied();
+    if call.node.clients.is_all_ears(call.session.id) {
+        call.reply.array(2);
+        call.reply.bulk("pong");
+        return call.reply.bulk(message.unwrap_or_default());
+    }
+    match message {
         None => call.reply.simple("PONG"),
         Some(message) => call.reply.bulk(message),
     }

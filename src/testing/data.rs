@@ -106,7 +106,7 @@ pub(super) fn hgetall(call: &mut Call<'_>, args: &[&[u8]]) {
                 call.reply.bulk(part);
             });
         }
-        Some(Value::Text(_)) => call.reply.error(WRONG_TYPE),
+        Some(_) => call.reply.error(WRONG_TYPE),
         None => call.reply.map(0),
     }
 }

@@ -1,16 +1,17 @@
 //! An in-process lock node for tests, with switches for its faults (feature `test-util`).
 //!
 //! [`TestNode`] listens on a socket and speaks RESP2 and RESP3 like a redis-server 7.0.15, as
-//! far as this crate's engine needs one: string keys with expiry, and the engine's scripts. It
-//! is compared with a real server, reply for reply. [`NodeCore`] is the same node without
-//! sockets, for simulations.
+//! far as this crate's engine needs one: string keys with expiry, the engine's scripts and what
+//! they work on, and channels. It is compared with a real server, reply for reply. [`NodeCore`] is
+//! the same node without sockets, for simulations.
 //!
-//! It is not a Redis: no persistence, replication, cluster, pub/sub, Lua or other data types;
+//! It is not a Redis: no persistence, replication, cluster, patterns, Lua or other data types;
 //! an unknown command answers the server's error for one. Tracked keys are pushed when they are
 //! changed or found expired, not when their time comes; broadcast tracking is accepted and
 //! pushes flushes alone.
 
 mod admin;
+mod channels;
 mod clock;
 mod command;
 mod connection;
@@ -23,6 +24,7 @@ mod reply;
 mod request;
 mod script;
 mod serve;
+mod sorted;
 mod store;
 mod tracking;
 

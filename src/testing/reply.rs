@@ -61,9 +61,9 @@ impl<'a> Reply<'a> {
         self.header(if self.resp3 { b'~' } else { b'*' }, len);
     }
 
-    /// A push of `len` parts, which only RESP3 has.
+    /// A push of `len` parts, which RESP2 takes for a reply.
     pub(super) fn push(&mut self, len: usize) {
-        self.header(b'>', len);
+        self.header(if self.resp3 { b'>' } else { b'*' }, len);
     }
 
     /// Text for people, such as INFO.

@@ -1,4 +1,4 @@
-//! The data of a test node: strings and hashes with deadlines, in sixteen databases.
+//! The data of a test node: strings, hashes and sorted sets with deadlines, in sixteen databases.
 //!
 //! Time is an argument. Invariants:
 //! 1. A key expires when `now_ms > deadline_ms`, in whole milliseconds, as the server's does: a
@@ -9,15 +9,19 @@
 
 use std::collections::HashMap;
 
+use super::sorted::Sorted;
+
 /// A field's name and its value.
 type Field = (Box<[u8]>, Box<[u8]>);
 
 /// What a key holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Value {
     Text(Box<[u8]>),
     /// Fields and their values, in the order in which they came; never empty.
     Hash(Vec<Field>),
+    /// Never empty.
+    Sorted(Sorted),
 }
 
 impl Value {
@@ -26,6 +30,7 @@ impl Value {
         match self {
             Self::Text(_) => "string",
             Self::Hash(_) => "hash",
+            Self::Sorted(_) => "zset",
         }
     }
 
@@ -37,7 +42,7 @@ impl Value {
     pub(super) fn text(&self) -> Option<&[u8]> {
         match self {
             Self::Text(text) => Some(text),
-            Self::Hash(_) => None,
+            Self::Hash(_) | Self::Sorted(_) => None,
         }
     }
 
@@ -47,12 +52,13 @@ impl Value {
             Self::Hash(fields) => {
                 fields.iter().map(|(field, value)| field.len() + value.len()).sum()
             }
+            Self::Sorted(sorted) => sorted.bytes(),
         }
     }
 }
 
 /// One value.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Entry {
     pub(super) value: Value,
     /// `None`: no expiry.
@@ -158,6 +164,30 @@ impl Store {
             self.set(db, key, Entry { value: Value::Hash(fields), deadline_ms }, now_ms);
         }
         removed
+    }
+
+    /// What `alter` makes of the sorted set at `key`, or of a new one; the key goes with its last
+    /// member. Nothing of a key of another kind.
+    pub(super) fn alter<T>(
+        &mut self,
+        db: usize,
+        key: &[u8],
+        now_ms: i64,
+        alter: impl FnOnce(&mut Sorted) -> T,
+    ) -> Option<T> {
+        let (before, deadline_ms) = match self.get(db, key, now_ms) {
+            None => (Sorted::default(), None),
+            Some(Entry { value: Value::Sorted(held), deadline_ms }) => (held.clone(), *deadline_ms),
+            Some(_) => return None,
+        };
+        let mut sorted = before.clone();
+        let outcome = alter(&mut sorted);
+        if sorted.is_empty() {
+            self.remove(db, key, now_ms);
+        } else if sorted != before {
+            self.set(db, key, Entry { value: Value::Sorted(sorted), deadline_ms }, now_ms);
+        }
+        Some(outcome)
     }
 
     /// Gives a live key a new deadline; a deadline that is not in the future removes it.

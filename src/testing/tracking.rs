@@ -1,4 +1,4 @@
-//! The open clients, what they track, and the pushes that wait for them.
+//! The open clients, what they track and listen to, and the pushes that wait for them.
 //!
 //! The server's default mode: a key that a client read is pushed to it once, when it is written,
 //! removed or found expired. Broadcast mode is accepted and pushes nothing but flushes. Keys of
@@ -24,12 +24,16 @@ pub(super) struct Tracking {
 }
 
 /// One open connection, as the others see it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Client {
     addr: String,
     pub(super) resp3: bool,
     pub(super) tracking: Tracking,
+    /// What it listens to.
+    pub(super) channels: BTreeSet<Box<[u8]>>,
     pending: Vec<u8>,
+    /// Messages of its own command, in front of that command's reply.
+    own: Vec<u8>,
 }
 
 /// Every open connection, and who read which key.
@@ -45,8 +49,7 @@ pub(super) struct Clients {
 impl Clients {
     pub(super) fn connect(&mut self, addr: &str) -> u64 {
         self.ever += 1;
-        let (addr, tracking) = (addr.to_owned(), Tracking::default());
-        let client = Client { addr, resp3: false, tracking, pending: Vec::new() };
+        let client = Client { addr: addr.to_owned(), ..Client::default() };
         self.open.insert(self.ever, client);
         self.ever
     }
@@ -84,6 +87,38 @@ impl Clients {
         if let Some(client) = self.open.get_mut(&id) {
             output.append(&mut client.pending);
         }
+    }
+
+    /// Puts the messages of the client's own command in front of its reply, which begins at `at`.
+    pub(super) fn deliver_own(&mut self, id: u64, output: &mut Vec<u8>, at: usize) {
+        if let Some(client) = self.open.get_mut(&id).filter(|client| !client.own.is_empty()) {
+            output.splice(at..at, client.own.drain(..));
+        }
+    }
+
+    pub(super) fn channels_of(&mut self, id: u64) -> Option<&mut BTreeSet<Box<[u8]>>> {
+        self.open.get_mut(&id).map(|client| &mut client.channels)
+    }
+
+    /// Whether the client may do nothing but listen.
+    pub(super) fn is_all_ears(&self, id: u64) -> bool {
+        self.open.get(&id).is_some_and(|client| !client.resp3 && !client.channels.is_empty())
+    }
+
+    /// Tells every client what `word` has for it; `by` is whose command it is.
+    pub(super) fn deliver_to<W: FnOnce(&mut Reply<'_>)>(
+        &mut self,
+        by: u64,
+        mut word: impl FnMut(&Client) -> Option<W>,
+    ) {
+        for (id, client) in &mut self.open {
+            if let Some(write) = word(client) {
+                let out = if *id == by { &mut client.own } else { &mut client.pending };
+                write(&mut Reply::new(out, client.resp3));
+                self.pushed |= *id != by;
+            }
+        }
+        self.close_the_overfull();
     }
 
     /// Whether a push was queued since the last call.
@@ -137,7 +172,8 @@ impl Clients {
 
     // Invariant 2.
     fn close_the_overfull(&mut self) {
-        self.open.retain(|_, client| client.pending.len() <= PENDING_MAX);
+        let waiting = |client: &Client| client.pending.len() + client.own.len();
+        self.open.retain(|_, client| waiting(client) <= PENDING_MAX);
     }
 }
 

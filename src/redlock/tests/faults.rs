@@ -339,7 +339,7 @@ impl<'a> World<'a> {
     }
 }
 
-fn is_quiet(locks: &Redlock) -> bool {
+pub(super) fn is_quiet(locks: &Redlock) -> bool {
     let queued = |node: &Arc<Node>| node.queued.load(Ordering::Relaxed);
     let is_up = |node: &Arc<Node>| matches!(node.health(), Health::Up | Health::Quarantined);
     let nodes = &locks.engine().nodes;

@@ -90,6 +90,8 @@ pub(super) struct Station {
     pub(super) is_stalled: bool,
     /// Dialing it fails.
     pub(super) is_away: bool,
+    /// What is published reaches nobody.
+    pub(super) is_mute: bool,
 }
 
 #[derive(Clone)]
@@ -97,6 +99,8 @@ pub(super) struct Net {
     stations: Arc<Vec<Mutex<Station>>>,
     /// Bytes that fit into a pipe.
     pipe: Arc<AtomicUsize>,
+    /// Clients that reach no node, as a bit set.
+    lost: Arc<AtomicUsize>,
 }
 
 /// One client's way to the nodes.
@@ -115,16 +119,27 @@ impl Net {
             let options = Options::new().max_memory(MEMORY).seed(node as u64 + 1);
             let core = NodeCore::new(more(options.clock(clock.clone())));
             let (lines, executed) = (Vec::new(), Vec::new());
-            let (is_stalled, is_away) = (false, false);
-            Mutex::new(Station { core, clock, lines, executed, is_stalled, is_away })
+            let (is_stalled, is_away, is_mute) = (false, false, false);
+            Mutex::new(Station { core, clock, lines, executed, is_stalled, is_away, is_mute })
         };
         let stations = Arc::new((0..nodes).map(station).collect());
-        Self { stations, pipe: Arc::new(AtomicUsize::new(16 << 10)) }
+        let pipe = Arc::new(AtomicUsize::new(16 << 10));
+        Self { stations, pipe, lost: Arc::default() }
     }
 
     /// So small a pipe cuts writes anywhere, and a node that is not served blocks soon.
     pub(super) fn narrow(&self, bytes: usize) {
         self.pipe.store(bytes, Ordering::Relaxed);
+    }
+
+    /// The client's links break, and it reaches no node until everybody is found again.
+    pub(super) fn lose(&self, client: usize) {
+        self.lost.fetch_or(1 << client, Ordering::Relaxed);
+        (0..self.nodes()).for_each(|node| self.at(node).cut(false, |line| line.client == client));
+    }
+
+    pub(super) fn find_all(&self) {
+        self.lost.store(0, Ordering::Relaxed);
     }
 
     pub(super) fn nodes(&self) -> usize {
@@ -253,7 +268,7 @@ impl Transport for Dialer {
     fn dial(&self, endpoint: &Endpoint) -> Dialing<Wire> {
         let node: usize = endpoint.to_string()["redis://node".len()..][..1].parse().unwrap();
         let mut station = self.0.at(node);
-        if station.is_away {
+        if station.is_away || self.0.lost.load(Ordering::Relaxed) & (1 << self.1) != 0 {
             return Box::pin(async { Err(io::ErrorKind::ConnectionRefused.into()) });
         }
         let (ours, stream) = tokio::io::duplex(self.0.pipe.load(Ordering::Relaxed));
@@ -278,7 +293,7 @@ impl Station {
             return false;
         }
         let mut moved = false;
-        let (core, executed) = (&mut self.core, &mut self.executed);
+        let (core, executed, is_mute) = (&mut self.core, &mut self.executed, self.is_mute);
         self.lines.retain_mut(|line| {
             if !which(line) || line.lingers {
                 return true;
@@ -294,11 +309,11 @@ impl Station {
                 }
                 let bytes: Vec<u8> = line.input.drain(..len).collect();
                 line.session.receive(&bytes);
-                core.run(&mut line.session, &mut line.output);
+                line.run(core, is_mute);
                 executed.push(command);
             }
             // What others caused: pushes.
-            core.run(&mut line.session, &mut line.output);
+            line.run(core, is_mute);
             while !line.output.is_empty() {
                 match Pin::new(&mut line.stream).poll_write(&mut cx, &line.output) {
                     Poll::Ready(Ok(bytes)) if bytes > 0 => {
@@ -369,7 +384,7 @@ impl Station {
 
     /// It answers and takes writes again.
     pub(super) fn heal(&mut self) {
-        (self.is_stalled, self.is_away) = (false, false);
+        (self.is_stalled, self.is_away, self.is_mute) = (false, false, false);
         self.core.promote();
     }
 
@@ -385,6 +400,16 @@ impl Station {
 }
 
 impl Line {
+    /// The node acts on what has come in, and answers.
+    fn run(&mut self, core: &mut NodeCore, is_mute: bool) {
+        let mut output = Vec::new();
+        core.run(&mut self.session, &mut output);
+        while is_mute && let Some((at, len)) = message(&output) {
+            output.drain(at..at + len);
+        }
+        self.output.append(&mut output);
+    }
+
     /// `true`: the client has closed it.
     fn read(&mut self, cx: &mut Context<'_>) -> bool {
         loop {
@@ -399,4 +424,13 @@ impl Line {
             }
         }
     }
+}
+
+/// Where in `output` the first message of a channel is, and its length.
+fn message(output: &[u8]) -> Option<(usize, usize)> {
+    const HEAD: &[u8] = b">3\r\n$7\r\nmessage\r\n";
+    let at = output.windows(HEAD.len()).position(|bytes| bytes == HEAD)?;
+    // As a command is framed.
+    let frame = [b"*3", &output[at + 2..]].concat();
+    Some((at, parse(&frame)?.1))
 }

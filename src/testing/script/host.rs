@@ -9,12 +9,13 @@ use crate::testing::command::{NOT_AN_INTEGER, OUT_OF_MEMORY, READ_ONLY, WRONG_TY
 use crate::testing::core::{NodeCore, Session};
 use crate::testing::data::{Written, write};
 use crate::testing::options::Role;
+use crate::testing::request::integer;
 
 /// One call of a script.
 #[derive(Debug)]
 pub(crate) struct Invocation<'a> {
     pub(super) node: &'a mut NodeCore,
-    session: &'a Session,
+    pub(super) session: &'a Session,
     pub(super) db: usize,
     pub(super) keys: &'a [&'a [u8]],
     pub(super) argv: &'a [&'a [u8]],
@@ -87,10 +88,10 @@ impl<'a> Invocation<'a> {
         }
     }
 
-    /// `redis.call('PTTL', key)` of a key that is there.
+    /// `redis.call('PTTL', key)`.
     pub(super) fn pttl(&mut self, key: &[u8]) -> i64 {
         let entry = self.node.store.get(self.db, key, self.now_ms);
-        let left_ms = entry.and_then(|entry| entry.ttl_ms(self.now_ms)).unwrap_or(-1);
+        let left_ms = entry.map_or(-2, |entry| entry.ttl_ms(self.now_ms).unwrap_or(-1));
         self.has_read(key);
         left_ms
     }
@@ -99,7 +100,27 @@ impl<'a> Invocation<'a> {
     pub(super) fn pexpire(&mut self, line: u32, key: &[u8], ttl_ms: f64) -> Result<(), Raised> {
         self.may_write(line, false)?;
         let ttl_ms = as_argument(ttl_ms).ok_or_else(|| Raised::at(line, NOT_AN_INTEGER))?;
-        let deadline_ms = self.now_ms.saturating_add(ttl_ms);
+        self.expire_in(line, key, ttl_ms)
+    }
+
+    /// `redis.call('PEXPIRE', key, ttl)` of a key that is there, with an argument as it came.
+    pub(super) fn pexpire_by(
+        &mut self,
+        line: u32,
+        key: Option<&[u8]>,
+        ttl_ms: Option<&[u8]>,
+    ) -> Result<(), Raised> {
+        let words = key.zip(ttl_ms).ok_or_else(|| Raised::at(line, NOT_TEXT));
+        let (key, ttl_ms) = words?;
+        self.may_write(line, false)?;
+        let ttl_ms = integer(ttl_ms).ok_or_else(|| Raised::at(line, NOT_AN_INTEGER))?;
+        self.expire_in(line, key, ttl_ms)
+    }
+
+    fn expire_in(&mut self, line: u32, key: &[u8], ttl_ms: i64) -> Result<(), Raised> {
+        let Some(deadline_ms) = self.now_ms.checked_add(ttl_ms) else {
+            return Err(Raised::at(line, "ERR invalid expire time in 'pexpire' command"));
+        };
         self.node.store.expire_at(self.db, key, deadline_ms, self.now_ms);
         self.has_written();
         Ok(())
@@ -179,6 +200,17 @@ pub(super) fn as_lua(value: i64) -> f64 {
     value as f64
 }
 
+/// How Lua writes a number into a text: with 14 digits.
+pub(super) fn written(value: i64) -> String {
+    if value.unsigned_abs() < 100_000_000_000_000 {
+        return value.to_string();
+    }
+    let text = format!("{:.13e}", as_lua(value));
+    let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    let digits = digits.trim_end_matches('0').trim_end_matches('.');
+    format!("{digits}e+{exponent}")
+}
+
 /// How a script passes a number to a command: with 17 digits, so whole numbers below 1e17 arrive
 /// as integers and all others are refused.
 fn as_argument(value: f64) -> Option<i64> {
@@ -186,4 +218,4 @@ fn as_argument(value: f64) -> Option<i64> {
 }
 
 pub(super) const WRONG_NUMBER: &str = "ERR Wrong number of args calling Redis command from script";
-const NOT_TEXT: &str = "ERR Lua redis lib command arguments must be strings or integers";
+pub(super) const NOT_TEXT: &str = "ERR Lua redis lib command arguments must be strings or integers";

@@ -4,7 +4,7 @@ use super::Answer;
 use super::host::{Invocation, Raised, WRONG_NUMBER, as_integer, as_lua, number, ordered};
 use crate::testing::data::Written;
 
-type Ended = Result<Answer, Raised>;
+pub(super) type Ended = Result<Answer, Raised>;
 
 pub(super) fn release(call: &mut Invocation<'_>) -> Ended {
     if call.keys.is_empty() {
@@ -55,20 +55,25 @@ pub(super) fn extend(call: &mut Invocation<'_>) -> Ended {
 
 pub(super) fn fenced(call: &mut Invocation<'_>) -> Ended {
     same_epoch(call, 6)?;
-    let (lock, counter, life_ms) = (call.key(2), call.key(3), call.arg(5));
-    let free = [lock, call.arg(2), Some(b"NX"), Some(b"PX"), call.arg(3)];
+    let free = [call.key(2), call.arg(2), Some(b"NX"), Some(b"PX"), call.arg(3)];
     if let Written::Not = call.set(9, &free)? {
         return Ok(Answer::Nil);
     }
+    count_up(call, 11)
+}
+
+/// Counts a lock's fencing token up, from the line on where the counter is first written.
+pub(super) fn count_up(call: &mut Invocation<'_>, line: u32) -> Ended {
+    let (counter, life_ms) = (call.key(3), call.arg(5));
     let proposed = call.arg(4).and_then(number);
     let counting = [counter, call.arg(4), Some(b"PX"), life_ms, Some(b"GET")];
     let mut accepted = proposed;
-    if let Written::Old(Some(last)) = call.set(11, &counting)? {
+    if let Written::Old(Some(last)) = call.set(line, &counting)? {
         let last = number(&last);
-        if ordered(12, (proposed, last), f64::le)? {
+        if ordered(line + 1, (proposed, last), f64::le)? {
             accepted = last.map(|last| last + 1.0);
             let text = format!("{:.0}", accepted.unwrap_or_default());
-            call.set(14, &[counter, Some(text.as_bytes()), Some(b"PX"), life_ms])?;
+            call.set(line + 3, &[counter, Some(text.as_bytes()), Some(b"PX"), life_ms])?;
         }
     }
     Ok(accepted.map_or(Answer::Nil, |accepted| Answer::Integer(as_integer(accepted))))

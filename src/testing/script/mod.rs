@@ -9,10 +9,11 @@ mod hash;
 mod host;
 mod locks;
 mod modes;
+mod queue;
 mod stamp;
 
 use crate::algorithm::script::{
-    ALL, DROP, EXTEND, FENCED, KEEP, RAISE, RELEASE, STAMP, Script, TAKE,
+    ALL, CONFIRM, DROP, ENTER, EXTEND, FENCED, KEEP, LEAVE, RAISE, RELEASE, STAMP, Script, TAKE,
 };
 
 pub(super) use self::host::Invocation;
@@ -66,6 +67,9 @@ pub(super) fn run(script: &Script, call: &mut Invocation<'_>) -> Outcome {
         sha if sha == KEEP.sha => modes::keep(call),
         sha if sha == DROP.sha => modes::release(call),
         sha if sha == STAMP.sha => stamp::stamp(call),
+        sha if sha == ENTER.sha => queue::enter(call),
+        sha if sha == LEAVE.sha => queue::leave(call),
+        sha if sha == CONFIRM.sha => queue::confirm(call),
         _ => Err(Raised::Returned("ERR the test node has no meaning for this script")),
     };
     outcome.map_err(|raised| match raised {

@@ -10,7 +10,7 @@ use proptest::sample::select;
 use proptest::strategy::BoxedStrategy;
 
 use super::states;
-use super::{Args, Case, DROP, KEEP, SCRIPTS, STAMP, Step, TAKE, words};
+use super::{Args, CONFIRM, Case, DROP, ENTER, KEEP, LEAVE, SCRIPTS, STAMP, Step, TAKE, words};
 
 /// One to eight commands on one connection.
 pub fn case(digests: Args) -> impl Strategy<Value = Case> {
@@ -22,9 +22,25 @@ pub fn case(digests: Args) -> impl Strategy<Value = Case> {
         let call = [words(&["EVALSHA"]), vec![digests[TAKE].clone()]].concat();
         [call, words(&["2", "k0", key, "t0", token, "60000", mode, "3"])].concat()
     };
-    let shared = [words(&["SET", "k0", "t0"]), take("k1", "t0", "S"), take("k2", "t1", "P0")];
-    let shared = shared.map(Step::Command).to_vec();
-    let before = prop_oneof![8 => Just(Vec::new()), 1 => Just(held), 1 => Just(shared)];
+    let shared = ["P0", "P2"].map(|permit| {
+        let set = words(&["SET", "k0", "t0"]);
+        let permits = ["t1", "t2"].map(|token| take("k2", token, permit));
+        [vec![set, take("k1", "t0", "S")], permits.to_vec()].concat()
+    });
+    let shared = shared.map(|steps| steps.into_iter().map(Step::Command).collect::<Vec<_>>());
+    // And what a queue wants: a held lock and who waits for it.
+    let line = [
+        words(&["SET", "k0", "t0"]),
+        words(&["SET", "k1", "t0", "PX", "60000"]),
+        words(&["ZADD", "k2", "1", "t1", "2", "t2"]),
+    ];
+    let line = line.map(Step::Command).to_vec();
+    let before = prop_oneof![
+        8 => Just(Vec::new()),
+        1 => Just(held),
+        2 => select(shared.to_vec()),
+        1 => Just(line),
+    ];
     let step = prop_oneof![
         60 => command(digests).prop_map(Step::Command),
         1 => key().prop_map(|key| Step::Expire { key }),
@@ -45,10 +61,12 @@ fn command(digests: Args) -> BoxedStrategy<Args> {
         8 => one("PTTL"),
         6 => vec(key(), 1..4).prop_map(|keys| [words(&["DEL"]), keys].concat()),
         20 => evalsha(digests.clone()),
-        25 => called(digests.clone()),
+        32 => called(digests.clone()),
         12 => stamp(digests[STAMP].clone()),
-        10 => moded(&digests),
+        14 => moded(&digests),
         6 => one("HGETALL"),
+        14 => queued(&digests),
+        8 => sorted(),
         4 => eval(),
         14 => record(),
         6 => scripts(digests),
@@ -221,6 +239,56 @@ fn moded(digests: &Args) -> impl Strategy<Value = Args> + use<> {
     })
 }
 
+/// Who stands in line for a lock. Of a line of two the first is called.
+fn queued(digests: &Args) -> impl Strategy<Value = Args> + use<> {
+    let scripts = [ENTER, ENTER, ENTER, LEAVE, LEAVE, CONFIRM].map(|at| digests[at].clone());
+    let number = prop_oneof![
+        9 => select(vec!["1", "2", "3"]),
+        1 => select(SCRIPT_NUMBERS.to_vec()),
+    ];
+    let ttl = prop_oneof![
+        12 => select(vec!["60000", "100000", "3600000"]),
+        1 => select(SCRIPT_NUMBERS.to_vec()),
+    ];
+    let keys = prop_oneof![
+        9 => Just(["k0", "k1", "k2"]),
+        1 => select(vec![["k0", "k1", "k1"], ["k0", "k0", "k2"], ["k0", "k2", "k0"]]),
+    ];
+    let token = select(vec!["t0", "t1", "t2"]);
+    (0..scripts.len(), keys, number, token, vec(ttl, 3)).prop_map(
+        move |(script, keys, number, token, ttls)| {
+            let head = [words(&["EVALSHA"]), vec![scripts[script].clone()]].concat();
+            let rest = match script {
+                0..3 => {
+                    [&["3"], &keys[..], &["t0", number, token, ttls[0], ttls[1], ttls[2]]].concat()
+                }
+                3..5 => [&["2"], &keys[1..], &[token, ttls[0]]].concat(),
+                _ => [&["3"], &keys[..], &["t0", token, ttls[0], "540000", ttls[1]]].concat(),
+            };
+            [head, words(&rest)].concat()
+        },
+    )
+}
+
+fn sorted() -> impl Strategy<Value = Args> {
+    let score = prop_oneof![
+        3 => select(vec!["1", "2", "3"]),
+        1 => select(SCRIPT_NUMBERS.to_vec()),
+    ];
+    let score = score.prop_map(|score| score.as_bytes().to_vec());
+    let pairs = vec((score, token()).prop_map(|(score, member)| vec![score, member]), 1..=3);
+    let place = select(vec!["0", "0", "1", "-1", "-1", "-2", "5", "-5", "x"]);
+    prop_oneof![
+        4 => (key(), pairs).prop_map(|(key, pairs)| {
+            [words(&["ZADD"]), vec![key], pairs.concat()].concat()
+        }),
+        1 => one("ZCARD"),
+        3 => (key(), vec(place, 2)).prop_map(|(key, places)| {
+            [words(&["ZRANGE"]), vec![key], words(&places)].concat()
+        }),
+    ]
+}
+
 /// What an epoch's records, locks and counters hold, in the keys where [`called`] and [`stamp`]
 /// look for them.
 fn record() -> impl Strategy<Value = Args> {
@@ -340,6 +408,7 @@ fn fixed() -> impl Strategy<Value = Args> {
         "KEYS *",
         "PING",
         "PING a",
+        "PUBLISH c m",
         "ROLE",
         "SELECT -1",
         "SELECT 0",
