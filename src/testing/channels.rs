@@ -89,3 +89,41 @@ impl Clients {
 }
 
 const CHANNELS_MAX: usize = 1_024;
+
+#[cfg(test)]
+mod tests {
+    use super::CHANNELS_MAX;
+    use crate::testing::{NodeCore, Options};
+
+    #[test]
+    fn a_client_listens_to_so_many_channels_and_no_more() {
+        let mut node = NodeCore::new(Options::new());
+        let mut client = node.connect("eager:1");
+        for channel in 0..CHANNELS_MAX {
+            let answer = node.exchange(&mut client, format!("SUBSCRIBE {channel}\r\n").as_bytes());
+            assert!(answer.starts_with(b"*3\r\n"), "{channel}");
+        }
+        assert!(node.exchange(&mut client, b"SUBSCRIBE other\r\n").starts_with(b"-ERR too many"));
+        assert!(node.exchange(&mut client, b"SUBSCRIBE 0\r\n").ends_with(b":1024\r\n"));
+        assert!(node.exchange(&mut client, b"UNSUBSCRIBE 0\r\n").ends_with(b":1023\r\n"));
+        assert!(node.exchange(&mut client, b"SUBSCRIBE other\r\n").ends_with(b":1024\r\n"));
+    }
+
+    #[test]
+    fn a_listener_that_never_reads_is_closed() {
+        let mut node = NodeCore::new(Options::new());
+        let (mut deaf, mut other) = (node.connect("deaf:1"), node.connect("other:1"));
+        node.exchange(&mut deaf, b"SUBSCRIBE c\r\n");
+        let message = format!("PUBLISH c {}\r\n", "x".repeat(1 << 10));
+        let messages = message.repeat(100);
+        for round in 0..100 {
+            node.exchange(&mut other, messages.as_bytes());
+            if !node.is_open(&deaf) {
+                assert!(round > 20, "closed after {round} hundred messages");
+                assert_eq!(node.exchange(&mut other, b"PUBLISH c x\r\n"), b":0\r\n");
+                return;
+            }
+        }
+        panic!("ten thousand messages are kept");
+    }
+}

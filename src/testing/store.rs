@@ -347,6 +347,28 @@ mod tests {
     }
 
     #[test]
+    fn a_sorted_set_goes_with_its_last_member() {
+        let mut store = Store::new();
+        store.set(0, b"text", entry(None), 0);
+        assert_eq!(store.alter(0, b"text", 0, Sorted::pop_first), None);
+        for (score, member) in [(2.0, b"b"), (1.0, b"c"), (1.0, b"a"), (3.0, b"a")] {
+            store.alter(0, b"z", 0, |sorted| sorted.add(score, member));
+        }
+        assert_eq!(store.used_bytes(), 69 + (1 + 64 + 3 * 9));
+        store.expire_at(0, b"z", 10, 0);
+        store.watched = true;
+        assert_eq!(store.alter(0, b"z", 0, |sorted| sorted.remove(b"x")), Some(false));
+        assert_eq!(store.take_changes(), [], "nothing has changed");
+        for member in [b"c", b"b", b"a"] {
+            assert_eq!(store.get(0, b"z", 0).unwrap().deadline_ms, Some(10));
+            let popped = store.alter(0, b"z", 0, Sorted::pop_first).unwrap();
+            assert_eq!(popped.as_deref(), Some(member.as_slice()));
+            assert_eq!(store.take_changes().len(), 1);
+        }
+        assert_eq!((store.used_bytes(), store.len(0, 0)), (69, 1));
+    }
+
+    #[test]
     fn expired_keys_do_not_pile_up() {
         let mut store = Store::new();
         for step in 0..10_000_i64 {

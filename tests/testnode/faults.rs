@@ -254,6 +254,18 @@ async fn a_fresh_node_has_an_open_epoch_that_amnesia_and_flushes_take() {
 }
 
 #[tokio::test]
+async fn messages_reach_a_client_that_waits() {
+    let node = TestNode::start().await.unwrap();
+    let (mut waiting, mut other) = (Client::connect(&node).await, Client::connect(&node).await);
+    waiting.ask("SUBSCRIBE c", "*3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n").await;
+    other.ask("PUBLISH c hello", ":1\r\n").await;
+    waiting.expect("*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$5\r\nhello\r\n").await;
+    drop(waiting);
+    until("the node to notice the client's end", || node.connections() == 1).await;
+    other.ask("PUBLISH c hello", ":0\r\n").await;
+}
+
+#[tokio::test]
 async fn pushes_reach_a_client_that_waits() {
     let node = TestNode::start().await.unwrap();
     let clock = TestClock::manual(0);

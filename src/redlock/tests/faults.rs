@@ -22,7 +22,7 @@ use super::net::{MS, Net, Station};
 use super::*;
 use crate::FencingToken;
 use crate::builder::Builder;
-use crate::config::Protection;
+use crate::config::{Protection, Waiting};
 use crate::engine::rng::Rng;
 
 type Request<'a> = Pin<Box<AcquireFuture<'a>>>;
@@ -410,8 +410,13 @@ async fn play(
         let builder = net.builder().ttl(MS * ttl).max_ttl(MS * max_ttl);
         without.into_iter().fold(builder, Builder::without)
     };
-    let locks: Vec<Redlock> =
-        (0..plan.clients).map(|client| net.client(client, seed, build())).collect();
+    let locks: Vec<Redlock> = (0..plan.clients)
+        .map(|client| {
+            let way = usize::try_from(seed % 4).unwrap() + client;
+            let ways = [Waiting::Queue, Waiting::Queue, Waiting::Race, Waiting::Backoff];
+            net.client(client, seed, build().waiting(ways[way % 4]))
+        })
+        .collect();
     net.run_by(4 * MS, MS).await;
     let (requests, held, past, tokens) = Default::default();
     let mut world = World { plan, net, rng, locks: &locks, requests, held, past, tokens };

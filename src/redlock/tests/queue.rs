@@ -250,29 +250,60 @@ async fn r11_what_is_reserved_for_a_ticket_that_was_given_up_is_only_released() 
     assert_eq!(net.keys(), 0);
 }
 
-/// A ticket on its way when it is given up finds the lock free: its release is behind it.
+/// A ticket on its way when it is given up: its release is behind it, whatever it finds.
 #[tokio::test(start_paused = true)]
 async fn r11_a_ticket_that_was_given_up_unseen_leaves_nothing() {
+    for is_free in [true, false] {
+        let net = taken(3);
+        let locks = net.started(0, patient(&net)).await;
+        let mut request = asked(locks.acquire("r"));
+        net.serve();
+        settle().await;
+        assert!(poll(&mut request).is_pending());
+        settle().await;
+        for node in (0..3).filter(|_| is_free) {
+            net.at(node).command(&["DEL", "r"]);
+        }
+        drop(request);
+        net.run(5 * MS).await;
+        for node in 0..3 {
+            assert_eq!(tokens(&net, node, script::ENTER.sha, 8).len(), 1);
+            assert!(line(&net, node).is_empty(), "{:?}", line(&net, node));
+        }
+        assert_eq!(net.holders("r"), if is_free { 0 } else { 0b111 });
+    }
+}
+
+/// A ticket that is given up, for others who miss this node, gives way to another: its number is
+/// the same, and its token is no other's.
+#[tokio::test(start_paused = true)]
+async fn r11_every_ticket_has_a_token_of_its_own() {
     let net = taken(3);
     let locks = net.started(0, patient(&net)).await;
-    let mut request = asked(locks.acquire("r"));
-    net.serve();
-    settle().await;
-    assert!(poll(&mut request).is_pending());
-    settle().await;
-    for node in 0..3 {
-        net.at(node).command(&["DEL", "r"]);
+    let (mut request, first) = in_line(&net, &locks).await;
+    hand_on(&net, 0);
+    for _ in 0..40 {
+        net.run(MS).await;
+        assert!(poll(&mut request).is_pending());
     }
-    drop(request);
-    net.run(5 * MS).await;
-    let enters = |node: usize| {
-        let station = net.at(node);
-        let is_enter = |command: &&Vec<Vec<u8>>| {
-            command.get(1).is_some_and(|sha| sha == script::ENTER.sha.as_bytes())
-        };
-        station.executed.iter().filter(is_enter).count()
+    let rounds = tokens(&net, 1, "r", 2);
+    let mut tickets = tokens(&net, 1, script::ENTER.sha, 8);
+    tickets.dedup();
+    let distinct: HashSet<_> = rounds.iter().chain(&tickets).collect();
+    assert!(rounds.len() == 1 && tickets.len() > 1, "{rounds:?} {tickets:?}");
+    assert!(tickets[0] == first && distinct.len() == 1 + tickets.len(), "{rounds:?} {tickets:?}");
+    let numbers = tokens(&net, 1, script::ENTER.sha, 7);
+    assert!(numbers.iter().all(|number| *number == numbers[0]), "{numbers:?}");
+    // Those before, which may be owed a release, are not in line any more.
+    assert_eq!(line(&net, 1).first(), tickets.last());
+}
+
+/// Word `at` of every command about `what` that a node executed.
+fn tokens(net: &Net, node: usize, what: &str, at: usize) -> Vec<String> {
+    let station = net.at(node);
+    let is_it = |command: &&Vec<Vec<u8>>| {
+        matches!(command[0].as_slice(), b"SET" | b"EVALSHA") && command[1] == what.as_bytes()
     };
-    assert_eq!([0, 1, 2].map(enters), [1; 3]);
-    assert_eq!(net.keys(), 0);
-    assert!((0..3).all(|node| line(&net, node).is_empty()));
+    let commands = station.executed.iter().filter(is_it);
+    commands.map(|command| String::from_utf8(command[at].clone()).unwrap()).collect()
 }

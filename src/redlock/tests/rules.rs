@@ -342,7 +342,9 @@ async fn r9_nothing_stands_between_the_sets_of_a_write_and_its_seal() {
 #[tokio::test(start_paused = true)]
 async fn r11_every_attempt_has_a_token_of_its_own() {
     let net = Net::new(3);
-    let (locks, other) = (net.started(0, net.builder()).await, {
+    // Whoever waits in line asks once.
+    let asks_again = net.builder().waiting(crate::Waiting::Backoff);
+    let (locks, other) = (net.started(0, asks_again).await, {
         let builder = net.builder();
         net.client(1, 8, builder)
     });
