@@ -401,3 +401,22 @@ async fn what_cannot_be_asked_for_is_refused_and_nothing_is_sent() {
     drop(plain);
     drained(&cluster).await;
 }
+
+/// Readers do not starve a writer that waits on the nodes; whoever reads already goes on reading.
+#[tokio::test]
+async fn readers_wait_behind_a_queue() {
+    let cluster = Cluster::start(3);
+    let locks = connect(&cluster).await;
+    let reader = within(locks.acquire("r").mode(Mode::Shared)).await.unwrap();
+    settled(&[&locks]).await;
+    cluster.iter().for_each(|server| {
+        server.command(&["ZADD", "redlatch:queue:r", "1", "ticket"]);
+    });
+    let error = within(locks.try_acquire("r").mode(Mode::Shared)).await.unwrap_err();
+    assert!(is_busy(&error), "{error}");
+    assert!(within(reader.extend(ms(100_000))).await.is_ok());
+    cluster.iter().for_each(|server| drop(server.command(&["DEL", "redlatch:queue:r"])));
+    let second = within(locks.acquire("r").mode(Mode::Shared)).await.unwrap();
+    drop((reader, second));
+    drained(&cluster).await;
+}

@@ -21,6 +21,11 @@ impl Search {
     pub(super) const fn new() -> Self {
         Self { next: None, tries: 0 }
     }
+
+    /// The permit that a node said is free, if it is one of so many: a node may say anything.
+    fn take(&mut self, permits: u16) -> Option<u16> {
+        self.next.take().filter(|permit| *permit < permits)
+    }
 }
 
 impl Acquisition {
@@ -35,7 +40,7 @@ impl Acquisition {
         engine.admit()?;
         if let Some(permits) = claims.permits {
             let any = || below(permits, engine.rng.next());
-            claims.choose(self.search.next.take().unwrap_or_else(any));
+            claims.choose(self.search.take(permits).unwrap_or_else(any));
         }
         let spec = engine.spec(resource, *ttl, engine.fresh_token());
         Ok(engine.pool.take(&Spec { claims: Some(claims), ..spec }))
@@ -63,3 +68,20 @@ fn below(count: u16, bits: u64) -> u16 {
 /// Each try asks for a permit that was free a round trip ago. When so many in a row were snatched
 /// away, others are as eager, and a pause serves everybody.
 const TRIES_MAX: u32 = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_permit_that_there_is_not_is_not_asked_for() {
+        let mut search = Search { next: Some(2), tries: 0 };
+        assert_eq!((search.take(3), search.take(3)), (Some(2), None));
+        search.next = Some(3);
+        assert_eq!(search.take(3), None);
+        for bits in [0, 1, u64::MAX] {
+            assert!(below(3, bits) < 3);
+        }
+        assert_eq!(below(0, 7), 0);
+    }
+}
