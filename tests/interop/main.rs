@@ -14,7 +14,7 @@ mod server;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redlatch::{AcquireError, Redlock, ReleaseError};
 use server::{Cluster, Server};
@@ -211,4 +211,52 @@ async fn no_update_is_lost_on_three_nodes() {
     let (node, (), ()) = within(all).await;
     assert_eq!(node, "done");
     assert_eq!(cluster[0].get("counter"), Some((3 * ROUNDS).to_string()));
+}
+
+/// Waits behind the other library's lock, so many times; how long after its release began we had
+/// it, the time of the release itself included.
+async fn wakes(peer: &mut Peer, servers: &[Server], urls: &[String]) -> Vec<Duration> {
+    let locks = connect(urls).await;
+    let mut spans = Vec::new();
+    for _ in 0..RELEASES {
+        assert_eq!(peer.acquire(TTL).await, "yes");
+        let waits = async {
+            let guard = locks.acquire(KEY).await.unwrap();
+            (Instant::now(), guard)
+        };
+        let releases = async {
+            let stands = |server: &Server| server.command(&["ZCARD", QUEUE]).int() == 1;
+            while servers.iter().filter(|server| stands(server)).count() * 2 < servers.len() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            tokio::time::sleep(Duration::from_millis(3)).await;
+            let began = Instant::now();
+            assert_eq!(peer.ask("release").await, "released");
+            began
+        };
+        let ((granted, guard), began) = within(async { tokio::join!(waits, releases) }).await;
+        spans.push(granted.duration_since(began));
+        within(guard.release()).await.unwrap();
+    }
+    spans.sort_unstable();
+    spans
+}
+
+const QUEUE: &str = "redlatch:queue:orders:42";
+const RELEASES: usize = 200;
+
+/// Whoever waits behind another library is told of its release: none of these waits ends with a
+/// look at the clock. The figures are printed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_waiter_is_woken_by_the_release_of_another_library() {
+    let (one, three) = (Cluster::start(1), Cluster::start(3));
+    let python = wakes(&mut Peer::redis_py(&one[0]), &one, &one.urls()).await;
+    let node = wakes(&mut Peer::node_redlock(&three.urls()), &three, &three.urls()).await;
+    for (library, spans) in [("redis-py", python), ("node-redlock", node)] {
+        let at = |share: usize| spans[(spans.len() - 1) * share / 100];
+        println!("{library}: p50 {:?}, p95 {:?}, max {:?}", at(50), at(95), at(100));
+        assert_eq!(spans.len(), RELEASES);
+        // A look at the clock comes after 150 to 250 ms.
+        assert!(at(50) < Duration::from_millis(100), "half of all were not told");
+    }
 }

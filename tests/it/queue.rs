@@ -109,20 +109,25 @@ async fn a_lock_that_expires_goes_to_the_next_in_line() {
 /// Deleted by whoever holds it, with a command that knows of no queue.
 #[tokio::test]
 async fn a_lock_of_another_library_goes_to_the_next_in_line() {
-    let cluster = Cluster::start(3);
-    let next = client(&cluster).await;
+    for nodes in [1, 3] {
+        behind_another_library(&Cluster::start(nodes)).await;
+    }
+}
+
+async fn behind_another_library(cluster: &Cluster) {
+    let next = client(cluster).await;
     for round in 0..10 {
-        for server in &*cluster {
+        for server in &**cluster {
             server.command(&["SET", "r", "theirs", "PX", "60000"]);
         }
-        let mut request = in_line(&next, &cluster, 0).await;
+        let mut request = in_line(&next, cluster, 0).await;
         assert!(is_pending(&mut request), "round {round}");
-        for server in &*cluster {
+        for server in &**cluster {
             server.command(&["DEL", "r"]);
         }
         within(granted(request).await.release()).await.unwrap();
     }
-    drained(&cluster).await;
+    drained(cluster).await;
 }
 
 /// Scenario 66. What is released by a command that was under way when somebody queued up.
