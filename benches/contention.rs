@@ -1,5 +1,5 @@
-//! What waiting for another process costs, on five local servers: hand-over between processes, the
-//! death of a holder, the death of the next in line.
+//! What waiting costs, on five local servers: hand-over between processes, the death of a holder, the
+//! death of the next in line, a writer among readers.
 //!
 //! `cargo bench --bench contention [-- ROUNDS]`. Needs a server: without one it fails and says how
 //! to install it. Handovers per second under load, and fairness, are what `loadgen` measures.
@@ -13,9 +13,11 @@ mod server;
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use redlatch::{Guard, Redlock};
+use redlatch::{Guard, Mode, Redlock};
 use server::{Client, Cluster, Server};
 use tokio::time::sleep;
 
@@ -206,4 +208,45 @@ async fn measure(rounds: usize) {
         drop(locks.acquire(KEY).await.expect("the lock comes back"));
     }
     show("release past a killed head", "max within 100 ms", spans);
+    drop(other);
+    readers_and_a_writer(&locks, &trips, rounds.min(100)).await;
+}
+
+const READERS: usize = 64;
+const READING: Duration = Duration::from_millis(5);
+
+/// 64 tasks read all the time; a writer comes now and then.
+async fn readers_and_a_writer(locks: &Redlock, trips: &[Duration], rounds: usize) {
+    let is_over = Arc::new(AtomicBool::new(false));
+    let readers: Vec<_> = (0..READERS)
+        .map(|_| {
+            let (locks, is_over) = (locks.clone(), Arc::clone(&is_over));
+            tokio::spawn(async move {
+                let mut longest = Duration::ZERO;
+                while !is_over.load(Ordering::Relaxed) {
+                    let guard = locks.acquire("read").mode(Mode::Shared).await.expect("a place");
+                    let granted = Instant::now();
+                    sleep(READING).await;
+                    guard.release().await.expect("it is held");
+                    longest = longest.max(granted.elapsed());
+                }
+                longest
+            })
+        })
+        .collect();
+    let mut spans = Vec::new();
+    for _ in 0..rounds {
+        sleep(READING * 4).await;
+        let began = Instant::now();
+        let guard = locks.acquire("read").await.expect("the lock");
+        spans.push(began.elapsed());
+        guard.release().await.expect("it is held");
+    }
+    is_over.store(true, Ordering::Relaxed);
+    let mut longest = Duration::ZERO;
+    for reader in readers {
+        longest = longest.max(reader.await.expect("a reader"));
+    }
+    let bound = longest + trips.get(trips.len() / 2).copied().unwrap_or_default() * 3;
+    show("writer among 64 readers", &format!("max within {bound:.1?}"), spans);
 }

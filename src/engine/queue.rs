@@ -154,9 +154,10 @@ fn fnv1a(bytes: &[u8]) -> u64 {
     })
 }
 
-/// Longer than the confirmations of one hand-off are apart; drawn at random, because contenders
-/// that split the nodes between them must not all give up at once.
-const YIELD_MIN: Duration = Duration::from_millis(5);
-const YIELD_MAX: Duration = Duration::from_millis(20);
+/// Longer than the confirmations of one hand-off are apart, or the ends of one reader's lock, also on
+/// nodes that are busy; drawn at random, because contenders that split the nodes between them must
+/// not all give up at once.
+const YIELD_MIN: Duration = Duration::from_millis(15);
+const YIELD_MAX: Duration = Duration::from_millis(45);
 /// Up to a third of a second.
-const YIELD_DOUBLINGS: u32 = 4;
+const YIELD_DOUBLINGS: u32 = 3;

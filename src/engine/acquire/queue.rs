@@ -13,6 +13,12 @@ use crate::time::Timestamp;
 impl Acquisition {
     /// Queues up on the nodes; with the number of its first ticket, if it had one.
     pub(super) fn begin_ticket(&mut self, engine: &Engine, now: Timestamp) {
+        self.begin_ticket_behind(engine, now, Wakes::default());
+    }
+
+    /// As [`Acquisition::begin_ticket`], in one write with what is queued already: nobody is to slip
+    /// in between the release of an earlier ticket and this one.
+    fn begin_ticket_behind(&mut self, engine: &Engine, now: Timestamp, mut wakes: Wakes) {
         self.round_began = now;
         self.yield_at = None;
         let (ttl, fenced) = (self.wish.ttl, self.wish.fenced);
@@ -20,27 +26,28 @@ impl Acquisition {
             Ok(op) => {
                 self.number = op.ticket.as_ref().map(|ticket| ticket.number);
                 self.course.attempts = self.course.attempts.saturating_add(1);
-                let mut wakes = Wakes::default();
                 let is_shown = engine.show(&op, &mut wakes);
-                engine.wake(wakes);
                 if is_shown {
+                    engine.wake(wakes);
                     self.state = State::Racing(op);
                     return;
                 }
-                self.give_ticket_up(engine, &op);
+                self.give_ticket_up(engine, &op, &mut wakes);
                 Failure::NoQuorum
             }
             Err(Unstartable::Quarantined(until)) => Failure::Quarantined(until),
             Err(Unstartable::NoQuorum) => Failure::NoQuorum,
             Err(Unstartable::Overloaded) => Failure::Overloaded,
         };
+        engine.wake(wakes);
         self.after_round(engine, now, failure);
     }
 
-    fn give_ticket_up(&mut self, engine: &Engine, op: &Arc<Op>) {
+    fn give_ticket_up(&mut self, engine: &Engine, op: &Arc<Op>, wakes: &mut Wakes) {
         if let Some(tally) = op.abandon() {
             self.course.tally = Some(tally);
-            self.undo(engine, op, tally);
+            engine.undo(op, tally, wakes);
+            engine.pool.put(Arc::clone(op));
         }
     }
 
@@ -73,7 +80,9 @@ impl Acquisition {
         let now = engine.clock.now();
         let tally = op.acquire_tally();
         if tally.count(Vote::Denied) > 0 && tally.count(Vote::Granted) == 0 {
-            self.give_ticket_up(engine, op);
+            let mut wakes = Wakes::default();
+            self.give_ticket_up(engine, op, &mut wakes);
+            engine.wake(wakes);
             self.after_round(engine, now, Failure::Busy);
             return Poll::Ready(());
         }
@@ -103,16 +112,19 @@ impl Acquisition {
         if self.yield_at.is_some_and(|at| at <= now) {
             // Others have what is missing, and may miss what we have.
             self.yields = self.yields.saturating_add(1);
-            self.give_ticket_up(engine, op);
-            self.begin_ticket(engine, now);
+            let mut wakes = Wakes::default();
+            self.give_ticket_up(engine, op, &mut wakes);
+            self.begin_ticket_behind(engine, now, wakes);
             return Poll::Ready(());
         }
         if ticket.look_at() <= now {
             let mut wakes = Wakes::default();
             let is_shown = engine.show(op, &mut wakes);
+            if !is_shown {
+                self.give_ticket_up(engine, op, &mut wakes);
+            }
             engine.wake(wakes);
             if !is_shown {
-                self.give_ticket_up(engine, op);
                 self.after_round(engine, now, Failure::NoQuorum);
                 return Poll::Ready(());
             }
