@@ -309,7 +309,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                             node.fleet.hub.flushed(now);
                         }
                         Push::InvalidateKeys(keys) => {
-                            node.fleet.hub.changed(&keys, now);
+                            node.fleet.hub.changed(keys.iter().map(Vec::as_slice), now);
                             node.tell(keys);
                         }
                         Push::Message { channel, payload } => {

@@ -170,6 +170,11 @@ impl Dispatch<'_> {
     fn released(&mut self, owed: Owed, vote: Vote) {
         let op = &owed.op;
         op.vote_release(self.node.index, vote);
+        if let Some(claim) = &op.claim {
+            // The server tells a connection nothing of what it did itself (NOLOOP), and whoever of
+            // this process waits for such a key waits on this connection.
+            self.node.fleet.hub.changed(claim.keys.iter(), self.now);
+        }
         let was_unknown = op.acquire_tally().vote(self.node.index) == Some(Vote::Unknown);
         if !self.is_fenced && (owed.unsure || was_unknown) && owed.until > self.now {
             count(&self.node.counters.releases_repeated, 1);

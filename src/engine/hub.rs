@@ -99,9 +99,9 @@ impl Hub {
     }
 
     /// Keys that were watched for a waiter may have been released.
-    pub(crate) fn changed(&self, keys: &[Vec<u8>], now: Timestamp) {
+    pub(crate) fn changed<'a>(&self, keys: impl Iterator<Item = &'a [u8]>, now: Timestamp) {
         let tickets = self.tickets();
-        for op in keys.iter().filter_map(|key| tickets.get(key)) {
+        for op in keys.filter_map(|key| tickets.get(key)) {
             op.look_by(now);
         }
     }

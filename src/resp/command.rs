@@ -73,13 +73,18 @@ pub(crate) fn evalsha(out: &mut Vec<u8>, sha: &str, keys: &[&[u8]], args: &[&[u8
 #[derive(Debug, Default)]
 pub(crate) struct Bulks {
     bytes: Vec<u8>,
-    count: usize,
+    parts: Vec<Range<usize>>,
 }
 
 impl Bulks {
     pub(crate) fn push(&mut self, part: &[u8]) {
         bulk(&mut self.bytes, part);
-        self.count = self.count.saturating_add(1);
+        let end = self.bytes.len().saturating_sub(2);
+        self.parts.push(end.saturating_sub(part.len())..end);
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        self.parts.iter().filter_map(|part| self.bytes.get(part.clone()))
     }
 
     /// Their length in bytes, encoded.
@@ -95,7 +100,7 @@ pub(crate) fn evalsha_bulks(
     keys: (&[&[u8]], &Bulks),
     args: (&[&[u8]], &Bulks),
 ) {
-    let count = |(parts, bulks): (&[&[u8]], &Bulks)| parts.len().saturating_add(bulks.count);
+    let count = |(parts, bulks): (&[&[u8]], &Bulks)| parts.len().saturating_add(bulks.parts.len());
     evalsha_head(out, sha, count(keys), count(args));
     for (parts, bulks) in [keys, args] {
         parts.iter().for_each(|part| bulk(out, part));

@@ -114,5 +114,6 @@ mod tests {
         let text = String::from_utf8_lossy(&out).replace("\r\n", " ");
         let expected = "*9 $7 EVALSHA $1 s $1 3 $1 e $3 p:a $5 p:a/b $2 IX $3 P13 $2 20 ";
         assert_eq!(text, expected);
+        assert!(claim.keys.iter().eq([b"p:a".as_slice(), b"p:a/b"]));
     }
 }
