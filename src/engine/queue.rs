@@ -138,9 +138,19 @@ impl Engine {
         op.hands_on.store(ticket.is_queued() || is_awaited, Ordering::Release);
     }
 
-    /// When what a minority of nodes keeps for us is to be given up for those who may use it.
+    /// When what a minority of nodes keeps for us is to be given up for those who may use it. The
+    /// lock's release has a way to go to the other nodes, and our confirmation there and back.
     pub(crate) fn yield_at(&self, since: Timestamp) -> Timestamp {
-        since.plus(between(YIELD_MIN, YIELD_MAX, self.rng.next()))
+        let far = self.quorum_round_trip();
+        since.plus(between(YIELD_MIN + far * 2, YIELD_MAX + far * 3, self.rng.next()))
+    }
+
+    /// In what time enough nodes answer for a quorum.
+    fn quorum_round_trip(&self) -> Duration {
+        let ears = self.nodes.iter().filter(|node| node.takes_tickets());
+        let mut trips: Vec<Duration> = ears.map(|node| node.round_trip()).collect();
+        trips.sort_unstable();
+        trips.get(self.settings.quorum.saturating_sub(1)).copied().unwrap_or_default()
     }
 }
 
@@ -151,7 +161,7 @@ fn fnv1a(bytes: &[u8]) -> u64 {
     })
 }
 
-/// Longer than the confirmations of one hand-off are apart; drawn at random, because contenders
+/// Longer than the confirmations of one hand-off are apart on near nodes; drawn at random, because contenders
 /// that split the nodes between them must not all give up at once.
 const YIELD_MIN: Duration = Duration::from_millis(5);
 const YIELD_MAX: Duration = Duration::from_millis(20);
