@@ -110,6 +110,7 @@ impl Dispatch<'_> {
             }
             Answer::Stamped(stamp) => {
                 pipeline.pop(|_, _| {});
+                self.node.answered_in(self.now.since(head.sent_at));
                 *self.stamped = Some((stamp, head.sent_at));
             }
             Answer::Denied => pipeline.pop(|_, item| self.vote(item, Vote::Denied)),
@@ -141,6 +142,7 @@ impl Dispatch<'_> {
 
     /// One round trip in 64 is recorded: that is enough for a histogram and costs nothing.
     fn sample(&self, head: Head) {
+        self.node.answered_in(self.now.since(head.sent_at));
         let mut about = self.node.about();
         if let Some(histogram) = &mut about.round_trips {
             let span = self.now.since(head.sent_at).as_nanos();
@@ -189,6 +191,7 @@ impl Dispatch<'_> {
             _ => Vote::Missing,
         };
         if let (Item::Confirm(_), Vote::Granted) = (&item, vote) {
+            self.node.answered_in(self.now.since(sent_at));
             return self.granted(item, sent_at);
         }
         if let Item::Extend(Extension { raise: Some(_), .. }) = &item {

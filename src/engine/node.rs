@@ -18,6 +18,7 @@ use atomic_waker::AtomicWaker;
 use tokio::sync::Notify;
 
 use crate::algorithm::node_clock::NodeClock;
+use crate::algorithm::script;
 use crate::algorithm::tally::Vote;
 use crate::config::Protections;
 use crate::endpoint::Endpoint;
@@ -27,7 +28,7 @@ use crate::engine::fleet::Fleet;
 use crate::engine::op::Op;
 use crate::engine::query::Query;
 use crate::session::batch::Batching;
-use crate::time::Timestamp;
+use crate::time::{Timestamp, nanos};
 
 pub(crate) use clock::RUNS_WILD;
 pub(crate) use facts::{About, Counters, count};
@@ -117,6 +118,8 @@ pub(crate) struct Node {
     pub(crate) tracks: AtomicBool,
     /// Its connection listens on this process's channel.
     pub(crate) has_ears: AtomicBool,
+    /// How long it takes to answer lately, in nanoseconds.
+    round_trip: AtomicU64,
     voided_at: AtomicU64,
     told: Mutex<Told>,
     pub(crate) in_flight: AtomicUsize,
@@ -162,6 +165,7 @@ impl Node {
             runs_wild: AtomicBool::new(false),
             tracks: AtomicBool::new(false),
             has_ears: AtomicBool::new(false),
+            round_trip: AtomicU64::new(0),
             voided_at: AtomicU64::new(0),
             told: Mutex::new(Told::default()),
             settings,
@@ -249,6 +253,24 @@ impl Node {
     /// Whether a ticket would be taken now, and its owner told when it is called.
     pub(crate) fn takes_tickets(&self) -> bool {
         self.has_ears.load(Ordering::Acquire) && self.admits().is_ok()
+    }
+
+    /// It answered after `span`. Its driver alone says so.
+    pub(crate) fn answered_in(&self, span: Duration) {
+        let last = self.round_trip.load(Ordering::Relaxed);
+        let span = nanos(span.min(self.settings.node_timeout));
+        self.round_trip.store(span.max(last - last / 16), Ordering::Relaxed);
+    }
+
+    /// The longest round trip of late; never more than the node's timeout.
+    pub(crate) fn round_trip(&self) -> Duration {
+        Duration::from_nanos(self.round_trip.load(Ordering::Relaxed))
+    }
+
+    /// How long it is to reserve a lock for the next in line, in ms: the message and the
+    /// confirmation take a round trip, of a process that may be farther away than this one.
+    pub(crate) fn reservation_ms(&self) -> u64 {
+        script::RESERVATION_MS + nanos(self.round_trip() * 2) / 1_000_000
     }
 
     /// Queues a ticket to be shown. `Some(true)`: the driver must be woken.

@@ -138,12 +138,22 @@ impl Engine {
         op.hands_on.store(ticket.is_queued() || is_awaited, Ordering::Release);
     }
 
-    /// When what a minority of nodes keeps for us is to be given up for those who may use it. It
+    /// When what a minority of nodes keeps for us is to be given up for those who may use it: the
+    /// lock's release has a way to go to the other nodes, and our confirmation there and back. It
     /// takes longer each time: either somebody has the other nodes for as long as he needs the
     /// lock, and our giving way serves nobody, or the nodes are split, and once is enough.
     pub(crate) fn yield_at(&self, since: Timestamp, yields: u32) -> Timestamp {
-        let patience = between(YIELD_MIN, YIELD_MAX, self.rng.next());
+        let far = self.quorum_round_trip();
+        let patience = between(YIELD_MIN + far * 2, YIELD_MAX + far * 3, self.rng.next());
         since.plus(patience * 2u32.pow(yields.min(YIELD_DOUBLINGS)))
+    }
+
+    /// In what time enough nodes answer for a quorum.
+    fn quorum_round_trip(&self) -> Duration {
+        let ears = self.nodes.iter().filter(|node| node.takes_tickets());
+        let mut trips: Vec<Duration> = ears.map(|node| node.round_trip()).collect();
+        trips.sort_unstable();
+        trips.get(self.settings.quorum.saturating_sub(1)).copied().unwrap_or_default()
     }
 }
 
@@ -154,10 +164,10 @@ fn fnv1a(bytes: &[u8]) -> u64 {
     })
 }
 
-/// Longer than the confirmations of one hand-off are apart, or the ends of one reader's lock, also on
-/// nodes that are busy; drawn at random, because contenders that split the nodes between them must
-/// not all give up at once.
-const YIELD_MIN: Duration = Duration::from_millis(15);
-const YIELD_MAX: Duration = Duration::from_millis(45);
-/// Up to a third of a second.
+/// Longer than the confirmations of one hand-off are apart on near nodes, or the ends of one reader's
+/// lock; drawn at random, because contenders that split the nodes between them must not all give up
+/// at once.
+const YIELD_MIN: Duration = Duration::from_millis(10);
+const YIELD_MAX: Duration = Duration::from_millis(30);
+/// Up to a quarter of a second.
 const YIELD_DOUBLINGS: u32 = 3;

@@ -11,15 +11,15 @@ use std::collections::HashMap;
 
 use super::sorted::Sorted;
 
-/// A field's name and its value.
-type Field = (Box<[u8]>, Box<[u8]>);
+/// Fields and their values, in the order in which they came.
+type Fields = Vec<(Box<[u8]>, Box<[u8]>)>;
 
 /// What a key holds.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Value {
     Text(Box<[u8]>),
-    /// Fields and their values, in the order in which they came; never empty.
-    Hash(Vec<Field>),
+    /// Never empty.
+    Hash(Fields),
     /// Never empty.
     Sorted(Sorted),
 }

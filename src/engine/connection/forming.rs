@@ -190,7 +190,7 @@ impl<S> Connection<S> {
                 break;
             }
             if owed.op.hands_on.load(Ordering::Acquire) {
-                self.form_leave(owed);
+                self.form_leave(node, owed);
                 break;
             }
             if let (Some(native), false) = (self.native, owed.ask) {

@@ -13,6 +13,7 @@ use crate::time::Timestamp;
 impl Dispatch<'_> {
     pub(super) fn placed(&mut self, item: Item, place: Place, sent_at: Timestamp) {
         let Item::Enter(op) = item else { return };
+        self.node.answered_in(self.now.since(sent_at));
         match place {
             // A fenced op's token is counted by the confirmation.
             Place::Taken if op.fence.is_none() => self.granted(Item::Confirm(op), sent_at),

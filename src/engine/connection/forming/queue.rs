@@ -29,7 +29,7 @@ impl<S> Connection<S> {
         while !full(&self.write, &self.pipeline)
             && let Some(key) = self.staged.pokes.pop_front()
         {
-            self.form_poke(&key);
+            self.form_poke(node, &key);
         }
     }
 
@@ -78,7 +78,7 @@ impl<S> Connection<S> {
             number.format(ticket.number).as_bytes(),
             op.token.as_bytes(),
             ttl.format(op.key_ttl_ms(op.ttl)).as_bytes(),
-            reserved.format(script::RESERVATION_MS).as_bytes(),
+            reserved.format(node.reservation_ms()).as_bytes(),
             life.format(script::QUEUE_TTL_MS).as_bytes(),
         ];
         command::evalsha(&mut self.write, script::ENTER.sha, &keys, &args);
@@ -87,24 +87,24 @@ impl<S> Connection<S> {
     }
 
     /// A release that hands the lock on.
-    pub(super) fn form_leave(&mut self, owed: Owed) {
+    pub(super) fn form_leave(&mut self, node: &Node, owed: Owed) {
         // In the order in which they were queued.
         self.form_script();
-        self.leave(owed.op.key(), owed.op.token.as_bytes());
+        self.leave(node, owed.op.key(), owed.op.token.as_bytes());
         self.pipeline.push_item(Item::Release(owed));
         self.pipeline.push(Kind::Leave, 1);
     }
 
     /// Somebody waits for a lock that we hold no more: where it is free, it goes to the next.
-    fn form_poke(&mut self, key: &[u8]) {
-        self.leave(key, Token::NOBODY.as_bytes());
+    fn form_poke(&mut self, node: &Node, key: &[u8]) {
+        self.leave(node, key, Token::NOBODY.as_bytes());
         self.pipeline.push(Kind::Leave, 0);
     }
 
-    fn leave(&mut self, key: &[u8], token: &[u8]) {
+    fn leave(&mut self, node: &Node, key: &[u8], token: &[u8]) {
         let queue = [script::QUEUE_PREFIX.as_bytes(), key].concat();
         let mut reserved = itoa::Buffer::new();
-        let args = [token, reserved.format(script::RESERVATION_MS).as_bytes()];
+        let args = [token, reserved.format(node.reservation_ms()).as_bytes()];
         command::evalsha(&mut self.write, script::LEAVE.sha, &[key, &queue], &args);
     }
 }
