@@ -247,6 +247,7 @@ impl Guard {
         // Whoever holds the lease without a guard will want its token.
         self.op().hold.expose(self.lease.generation());
         engine.keeper.drop_lease(self.op());
+        engine.fleet.hub.strike(self.op());
         let mut wakes = Wakes::default();
         engine.give_slot_up(self.op(), &mut wakes);
         engine.wake(wakes);

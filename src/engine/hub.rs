@@ -32,6 +32,9 @@ pub(crate) struct Hub {
 /// How long after it the next in line looks whether the head has confirmed.
 const HEAD_GRACE: Duration = Duration::from_millis(script::RESERVATION_MS + 2);
 
+/// Confirmations that wait for one node at a time. What is beyond them is found at the next look.
+const CONFIRMS_MAX: usize = 4_096;
+
 /// Keys of strangers' locks that one node is asked about between two writes.
 const POKES_MAX: usize = 64;
 
@@ -81,7 +84,9 @@ impl Hub {
         let Some((letter, rest)) = message.split_first() else { return };
         let Some((token, key)) = rest.split_at_checked(Token::LEN) else { return };
         match letter {
-            b'g' => lanes.confirms.extend(self.find(key, token)),
+            b'g' if lanes.confirms.len() < CONFIRMS_MAX => {
+                lanes.confirms.extend(self.find(key, token));
+            }
             b'n' => {
                 if let Some(op) = self.find(key, token) {
                     op.look_by(now.plus(HEAD_GRACE));

@@ -14,7 +14,7 @@ mod server;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use redlatch::{AcquireError, Redlock, ReleaseError};
 use server::{Cluster, Server};
@@ -222,7 +222,7 @@ async fn wakes(peer: &mut Peer, servers: &[Server], urls: &[String]) -> Vec<Dura
         assert_eq!(peer.acquire(TTL).await, "yes");
         let waits = async {
             let guard = locks.acquire(KEY).await.unwrap();
-            (Instant::now(), guard)
+            (server::now(), guard)
         };
         let releases = async {
             let stands = |server: &Server| server.command(&["ZCARD", QUEUE]).int() == 1;
@@ -230,7 +230,7 @@ async fn wakes(peer: &mut Peer, servers: &[Server], urls: &[String]) -> Vec<Dura
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
             tokio::time::sleep(Duration::from_millis(3)).await;
-            let began = Instant::now();
+            let began = server::now();
             assert_eq!(peer.ask("release").await, "released");
             began
         };

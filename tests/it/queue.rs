@@ -302,6 +302,26 @@ async fn without_the_rights_to_queue_everybody_races() {
     }
 }
 
+/// Each gets a token of its own, also with a lock that was reserved for it.
+#[tokio::test]
+async fn tokens_grow_along_the_line() {
+    let cluster = Cluster::start(3);
+    let clients = [client(&cluster).await, client(&cluster).await, client(&cluster).await];
+    let tokens = std::cell::RefCell::new(Vec::new());
+    let tasks = clients.iter().map(|locks| async {
+        for _ in 0..20 {
+            let guard = locks.acquire("r").fenced().await.unwrap();
+            tokens.borrow_mut().push(guard.fencing_token().unwrap());
+            guard.release().await.unwrap();
+        }
+    });
+    within(futures_of(tasks)).await;
+    let tokens = tokens.into_inner();
+    assert_eq!(tokens.len(), 60);
+    assert!(tokens.is_sorted_by(|one, next| one < next), "{tokens:?}");
+    assert!(cluster.iter().all(|server| server.calls("zadd") > 0), "nobody stood in line");
+}
+
 /// Scripts, queues and locks are gone: whoever waits is in line again before long.
 #[tokio::test]
 async fn a_queue_that_is_lost_costs_time_only() {
