@@ -1,5 +1,5 @@
-//! What waiting costs, on five local servers: hand-over between processes, the death of a holder, the
-//! death of the next in line, a writer among readers.
+//! What waiting costs, on five local servers: hand-over between processes, the death of a holder,
+//! the death of the next in line, a writer among readers.
 //!
 //! `cargo bench --bench contention [-- ROUNDS]`. Needs a server: without one it fails and says how
 //! to install it. Handovers per second under load, and fairness, are what `loadgen` measures.

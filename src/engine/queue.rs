@@ -164,9 +164,9 @@ fn fnv1a(bytes: &[u8]) -> u64 {
     })
 }
 
-/// Longer than the confirmations of one hand-off are apart on near nodes, or the ends of one reader's
-/// lock; drawn at random, because contenders that split the nodes between them must not all give up
-/// at once.
+/// Longer than the confirmations of one hand-off are apart on near nodes, or the ends of one
+/// reader's lock; drawn at random, because contenders that split the nodes between them must not
+/// all give up at once.
 const YIELD_MIN: Duration = Duration::from_millis(10);
 const YIELD_MAX: Duration = Duration::from_millis(30);
 /// Up to a quarter of a second.

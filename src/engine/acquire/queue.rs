@@ -16,8 +16,8 @@ impl Acquisition {
         self.begin_ticket_behind(engine, now, Wakes::default());
     }
 
-    /// As [`Acquisition::begin_ticket`], in one write with what is queued already: nobody is to slip
-    /// in between the release of an earlier ticket and this one.
+    /// As [`Acquisition::begin_ticket`], in one write with what is queued already: nobody is to
+    /// slip in between the release of an earlier ticket and this one.
     fn begin_ticket_behind(&mut self, engine: &Engine, now: Timestamp, mut wakes: Wakes) {
         self.round_began = now;
         self.yield_at = None;
