@@ -203,3 +203,26 @@ fn of_machine() -> Result<Duration> {
     let busy: u64 = [0, 1, 2, 5, 6].iter().filter_map(|at| ticks.get(*at)).sum();
     Ok(Duration::from_millis(busy * 10))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_scripts_call_is_no_command_and_others_cycles_count() {
+        let calls = [("evalsha", 30), ("set", 25), ("zpopmin", 10), ("publish", 40), ("get", 9)];
+        let node = NodeSpan {
+            seconds: 2.0,
+            cycles: 5.0,
+            reads: 20,
+            writes: 10,
+            calls: calls.map(|(name, calls)| (name.to_owned(), calls)).into(),
+        };
+        let alone = per_cycle(std::slice::from_ref(&node), None);
+        assert!((alone.commands - 45.0 / 5.0).abs() < 1e-9, "{}", alone.commands);
+        assert!((alone.reads - 4.0).abs() < 1e-9);
+        let among_others = per_cycle(&[node], Some(10.0));
+        assert!((among_others.commands - 45.0 / 20.0).abs() < 1e-9, "{}", among_others.commands);
+        assert!((among_others.calls["publish"] - 2.0).abs() < 1e-9);
+    }
+}
