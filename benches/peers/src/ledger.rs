@@ -77,8 +77,8 @@ mod tests {
     fn two_holders_and_every_change_are_seen() {
         let path = std::env::temp_dir().join(format!("peers-ledger-{}", std::process::id()));
         Ledger::create(&path).unwrap();
-        let one = Ledger::open(&path, 0).unwrap();
-        let other = Ledger::open(&path, 1).unwrap();
+        let one = Ledger::open(&path, 1).unwrap();
+        let other = Ledger::open(&path, 2).unwrap();
         std::fs::remove_file(&path).unwrap();
 
         assert_eq!(one.enters(0).unwrap(), Entry::Crossed);
