@@ -1,13 +1,14 @@
 //! The command line: few flags, parsed by hand.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::Result;
-use crate::peer::{Library, Peer};
+use crate::peer::{Flavour, Library, Peer};
 
 pub(crate) const USAGE: &str = "\
 peers [run]     acquire + release on a key per task, uncontended
-peers handover  all tasks on one key, hold 0
+peers handover  all tasks on one key
 
   --peers a,b      probe, probe-next, redlatch, redlatch-noseal, rslock, redisrs, fred;
                    all but the probes also -mt, -ct
@@ -16,6 +17,8 @@ peers handover  all tasks on one key, hold 0
   --reps N         repetitions, peers interleaved     (3)
   --seconds S      measured window of a cell          (5)
   --warmup S       before it                          (0.7)
+  --processes P    handover: the tasks in P processes (1)
+  --hold D         handover: how long each task holds the lock, such as 1ms or 250us (0)
   --server PATH    server program                     (redis-server, else valkey-server)
   --json FILE      every repetition's figures
   --spin           keep the CPUs from halting with spinners of the idle class
@@ -36,6 +39,8 @@ pub(crate) struct Args {
     pub(crate) reps: usize,
     pub(crate) seconds: f64,
     pub(crate) warmup_s: f64,
+    pub(crate) processes: usize,
+    pub(crate) hold: Duration,
     pub(crate) server: Option<String>,
     pub(crate) json: Option<PathBuf>,
     pub(crate) spin: bool,
@@ -61,6 +66,8 @@ impl Args {
             reps: 3,
             seconds: 5.0,
             warmup_s: 0.7,
+            processes: 1,
+            hold: Duration::ZERO,
             server: None,
             json: None,
             spin: false,
@@ -79,6 +86,7 @@ impl Args {
             words.next();
         }
         let mut args = Self::defaults(job.unwrap_or(Job::Run));
+        let mut peers_are_chosen = false;
         while let Some(flag) = words.next() {
             if matches!(flag, "-h" | "--help") {
                 return Ok(None);
@@ -87,8 +95,12 @@ impl Args {
                 args.spin = true;
                 continue;
             }
+            peers_are_chosen |= flag == "--peers";
             let value = words.next().ok_or_else(|| format!("{flag} needs a value"))?;
             args.set(flag, value).map_err(|error| format!("{flag} {value}: {error}"))?;
+        }
+        if args.needs_tasks() && !peers_are_chosen {
+            args.peers.retain(|peer| peer.flavour != Flavour::Raw);
         }
         args.check()?;
         Ok(Some(args))
@@ -107,6 +119,8 @@ impl Args {
             "--reps" => self.reps = numbers(value, 1..=1000)?.pop().unwrap_or(1),
             "--seconds" => self.seconds = seconds(value, 0.05)?,
             "--warmup" => self.warmup_s = seconds(value, 0.0)?,
+            "--processes" => self.processes = numbers(value, 1..=64)?.pop().unwrap_or(1),
+            "--hold" => self.hold = hold(value)?,
             "--server" => self.server = Some(value.to_owned()),
             "--json" => self.json = Some(PathBuf::from(value)),
             _ => return Err("unknown flag; see --help".into()),
@@ -114,13 +128,27 @@ impl Args {
         Ok(())
     }
 
+    /// Several processes or a hold: the probes, which only know a queue of their own, have neither.
+    fn needs_tasks(&self) -> bool {
+        self.processes > 1 || !self.hold.is_zero()
+    }
+
     fn check(&self) -> Result<()> {
+        if self.needs_tasks() && self.job != Job::Handover {
+            return Err("--processes and --hold are for handover".into());
+        }
+        if self.tasks.iter().any(|tasks| *tasks < self.processes) {
+            return Err("every process needs a task: fewer --processes or more --tasks".into());
+        }
         for peer in &self.peers {
             if !is_built(*peer) {
                 return Err(format!("{peer} is not in this build: --features redlatch").into());
             }
             if self.job == Job::Handover && peer.library == Library::Probe {
                 return Err("probe has no queue for one key: use probe-next".into());
+            }
+            if self.needs_tasks() && peer.flavour == Flavour::Raw {
+                return Err(format!("{peer} knows neither --processes nor --hold").into());
             }
         }
         Ok(())
@@ -138,6 +166,24 @@ fn numbers(text: &str, range: std::ops::RangeInclusive<usize>) -> Result<Vec<usi
         _ => Err(format!("`{part}` is no number from {} to {}", range.start(), range.end())),
     };
     Ok(text.split(',').map(parse).collect::<Result<_, _>>()?)
+}
+
+/// `1ms`, `250us`, `0`.
+fn hold(text: &str) -> Result<Duration> {
+    let (number, unit) = if let Some(number) = text.strip_suffix("us") {
+        (number, 1e-6)
+    } else if let Some(number) = text.strip_suffix("ms") {
+        (number, 1e-3)
+    } else if let Some(number) = text.strip_suffix('s') {
+        (number, 1.0)
+    } else {
+        (text, if text == "0" { 1.0 } else { f64::NAN })
+    };
+    match number.parse::<f64>().map(|number| number * unit) {
+        // A tenth of the ttl at most: no peer may lose its lock while it holds it.
+        Ok(seconds) if (0.0..=1.0).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err(format!("`{text}` is no time from 0 to 1s, such as 1ms or 250us").into()),
+    }
 }
 
 fn seconds(text: &str, least: f64) -> Result<f64> {
@@ -166,6 +212,15 @@ mod tests {
     }
 
     #[test]
+    fn processes_and_hold_leave_the_probes_out() {
+        let args = parse("handover --processes 4 --hold 250us");
+        let Ok(Some(args)) = args else { panic!("refused: {args:?}") };
+        assert_eq!((args.processes, args.hold), (4, Duration::from_micros(250)));
+        assert!(args.peers.iter().all(|peer| peer.flavour != Flavour::Raw), "{:?}", args.peers);
+        assert!(args.peers.len() >= 2);
+    }
+
+    #[test]
     fn what_makes_no_sense_is_refused() {
         for line in [
             "--peers probe-mt",
@@ -176,6 +231,15 @@ mod tests {
             "--seconds NaN",
             "--frobnicate 1",
             "handover --peers probe",
+            "handover --peers probe-next --processes 2",
+            "handover --peers probe-next --hold 1ms",
+            "handover --processes 65",
+            "handover --processes 8 --tasks 7",
+            "handover --hold 1",
+            "handover --hold 2s",
+            "handover --hold -1ms",
+            "run --processes 2",
+            "run --hold 1ms",
         ] {
             assert!(parse(line).is_err(), "{line} was accepted");
         }

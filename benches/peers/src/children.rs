@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::{fs, io, process, thread};
 
@@ -83,11 +83,24 @@ pub(crate) fn works(program: &str, args: &[&str]) -> bool {
 /// Starts `program` in a process group of its own, tied to this process.
 ///
 /// The group keeps a terminal's Ctrl-C from reaching the child before this process handles it.
-pub(crate) fn spawn(
+pub(crate) fn spawn(program: &Path, args: &[String]) -> io::Result<Owned> {
+    Ok(start(program, args, Stdio::null)?.0)
+}
+
+/// The same for a child that is talked to: its standard input and output.
+pub(crate) fn spawn_piped(
     program: &Path,
     args: &[String],
-    stdout: Stdio,
-) -> io::Result<(Owned, Option<ChildStdout>)> {
+) -> io::Result<(Owned, ChildStdin, ChildStdout)> {
+    match start(program, args, Stdio::piped)? {
+        (child, Some(input), Some(output)) => Ok((child, input, output)),
+        _ => Err(io::Error::other("a child has no pipes")),
+    }
+}
+
+type Started = (Owned, Option<ChildStdin>, Option<ChildStdout>);
+
+fn start(program: &Path, args: &[String], end: fn() -> Stdio) -> io::Result<Started> {
     let mut command = if has_setpriv() {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--"]).arg(program);
@@ -95,12 +108,12 @@ pub(crate) fn spawn(
     } else {
         Command::new(program)
     };
-    command.args(args).stdin(Stdio::null()).stdout(stdout).process_group(0);
+    command.args(args).stdin(end()).stdout(end()).process_group(0);
     let mut registry = registry();
     let mut child = command.spawn()?;
-    let (pid, output) = (child.id(), child.stdout.take());
+    let (pid, input, output) = (child.id(), child.stdin.take(), child.stdout.take());
     registry.children.insert(pid, child);
-    Ok((Owned { pid }, output))
+    Ok((Owned { pid }, input, output))
 }
 
 /// Makes a directory that goes with the run.

@@ -2,7 +2,6 @@
 
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 use std::{env, process, thread};
 
@@ -84,7 +83,7 @@ fn start_node(program: &str, port: u16) -> Result<(Node, String)> {
         ["--dir", &directory_text],
     ];
     let args: Vec<String> = args.into_iter().flatten().map(str::to_owned).collect();
-    let (server, _) = children::spawn(&PathBuf::from(program), &args, Stdio::null())?;
+    let server = children::spawn(&PathBuf::from(program), &args)?;
     let node = Node { port, server };
     let version = wait_until_up(&node)?;
     Ok((node, version))

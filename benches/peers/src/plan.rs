@@ -2,18 +2,15 @@
 //! begins, and the first peer changes from one to the next, so that drift of the machine meets
 //! all peers alike.
 
-use std::io::{Read, Write};
-use std::path::Path;
-use std::process::Stdio;
-use std::sync::mpsc;
-use std::time::Duration;
-use std::{env, io, thread};
+use std::io::{self, Write};
+use std::{env, process};
 
 use crate::Result;
 use crate::args::{Args, Job};
-use crate::cell::{CellResult, CellSpec};
+use crate::cell::CellSpec;
 use crate::children;
 use crate::fleet::{Fleet, default_server};
+use crate::group::{self, CellResult};
 use crate::machine::Machine;
 use crate::report::{Measured, Report};
 use crate::spin;
@@ -25,13 +22,19 @@ pub(crate) fn run(args: &Args) -> Result<Report> {
     let spinners = if args.spin { spin::start()? } else { Vec::new() };
     let machine = Machine::describe(&fleet.version);
     let cells = args.nodes.len() * args.tasks.len() * args.peers.len() * args.reps;
-    let per_cell = args.seconds + args.warmup_s + 0.3;
+    let per_cell = args.seconds + args.warmup_s + 0.2 + 0.1 * args.processes as f64;
     eprint!("{}", machine.text());
     eprintln!("{cells} cells, about {:.0} min", (cells as f64 * per_cell / 60.0).ceil());
     if !children::has_setpriv() {
         eprintln!("no `setpriv --pdeathsig` here: SIGKILL of this process would leave servers");
     }
 
+    let ledger = if args.processes > 1 {
+        let name = format!("peers-{}-ledger", process::id());
+        Some(children::directory(env::temp_dir().join(name))?.join("holder"))
+    } else {
+        None
+    };
     let mut measured = Vec::new();
     // Spreads the turns of one peer in one cell evenly over the repetitions.
     let stride = (args.peers.len() / args.reps).max(1);
@@ -46,18 +49,22 @@ pub(crate) fn run(args: &Args) -> Result<Report> {
                     let spec = CellSpec {
                         peer,
                         tasks,
+                        process: 0,
                         one_key: args.job == Job::Handover,
+                        hold: args.hold,
+                        ledger: ledger.clone(),
                         ports: chosen.clone().map(|node| node.port).collect(),
                         server_pids: chosen.map(|node| node.pid()).collect(),
                         spinner_pids: spinners.iter().map(|spinner| spinner.pid()).collect(),
                         warmup_s: args.warmup_s,
                         seconds: args.seconds,
                     };
-                    let result = in_child(&spec).unwrap_or_else(|error| CellResult {
-                        errors: 1,
-                        first_error: Some(format!("no result: {error}")),
-                        ..CellResult::default()
-                    });
+                    let result =
+                        group::run(&spec, args.processes).unwrap_or_else(|error| CellResult {
+                            errors: 1,
+                            first_error: Some(format!("no result: {error}")),
+                            ..CellResult::default()
+                        });
                     progress(rep, &spec, &result);
                     measured.push(Measured { peer, nodes, tasks, rep, result });
                 }
@@ -65,27 +72,13 @@ pub(crate) fn run(args: &Args) -> Result<Report> {
             }
         }
     }
-    Ok(Report { machine, job: args.job, measured })
-}
-
-/// Runs one cell in a process of its own; its log goes to our standard error.
-fn in_child(spec: &CellSpec) -> Result<CellResult> {
-    let program = env::current_exe()?;
-    let args = ["cell".to_owned(), serde_json::to_string(spec)?];
-    let (child, output) = children::spawn(Path::new(&program), &args, Stdio::piped())?;
-    let mut output = output.ok_or("the cell has no output")?;
-    let (sender, receiver) = mpsc::channel();
-    // A thread reads, so that this one can give up; it sleeps while the cell runs.
-    thread::spawn(move || {
-        let mut text = String::new();
-        let result = output.read_to_string(&mut text).map(|_| text);
-        let _ = sender.send(result);
-    });
-    let limit = Duration::from_secs_f64(spec.warmup_s + spec.seconds + 60.0);
-    let text = receiver.recv_timeout(limit).map_err(|_| "the cell did not end in time")??;
-    drop(child);
-    let parsed = serde_json::from_str(text.trim());
-    Ok(parsed.map_err(|_| "the cell failed; its error is above")?)
+    Ok(Report {
+        machine,
+        job: args.job,
+        processes: args.processes,
+        hold_us: args.hold.as_secs_f64() * 1e6,
+        measured,
+    })
 }
 
 fn progress(rep: usize, spec: &CellSpec, result: &CellResult) {

@@ -12,10 +12,11 @@
 //!    deletes, late ones too; anything else is counted as an error.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::Result;
 use crate::cell::{CellSpec, Observer};
+use crate::gate::{self, Moment};
 use crate::link::{Links, Pending, Verb};
 use crate::peer::Library;
 use crate::probe_frames::Frames;
@@ -70,7 +71,7 @@ struct Probe<'a> {
 
 pub(crate) fn run<O>(spec: &CellSpec, window: &Arc<Window>, observer: O) -> Result<Observer>
 where
-    O: FnOnce() -> Observer,
+    O: FnOnce(Moment) -> Observer,
 {
     let mut sha = String::new();
     for port in &spec.ports {
@@ -84,7 +85,7 @@ where
     let slots = if spec.one_key { 1 } else { spec.tasks };
     let keys = (0..slots).map(|slot| spec.key(slot)).collect();
     let mut probe = Probe::new(spec, keys, &sha, mode, window)?;
-    let observer = observer();
+    let observer = observer(gate::pass()?);
     let result = probe.run();
     if let Err(error) = result {
         window.error(|| error.to_string());
@@ -94,7 +95,7 @@ where
 
 /// The check of `witness`, with one slot of this loop.
 fn check(spec: &CellSpec, sha: &str) -> Result<()> {
-    let window = Window::new(1);
+    let window = Window::new(1, None);
     let mut probe = Probe::new(spec, vec![witness::KEY.to_owned()], sha, Mode::Step, &window)?;
     probe.acquire(0);
     probe.until(|probe| probe.slots.iter().all(|slot| slot.state == State::Held))?;
@@ -250,7 +251,7 @@ impl<'a> Probe<'a> {
                     self.window.leaves();
                     self.window.wait_begins(waiter, now);
                 }
-                self.window.record(waited, waited);
+                self.window.record(waited, Duration::ZERO, waited);
                 self.count(waiter);
                 self.release(index);
                 if !self.window.is_stopped() {
@@ -266,7 +267,8 @@ impl<'a> Probe<'a> {
         if self.mode != Mode::Cycle {
             return;
         }
-        self.window.record(slot.acquired - slot.begin, self.now - slot.begin);
+        let (acquired, done) = (slot.acquired - slot.begin, self.now - slot.begin);
+        self.window.record(acquired, Duration::ZERO, done);
         self.count(index);
         if !self.window.is_stopped() {
             self.acquire(index);

@@ -3,7 +3,7 @@
 use serde::{Serialize, Serializer};
 
 use crate::args::Job;
-use crate::cell::{CellResult, Handover};
+use crate::group::{CellResult, Handover};
 use crate::machine::Machine;
 use crate::peer::Peer;
 use crate::{ratios, tables};
@@ -24,6 +24,9 @@ pub(crate) struct Report {
     pub(crate) machine: Machine,
     #[serde(serialize_with = "job_name")]
     pub(crate) job: Job,
+    pub(crate) processes: usize,
+    /// As asked for; what was measured is in each cell.
+    pub(crate) hold_us: f64,
     pub(crate) measured: Vec<Measured>,
 }
 
@@ -83,6 +86,8 @@ impl Report {
             |field: fn(&Handover) -> f64| median(contended.iter().map(|one| field(one)).collect());
         let handover = (!contended.is_empty()).then(|| Handover {
             passed_on: of_contended(|one| one.passed_on),
+            crossed: of_contended(|one| one.crossed),
+            hold_us: of_contended(|one| one.hold_us),
             jain: of_contended(|one| one.jain),
             max_wait_ms: of_contended(|one| one.max_wait_ms),
             starved: contended.iter().map(|one| one.starved).sum(),
@@ -124,7 +129,7 @@ impl Report {
                 text.push_str(&ratios::over_probe(&rows));
                 text.push_str(&ratios::over_peers(self, &rows));
             }
-            Job::Handover => text.push_str(&tables::handovers(&rows)),
+            Job::Handover => text.push_str(&tables::handovers(self, &rows)),
         }
         text.push_str(&tables::errors(&rows));
         text

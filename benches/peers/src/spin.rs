@@ -4,7 +4,6 @@
 //! One spinner per core at SCHED_IDLE, so that anything else runs before it.
 
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 use std::{env, hint, thread};
 
@@ -20,9 +19,7 @@ pub(crate) fn start() -> Result<Vec<Owned>> {
     let program = env::current_exe()?.display().to_string();
     let args = ["-i".to_owned(), "0".to_owned(), program, "spin".to_owned()];
     let cores = thread::available_parallelism().map_or(1, usize::from);
-    (0..cores)
-        .map(|_| Ok(children::spawn(&PathBuf::from("chrt"), &args, Stdio::null())?.0))
-        .collect()
+    (0..cores).map(|_| Ok(children::spawn(&PathBuf::from("chrt"), &args)?)).collect()
 }
 
 /// The spinner itself: until its parent is gone.

@@ -1,8 +1,8 @@
-//! The tables of figures; 140 columns at most.
+//! The tables of figures; 150 columns at most.
 
 use std::fmt::Write;
 
-use crate::report::Row;
+use crate::report::{Report, Row};
 
 pub(crate) fn cycles(rows: &[Row]) -> String {
     let mut text = String::from(
@@ -62,21 +62,28 @@ pub(crate) fn cycles(rows: &[Row]) -> String {
     text
 }
 
-pub(crate) fn handovers(rows: &[Row]) -> String {
-    let mut text = String::from(
-        "All tasks on one key, hold 0: medians; starved tasks and broken exclusion as sums over \
-         the repetitions\n",
+pub(crate) fn handovers(report: &Report, rows: &[Row]) -> String {
+    let processes = match report.processes {
+        1 => "one process".to_owned(),
+        count => format!("{count} processes"),
+    };
+    let mut text = format!(
+        "All tasks on one key, in {processes}, hold {}: medians; starved tasks and broken \
+         exclusion as sums over the repetitions\n",
+        if report.hold_us > 0.0 { unit(report.hold_us) } else { "0".to_owned() }
     );
     let _ = writeln!(
         text,
-        "{:>5} {:>5} {:<11} {:>10} {:>6} {:>8} | {:>8} {:>8} {:>9} | {:>6} {:>7} {:>7} | {:>7} \
-         {:>7} {:>7} | {:>6} {:>5}",
+        "{:>5} {:>5} {:<11} {:>10} {:>6} {:>6} {:>6} | {:>7} {:>8} {:>7} {:>7} | {:>5} {:>7} \
+         {:>6} | {:>7} {:>7} {:>7} | {:>6} {:>5}",
         "nodes",
         "tasks",
         "peer",
         "handover/s",
         "spread",
-        "passed %",
+        "pass %",
+        "cross%",
+        "hold",
         "wait p50",
         "p99",
         "max",
@@ -96,14 +103,16 @@ pub(crate) fn handovers(rows: &[Row]) -> String {
         let contended = one.handover.clone().unwrap_or_default();
         let _ = writeln!(
             text,
-            "{:>5} {:>5} {:<11} {:>10.0} {:>5.0}% {:>8.1} | {:>8} {:>8} {:>9} | {:>6.3} {:>7} \
-             {:>7} | {:>7.1} {:>7.1} {:>7.1} | {:>6.0} {:>5}",
+            "{:>5} {:>5} {:<11} {:>10.0} {:>5.0}% {:>6.1} {:>6.1} | {:>7} {:>8} {:>7} {:>7} | \
+             {:>5.3} {:>7} {:>6} | {:>7.1} {:>7.1} {:>7.1} | {:>6.0} {:>5}",
             row.nodes,
             row.tasks,
             row.peer,
             one.cycles_per_s,
             row.spread_percent,
             100.0 * contended.passed_on,
+            100.0 * contended.crossed,
+            duration(contended.hold_us),
             duration(one.acquire_p50_us),
             duration(one.acquire_p99_us),
             duration(1e3 * contended.max_wait_ms),
@@ -154,6 +163,11 @@ fn separate(text: &mut String, previous: &mut Option<(usize, usize)>, row: &Row)
     if previous.replace(cell).is_some_and(|previous| previous != cell) {
         text.push('\n');
     }
+}
+
+/// For a sentence, with its unit.
+fn unit(us: f64) -> String {
+    if us < 1e3 { format!("{us} us") } else { format!("{} ms", us / 1e3) }
 }
 
 /// Microseconds, `m` for milliseconds, `s` for seconds: three digits are worth printing.

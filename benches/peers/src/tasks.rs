@@ -10,6 +10,8 @@ use tokio::time::timeout;
 
 use crate::Result;
 use crate::cell::{CellSpec, Observer};
+use crate::gate::{self, Moment};
+use crate::hold::Hold;
 use crate::peer::{Flavour, Library};
 use crate::window::Window;
 use crate::{fred, redisrs, rslock, witness};
@@ -36,7 +38,7 @@ pub(crate) trait Locker: Clone + Send + Sync + 'static {
 
 pub(crate) fn run<O>(spec: &CellSpec, window: &Arc<Window>, observer: O) -> Result<Observer>
 where
-    O: FnOnce() -> Observer,
+    O: FnOnce(Moment) -> Observer,
 {
     let runtime = runtime(spec.peer.flavour)?;
     let result = runtime.block_on(async {
@@ -73,18 +75,23 @@ async fn drive<L, O>(
 ) -> Result<Observer>
 where
     L: Locker,
-    O: FnOnce() -> Observer,
+    O: FnOnce(Moment) -> Observer,
 {
     let checked = timeout(Duration::from_secs(20), check(&locker, spec)).await;
     checked.map_err(|_| "the peer could not acquire and release one free lock in 20 s")??;
+    // Off the runtime's thread: the peer's connections stay alive while other processes start.
+    let begin = spawn_blocking(gate::pass).await??;
     let mut running = JoinSet::new();
     for task in 0..spec.tasks {
         let (locker, window) = (locker.clone(), Arc::clone(window));
         let key = L::key(spec.key(task));
         let one_key = spec.one_key;
+        let hold = Hold::new(spec.hold)?;
         running.spawn(async move {
             while !window.is_stopped() {
-                if let Err(error) = cycle(&locker, &key, task, one_key, &window).await {
+                if let Err(error) =
+                    cycle(&locker, &key, task, one_key.then_some(&hold), &window).await
+                {
                     window.error(|| error.to_string());
                     // A peer that fails at once must not turn into a busy loop.
                     tokio::time::sleep(Duration::from_millis(1)).await;
@@ -92,7 +99,7 @@ where
             }
         });
     }
-    let observer = observer();
+    let observer = observer(begin);
     let limit = Duration::from_secs_f64(spec.warmup_s + spec.seconds + 20.0);
     let all = async { while running.join_next().await.is_some() {} };
     if timeout(limit, all).await.is_err() {
@@ -106,22 +113,27 @@ async fn cycle<L: Locker>(
     locker: &L,
     key: &L::Key,
     task: usize,
-    one_key: bool,
+    one_key: Option<&Hold>,
     window: &Window,
 ) -> Result<()> {
     let begin = Instant::now();
-    if one_key {
+    if one_key.is_some() {
         window.wait_begins(task, begin);
     }
     let held = locker.acquire(key).await?;
     let acquired = Instant::now();
-    if one_key {
+    let mut hold_time = Duration::ZERO;
+    let mut hold_result = Ok(());
+    if let Some(hold) = one_key {
         window.wait_ends(task, acquired);
         window.enters(task);
+        hold_result = hold.wait().await;
+        hold_time = acquired.elapsed();
         window.leaves();
     }
     locker.release(key, held).await?;
-    window.record(acquired - begin, begin.elapsed());
+    hold_result?;
+    window.record(acquired - begin, hold_time, begin.elapsed());
     if let Some(counters) = window.tasks.get(task) {
         counters.add_cycle();
     }

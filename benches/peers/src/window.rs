@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
+use crate::ledger::{Entry, Ledger};
+
 const WARM_UP: u8 = 0;
 const MEASURE: u8 = 1;
 const STOP: u8 = 2;
@@ -43,13 +45,14 @@ impl TaskCounters {
 pub(crate) struct Latencies {
     pub(crate) acquire: Histogram<u64>,
     pub(crate) cycle: Histogram<u64>,
+    pub(crate) held: Duration,
 }
 
 impl Latencies {
     #[expect(clippy::expect_used, reason = "the bounds are constants and valid")]
     pub(crate) fn new() -> Self {
         let empty = Histogram::new_with_bounds(1, HIGHEST_NS, 3).expect("valid bounds");
-        Self { acquire: empty.clone(), cycle: empty }
+        Self { acquire: empty.clone(), cycle: empty, held: Duration::ZERO }
     }
 }
 
@@ -67,10 +70,14 @@ pub(crate) struct Window {
     last_holder: AtomicUsize,
     pub(crate) violations: AtomicU64,
     pub(crate) changes: AtomicU64,
+    /// Of the changes, those from a task of another process.
+    pub(crate) crossings: AtomicU64,
+    /// Where other processes take part.
+    ledger: Option<Ledger>,
 }
 
 impl Window {
-    pub(crate) fn new(tasks: usize) -> Self {
+    pub(crate) fn new(tasks: usize, ledger: Option<Ledger>) -> Self {
         Self {
             epoch: Instant::now(),
             phase: AtomicU8::new(WARM_UP),
@@ -82,6 +89,8 @@ impl Window {
             last_holder: AtomicUsize::new(usize::MAX),
             violations: AtomicU64::new(0),
             changes: AtomicU64::new(0),
+            crossings: AtomicU64::new(0),
+            ledger,
         }
     }
 
@@ -105,7 +114,7 @@ impl Window {
         self.tasks.iter().map(TaskCounters::cycles).sum()
     }
 
-    pub(crate) fn record(&self, acquire: Duration, cycle: Duration) {
+    pub(crate) fn record(&self, acquire: Duration, held: Duration, cycle: Duration) {
         if !self.is_measuring() {
             return;
         }
@@ -122,6 +131,7 @@ impl Window {
             let mut latencies = recorder.lock().unwrap_or_else(PoisonError::into_inner);
             latencies.acquire.saturating_record(acquire.as_nanos() as u64);
             latencies.cycle.saturating_record(cycle.as_nanos() as u64);
+            latencies.held += held;
         });
     }
 
@@ -133,6 +143,7 @@ impl Window {
             // Same bounds on both sides: adding cannot fail.
             let _ = sum.acquire.add(&one.acquire);
             let _ = sum.cycle.add(&one.cycle);
+            sum.held += one.held;
         }
         sum
     }
@@ -186,13 +197,28 @@ impl Window {
             self.violations.fetch_add(1, Relaxed);
         }
         // Holders exclude each other, so this pair of accesses needs no more than that.
-        if self.last_holder.swap(task, Relaxed) != task {
-            self.changes.fetch_add(1, Relaxed);
+        let is_change = self.last_holder.swap(task, Relaxed) != task;
+        let entry = match &self.ledger {
+            Some(ledger) => ledger.enters(task as u32),
+            None => Ok(if is_change { Entry::Passed } else { Entry::Same }),
+        };
+        let counters: &[&AtomicU64] = match entry {
+            Ok(Entry::Broken) => &[&self.violations],
+            Ok(Entry::Crossed) => &[&self.changes, &self.crossings],
+            Ok(Entry::Passed) => &[&self.changes],
+            Ok(Entry::Same) => &[],
+            Err(error) => return self.error(|| format!("ledger: {error}")),
+        };
+        for counter in counters {
+            counter.fetch_add(1, Relaxed);
         }
     }
 
     /// The counterpart of [`Window::enters`], before the release is sent.
     pub(crate) fn leaves(&self) {
+        if let Some(Err(error)) = self.ledger.as_ref().map(Ledger::leaves) {
+            self.error(|| format!("ledger: {error}"));
+        }
         self.is_held.store(false, Release);
     }
 }
