@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::algorithm::script;
 use crate::algorithm::tally::Vote;
 use crate::engine::clock::{Clock, Timer};
 use crate::engine::connection::flush::WakeDriver;
@@ -29,6 +30,7 @@ use crate::engine::dispatch::{Dispatch, Item, RELOADS_MAX};
 use crate::engine::node::{Lanes, Node, Owed, count};
 use crate::engine::rng::Rng;
 use crate::engine::sealed::Sealed;
+use crate::resp::command;
 use crate::resp::decode::{Decoded, Decoder};
 use crate::resp::push::Push;
 use crate::session::batch::Gate;
@@ -90,6 +92,8 @@ pub(crate) struct Connection<S> {
     /// By when the driver looks again by itself.
     armed: Timestamp,
     is_dead: bool,
+    /// What every write that sets locks ends in, encoded once.
+    seal: Vec<u8>,
     sealed: Sealed,
     quarantine: Quarantine,
     /// A heartbeat's answer, until it is acted on.
@@ -134,6 +138,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         for (to, from) in read.iter_mut().zip(leftover) {
             *to = *from;
         }
+        let mut seal = Vec::new();
+        command::seal(&mut seal, script::EPOCH_KEY, script::RELEASE.sha);
         Self {
             stream,
             decoder,
@@ -156,6 +162,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             retry_at: now,
             armed: Timestamp::MAX,
             is_dead: false,
+            seal,
             sealed: Sealed::new(),
             quarantine,
             stamped: None,

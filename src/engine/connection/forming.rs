@@ -85,7 +85,7 @@ impl<S> Connection<S> {
         }
         if sets > 0 && node.settings.protections.seal {
             // R9: the seal is the write's last command, and nothing joins this write behind it.
-            command::seal(&mut self.write, script::EPOCH_KEY, script::RELEASE.sha);
+            self.write.extend_from_slice(&self.seal);
             self.pipeline.push(Kind::SealEpoch, 0);
             self.pipeline.push(Kind::SealScript, 0);
         }
