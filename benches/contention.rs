@@ -1,9 +1,9 @@
 //! What waiting costs, on five local servers: hand-over between processes, the death of a holder,
 //! the death of the next in line, a writer among readers.
 //!
-//! `cargo bench --bench contention [-- ROUNDS]`. Needs a server: without one it fails and says how
-//! to install it. Handovers per second under load, and fairness, are what `loadgen` measures.
-//! With `-- --test` every part runs once.
+//! `cargo bench --bench contention [-- ROUNDS] [--current-thread]`. Needs a server: without one it
+//! fails and says how to install it. Handovers per second under load, and fairness, are what
+//! `loadgen` measures. With `-- --test` every part runs twice.
 
 #![expect(clippy::expect_used, reason = "a bench whose set-up fails has nothing to measure")]
 #![expect(clippy::disallowed_methods, clippy::print_stdout, reason = "a bench reads the time")]
@@ -29,19 +29,27 @@ const ROUNDS: usize = 200;
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    if let [child, urls] = args.as_slice()
+    if let [child, urls, flavour] = args.as_slice()
         && child == "--child"
     {
-        return block_on(be_the_other(urls));
+        return block_on(flavour == CURRENT, be_the_other(urls));
     }
     let is_test = args.iter().any(|arg| arg == "--test");
     let rounds = args.iter().find_map(|arg| arg.parse().ok());
     let rounds = if is_test { 2 } else { rounds.unwrap_or(ROUNDS) };
-    block_on(measure(rounds));
+    let is_current = args.iter().any(|arg| arg == CURRENT);
+    block_on(is_current, measure(rounds, if is_current { CURRENT } else { "" }));
 }
 
-fn block_on(future: impl Future<Output = ()>) {
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+/// Both processes on current-thread runtimes, not on multi-thread ones of two workers.
+const CURRENT: &str = "--current-thread";
+
+fn block_on(is_current: bool, future: impl Future<Output = ()>) {
+    let mut runtime = if is_current {
+        tokio::runtime::Builder::new_current_thread()
+    } else {
+        tokio::runtime::Builder::new_multi_thread()
+    };
     runtime.worker_threads(2).enable_all().build().expect("a runtime").block_on(future);
 }
 
@@ -84,10 +92,10 @@ struct Other {
 }
 
 impl Other {
-    fn start(urls: &str) -> Self {
+    fn start(urls: &str, flavour: &str) -> Self {
         let program = std::env::current_exe().expect("this program");
         let mut child = Command::new(program)
-            .args(["--child", urls])
+            .args(["--child", urls, flavour])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -137,15 +145,18 @@ fn show(what: &str, bound: &str, mut spans: Vec<Duration>) {
     println!("{what:46} p50 {p50:>9.1?}  p95 {p95:>9.1?}  max {max:>9.1?}  n {count}  ({bound})");
 }
 
-async fn measure(rounds: usize) {
+async fn measure(rounds: usize, flavour: &str) {
     let cluster = Cluster::start(5);
     let urls = cluster.urls().join(",");
     let locks = connect(&urls).await;
-    let mut other = Other::start(&urls);
+    let mut other = Other::start(&urls, flavour);
 
     let [first, ..] = &*cluster else { return };
     // Interleaved: the round trip of one command, that of a lock's command to a quorum, hand-overs.
     let mut ping = Client::connect(first.addr()).expect("a connection");
+    let connect_to = |server: &Server| Client::connect(server.addr()).expect("a connection");
+    let mut all: Vec<Client> = cluster.iter().map(connect_to).collect();
+    let mut pings_to_all = Vec::new();
     let (mut pings, mut trips, mut handovers) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..rounds {
         let guard = locks.acquire(KEY).await.expect("the lock is free");
@@ -155,6 +166,14 @@ async fn measure(rounds: usize) {
         let began = Instant::now();
         ping.command(&["PING"]).expect("an answer");
         pings.push(began.elapsed());
+        let began = Instant::now();
+        for client in &mut all {
+            client.send(b"PING\r\n").expect("sent");
+        }
+        for client in &mut all {
+            client.reply().expect("an answer");
+        }
+        pings_to_all.push(began.elapsed());
         let began = Instant::now();
         guard.verify().await.expect("it is held");
         trips.push(began.elapsed());
@@ -167,6 +186,7 @@ async fn measure(rounds: usize) {
         drop(locks.acquire(KEY).await.expect("the lock comes back"));
     }
     show("PING to one server", "for comparison", pings);
+    show("PING to all five at once", "for comparison", pings_to_all);
     show("one round trip to a quorum of five", "for comparison", trips.clone());
     trips.sort_unstable();
     let bound = trips.get(trips.len() / 2).copied().unwrap_or_default() * 3;
@@ -175,7 +195,7 @@ async fn measure(rounds: usize) {
     // The holder is killed: its keys live for a ttl from their last renewal.
     let mut spans = Vec::new();
     for _ in 0..rounds.min(10) {
-        let mut holder = Other::start(&urls);
+        let mut holder = Other::start(&urls, flavour);
         holder.say("acquire");
         holder.granted_at();
         let waits = locks.acquire(KEY);
@@ -195,7 +215,7 @@ async fn measure(rounds: usize) {
     let mut spans = Vec::new();
     for _ in 0..rounds.min(20) {
         let guard = locks.acquire(KEY).await.expect("the lock is free");
-        let mut head = Other::start(&urls);
+        let mut head = Other::start(&urls, flavour);
         head.say("acquire");
         in_line(&cluster, 1).await;
         other.say("acquire");
@@ -209,14 +229,14 @@ async fn measure(rounds: usize) {
     }
     show("release past a killed head", "max within 100 ms", spans);
     drop(other);
-    readers_and_a_writer(&locks, &trips, rounds.min(100)).await;
+    readers_and_a_writer(&locks, rounds.min(100)).await;
 }
 
 const READERS: usize = 64;
 const READING: Duration = Duration::from_millis(5);
 
 /// 64 tasks read all the time; a writer comes now and then.
-async fn readers_and_a_writer(locks: &Redlock, trips: &[Duration], rounds: usize) {
+async fn readers_and_a_writer(locks: &Redlock, rounds: usize) {
     let is_over = Arc::new(AtomicBool::new(false));
     let readers: Vec<_> = (0..READERS)
         .map(|_| {
@@ -234,6 +254,21 @@ async fn readers_and_a_writer(locks: &Redlock, trips: &[Duration], rounds: usize
             })
         })
         .collect();
+    // What a round trip takes meanwhile.
+    let beside = locks.acquire("beside").await.expect("the lock is free");
+    let trips = tokio::spawn({
+        let is_over = Arc::clone(&is_over);
+        async move {
+            let mut trips = Vec::new();
+            while !is_over.load(Ordering::Relaxed) {
+                let began = Instant::now();
+                beside.verify().await.expect("it is held");
+                trips.push(began.elapsed());
+                sleep(READING).await;
+            }
+            trips
+        }
+    });
     let mut spans = Vec::new();
     for _ in 0..rounds {
         sleep(READING * 4).await;
@@ -247,6 +282,10 @@ async fn readers_and_a_writer(locks: &Redlock, trips: &[Duration], rounds: usize
     for reader in readers {
         longest = longest.max(reader.await.expect("a reader"));
     }
+    let mut trips = trips.await.expect("the trips");
+    show("one round trip meanwhile", "for comparison", trips.clone());
+    trips.sort_unstable();
     let bound = longest + trips.get(trips.len() / 2).copied().unwrap_or_default() * 3;
-    show("writer among 64 readers", &format!("max within {bound:.1?}"), spans);
+    let bound = format!("max within the longest reader and 3 trips: {bound:.1?}");
+    show("writer among 64 readers", &bound, spans);
 }

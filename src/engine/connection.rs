@@ -316,7 +316,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                             node.fleet.hub.flushed(now);
                         }
                         Push::InvalidateKeys(keys) => {
-                            node.fleet.hub.changed(keys.iter().map(Vec::as_slice), now);
+                            let named = keys.iter().map(Vec::as_slice);
+                            node.fleet.hub.changed(named, now, dispatch.lanes);
                             node.tell(keys);
                         }
                         Push::Message { channel, payload } => {

@@ -103,17 +103,22 @@ impl Hub {
         }
     }
 
-    /// Keys that were watched for a waiter may have been released.
-    pub(crate) fn changed<'a>(&self, keys: impl Iterator<Item = &'a [u8]>, now: Timestamp) {
+    /// Keys that are waited for may have been released on a node: tickets are shown to it again, in
+    /// its next write; who only watches looks for himself.
+    pub(crate) fn changed<'a>(
+        &self,
+        keys: impl Iterator<Item = &'a [u8]>,
+        now: Timestamp,
+        lanes: &mut Lanes,
+    ) {
         let tickets = self.tickets();
         for op in keys.filter_map(|key| tickets.get(key)) {
-            op.look_by(now);
+            if !op.ticket.as_ref().is_some_and(|ticket| ticket.is_queued()) {
+                op.look_by(now);
+            } else if !lanes.enters.iter().any(|staged| Arc::ptr_eq(staged, op)) {
+                lanes.enters.push_back(Arc::clone(op));
+            }
         }
-    }
-
-    #[cfg(test)]
-    pub(crate) fn lists_nobody(&self) -> bool {
-        self.tickets().is_empty()
     }
 
     /// Whatever was on a node is gone: everybody looks.
