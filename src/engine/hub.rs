@@ -121,6 +121,11 @@ impl Hub {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn lists_nobody(&self) -> bool {
+        self.tickets().is_empty()
+    }
+
     /// Whatever was on a node is gone: everybody looks.
     pub(crate) fn flushed(&self, now: Timestamp) {
         self.tickets().values().for_each(|op| op.look_by(now));
