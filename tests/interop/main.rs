@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use redlatch::{AcquireError, Redlock, ReleaseError};
+use redlatch::{AcquireError, Mode, Redlock, ReleaseError};
 use server::{Cluster, Server};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
@@ -172,6 +172,39 @@ async fn node_redlock_and_we_exclude_each_other() {
     let urls = cluster.urls();
     let mut peer = Peer::node_redlock(&urls);
     exclude_each_other(&mut peer, &cluster, &urls).await;
+}
+
+/// Whatever our modes hold keeps a plain lock of theirs out, and the other way round.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_mode_and_redis_py_exclude_each_other() {
+    let cluster = Cluster::start(1);
+    let urls = cluster.urls();
+    let mut peer = Peer::redis_py(&cluster[0]);
+    let locks = connect(&urls).await;
+    let below = format!("{KEY}/items");
+    let both = || locks.acquire_all([KEY, "orders:43"]).once();
+    for mode in [Mode::Shared, Mode::IntentShared, Mode::IntentExclusive, Mode::Exclusive] {
+        let take = || async { locks.try_acquire(KEY).mode(mode).await };
+        excludes(&mut peer, take).await;
+    }
+    excludes(&mut peer, || async { locks.try_acquire(KEY).permit_of(3).await }).await;
+    // Their lock on what is above, and on one of several.
+    excludes(&mut peer, || async { locks.try_acquire(below.as_str()).hierarchical().await }).await;
+    excludes(&mut peer, || async { both().await }).await;
+    within(locks.close()).await;
+}
+
+async fn excludes<F>(peer: &mut Peer, take: impl Fn() -> F)
+where
+    F: Future<Output = Result<redlatch::Guard, AcquireError>>,
+{
+    assert_eq!(peer.acquire(TTL).await, "yes");
+    let refused = within(take()).await;
+    assert!(matches!(refused, Err(AcquireError::Busy { .. })), "{refused:?}");
+    assert_eq!(peer.ask("release").await, "released");
+    let ours = within(take()).await.unwrap();
+    assert_eq!(peer.acquire(TTL).await, "no");
+    within(ours.release()).await.unwrap();
 }
 
 /// An update that is lost is one that two made at a time. Two of us, so that we also hand the lock
