@@ -43,7 +43,8 @@ impl Drift {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Retry {
-    /// Attempts at most; `None` (the default) leaves the end to the request's `wait_for`.
+    /// Attempts at most; `None` (the default) leaves the end to the request's `wait_for`. With a
+    /// bound nobody stands in line: whatever [`Waiting`] says, there are pauses between attempts.
     pub attempts: Option<u32>,
     /// Default 2 ms: a few round trips in a data centre. Raise it for far-away nodes; below
     /// 1 ms it is lost in the timers' grain.
@@ -111,13 +112,14 @@ pub enum Waiting {
 #[non_exhaustive]
 pub struct Handoff {
     /// Hand-offs in a row. Default 1 024; 0 asks the nodes for every caller. Raise both bounds
-    /// where one process alone uses a lock: each chain costs it a round trip or two. Beyond 1 024
-    /// and 10 ms a process makes short pauses besides, at first, see [`Handoff::within`]. Lower it
-    /// where other processes should get the lock after a few of this one's callers.
+    /// where one process alone uses a lock: each chain costs it a round trip or two. Where processes
+    /// do not stand in line ([`Waiting`]), one makes short pauses beyond 1 024 and 10 ms besides,
+    /// at first, see [`Handoff::within`]. Lower it where other processes should get the lock after
+    /// a few of this one's callers.
     pub most: u32,
-    /// Time from the nodes' grant to the last hand-off. Default 10 ms, the shortest turn after
-    /// which a process leaves a pause of 1.5 to 3 ms for others (turns grow to 160 ms and 16 384
-    /// callers while nobody makes use of the pauses). Raise it as `most`; lower it to shorten what
+    /// Time from the nodes' grant to the last hand-off. Default 10 ms, which is also the shortest
+    /// turn after which a process that is in no line leaves a pause of 1.5 to 3 ms for others
+    /// (turns grow to 160 ms and 16 384 callers while nobody makes use of the pauses). Raise it as `most`; lower it to shorten what
     /// other processes wait. Never used: more than a third of the ttl.
     pub within: Duration,
 }
