@@ -112,15 +112,16 @@ pub enum Waiting {
 #[non_exhaustive]
 pub struct Handoff {
     /// Hand-offs in a row. Default 1 024; 0 asks the nodes for every caller. Raise both bounds
-    /// where one process alone uses a lock: each chain costs it a round trip or two. Where processes
-    /// do not stand in line ([`Waiting`]), one makes short pauses beyond 1 024 and 10 ms besides,
-    /// at first, see [`Handoff::within`]. Lower it where other processes should get the lock after
-    /// a few of this one's callers.
+    /// where one process alone uses a lock: each chain costs it a round trip or two. Where
+    /// processes do not stand in line ([`Waiting`]), one makes short pauses beyond 1 024 and 10 ms
+    /// besides, at first, see [`Handoff::within`]. Lower it where other processes should get the
+    /// lock after a few of this one's callers.
     pub most: u32,
     /// Time from the nodes' grant to the last hand-off. Default 10 ms, which is also the shortest
     /// turn after which a process that is in no line leaves a pause of 1.5 to 3 ms for others
-    /// (turns grow to 160 ms and 16 384 callers while nobody makes use of the pauses). Raise it as `most`; lower it to shorten what
-    /// other processes wait. Never used: more than a third of the ttl.
+    /// (turns grow to 160 ms and 16 384 callers while nobody makes use of the pauses). Raise it as
+    /// `most`; lower it to shorten what other processes wait. Never used: more than a third of
+    /// the ttl.
     pub within: Duration,
 }
 
