@@ -50,6 +50,8 @@ fn jain(counts: &[u64]) -> f64 {
 async fn sixty_four_tasks_share_one_lock_evenly() {
     let cluster = Cluster::start(3);
     let locks = connect(&cluster).await;
+    // Held until all are in line: none has a head start, however slowly tasks are started.
+    let gate = within(locks.acquire("r")).await.unwrap();
     let room = Arc::new(Room::default());
     let counts: Arc<Vec<AtomicU64>> = Arc::new((0..64).map(|_| AtomicU64::new(0)).collect());
     let total = Arc::new(AtomicU64::new(0));
@@ -66,7 +68,10 @@ async fn sixty_four_tasks_share_one_lock_evenly() {
             }
         })
     });
-    for task in tasks.collect::<Vec<_>>() {
+    let tasks: Vec<_> = tasks.collect();
+    until("all to be in line", || locks.stats().waiting == 64).await;
+    drop(gate);
+    for task in tasks {
         within(task).await.unwrap();
     }
     let counts: Vec<u64> = counts.iter().map(|count| count.load(Ordering::Relaxed)).collect();

@@ -18,6 +18,23 @@ async fn client(cluster: &Cluster) -> Redlock {
     all_up(builder(cluster.urls()).handoff(handoff).connect().await.unwrap()).await
 }
 
+/// The lock, held on every node: an early majority is no state to begin an attack from.
+async fn held(locks: &Redlock, cluster: &Cluster) -> Guard {
+    for _ in 0..100 {
+        let guard = within(locks.acquire("r")).await.unwrap();
+        for _ in 0..60 {
+            if cluster.iter().all(|server| server.get("r").is_some()) {
+                return guard;
+            }
+            tokio::time::sleep(ms(3)).await;
+        }
+        // A connection was about to be lost.
+        drop(guard);
+        tokio::time::sleep(ms(20)).await;
+    }
+    panic!("never held on every node");
+}
+
 type Request<'a> = Pin<Box<AcquireFuture<'a>>>;
 
 /// A request that stands in line on every node, behind `before` others.
@@ -48,7 +65,7 @@ async fn a_release_hands_the_lock_to_the_next_in_line() {
     let cluster = Cluster::start(3);
     let (holder, first, second) =
         (client(&cluster).await, client(&cluster).await, client(&cluster).await);
-    let guard = within(holder.acquire("r")).await.unwrap();
+    let guard = held(&holder, &cluster).await;
     let one = in_line(&first, &cluster, 0).await;
     let mut two = in_line(&second, &cluster, 1).await;
     let before: u64 = cluster.iter().map(|server| server.calls("set")).sum();
@@ -83,7 +100,7 @@ const DEAD: &str = "000000000000dead0000000000000001";
 async fn a_dead_head_is_passed_over() {
     let cluster = Cluster::start(3);
     let (holder, next) = (client(&cluster).await, client(&cluster).await);
-    let guard = within(holder.acquire("r")).await.unwrap();
+    let guard = held(&holder, &cluster).await;
     let request = in_line(&next, &cluster, 0).await;
     for server in &*cluster {
         assert_eq!(server.command(&["ZADD", QUEUE, "1", DEAD]).int(), 1);
@@ -154,7 +171,7 @@ async fn whoever_leaves_the_line_is_not_called() {
     let cluster = Cluster::start(3);
     let (holder, first, second) =
         (client(&cluster).await, client(&cluster).await, client(&cluster).await);
-    let guard = within(holder.acquire("r")).await.unwrap();
+    let guard = held(&holder, &cluster).await;
     let one = in_line(&first, &cluster, 0).await;
     let two = in_line(&second, &cluster, 1).await;
     drop(one);
@@ -170,7 +187,7 @@ async fn a_head_that_leaves_hands_the_lock_on() {
     let cluster = Cluster::start(3);
     let (holder, first, second) =
         (client(&cluster).await, client(&cluster).await, client(&cluster).await);
-    let guard = within(holder.acquire("r")).await.unwrap();
+    let guard = held(&holder, &cluster).await;
     let mut one = in_line(&first, &cluster, 0).await;
     let two = in_line(&second, &cluster, 1).await;
     within(guard.release()).await.unwrap();
@@ -188,7 +205,7 @@ async fn a_head_that_leaves_hands_the_lock_on() {
 async fn a_message_that_is_not_true_grants_nothing() {
     let cluster = Cluster::start(3);
     let (holder, next) = (client(&cluster).await, client(&cluster).await);
-    let guard = within(holder.acquire("r")).await.unwrap();
+    let guard = held(&holder, &cluster).await;
     let mut request = in_line(&next, &cluster, 0).await;
     let ticket = line(&cluster[0]).remove(0);
     for server in &*cluster {
@@ -212,7 +229,7 @@ async fn a_message_that_is_not_true_grants_nothing() {
 async fn a_lock_that_another_has_taken_is_not_handed_on() {
     let cluster = Cluster::start(3);
     let (holder, next) = (client(&cluster).await, client(&cluster).await);
-    let guard = within(holder.acquire("r")).await.unwrap();
+    let guard = held(&holder, &cluster).await;
     let mut request = in_line(&next, &cluster, 0).await;
     for server in &*cluster {
         server.command(&["SET", "r", "theirs", "PX", "60000"]);
@@ -233,7 +250,7 @@ async fn a_queue_that_two_nodes_lost_is_still_one() {
     let (holder, first, second) =
         (client(&cluster).await, client(&cluster).await, client(&cluster).await);
     for _ in 0..10 {
-        let guard = within(holder.acquire("r")).await.unwrap();
+        let guard = held(&holder, &cluster).await;
         let one = in_line(&first, &cluster, 0).await;
         let mut two = in_line(&second, &cluster, 1).await;
         for server in &cluster[..2] {
@@ -257,7 +274,7 @@ async fn a_hand_off_on_a_node_that_forgot_counts_for_nothing() {
     let settings = || builder(cluster.urls()).ttl(minute).max_ttl(minute);
     let holder = all_up(settings().connect().await.unwrap()).await;
     let next = all_up(settings().connect().await.unwrap()).await;
-    let guard = within(holder.acquire("r")).await.unwrap();
+    let guard = held(&holder, &cluster).await;
     let request = in_line(&next, &cluster, 0).await;
     cluster[0].flushall();
     within(guard.release()).await.unwrap();
@@ -287,7 +304,7 @@ async fn without_the_rights_to_queue_everybody_races() {
         let urls = || cluster.urls().into_iter().map(|url| url.replace("://", "://locks:secret@"));
         let holder = all_up(builder(urls()).connect().await.unwrap()).await;
         let next = all_up(builder(urls()).connect().await.unwrap()).await;
-        let guard = within(holder.acquire("r")).await.unwrap();
+        let guard = held(&holder, &cluster).await;
         let mut request = Box::pin(next.acquire("r").into_future());
         let looks = |server: &Server| server.calls("zadd") + server.calls("pttl");
         let before: u64 = cluster.iter().map(looks).sum();
@@ -333,7 +350,7 @@ async fn a_queue_that_is_lost_costs_time_only() {
         &["CLIENT", "KILL", "TYPE", "pubsub"],
         &["SET", QUEUE, "of another type"],
     ] {
-        let guard = within(holder.acquire("r")).await.unwrap();
+        let guard = held(&holder, &cluster).await;
         let request = in_line(&next, &cluster, 0).await;
         for server in &*cluster {
             server.command(lose);
