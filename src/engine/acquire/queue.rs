@@ -27,12 +27,11 @@ impl Acquisition {
                 self.number = op.ticket.as_ref().map(|ticket| ticket.number);
                 self.course.attempts = self.course.attempts.saturating_add(1);
                 let is_shown = engine.show(&op, &mut wakes);
-                if is_shown {
+                if is_shown || !self.give_ticket_up(engine, &op, &mut wakes) {
                     engine.wake(wakes);
                     self.state = State::Racing(op);
                     return;
                 }
-                self.give_ticket_up(engine, &op, &mut wakes);
                 Failure::NoQuorum
             }
             Err(Unstartable::Quarantined(until)) => Failure::Quarantined(until),
@@ -43,12 +42,13 @@ impl Acquisition {
         self.after_round(engine, now, failure);
     }
 
-    fn give_ticket_up(&mut self, engine: &Engine, op: &Arc<Op>, wakes: &mut Wakes) {
-        if let Some(tally) = op.abandon() {
-            self.course.tally = Some(tally);
-            engine.undo(op, tally, wakes);
-            engine.pool.put(Arc::clone(op));
-        }
+    /// `false`: it was decided in this very moment, and is looked at as it is: a won one is kept.
+    fn give_ticket_up(&mut self, engine: &Engine, op: &Arc<Op>, wakes: &mut Wakes) -> bool {
+        let Some(tally) = op.abandon() else { return false };
+        self.course.tally = Some(tally);
+        engine.undo(op, tally, wakes);
+        engine.pool.put(Arc::clone(op));
+        true
     }
 
     /// Waits until the nodes say that the lock may be free; `None`: they cannot be asked now.
@@ -81,9 +81,10 @@ impl Acquisition {
         let tally = op.acquire_tally();
         if tally.count(Vote::Denied) > 0 && tally.count(Vote::Granted) == 0 {
             let mut wakes = Wakes::default();
-            self.give_ticket_up(engine, op, &mut wakes);
-            engine.wake(wakes);
-            self.after_round(engine, now, Failure::Busy);
+            if self.give_ticket_up(engine, op, &mut wakes) {
+                engine.wake(wakes);
+                self.after_round(engine, now, Failure::Busy);
+            }
             return Poll::Ready(());
         }
         if tally.pending().count_ones() as usize != tally.nodes() {
@@ -113,19 +114,20 @@ impl Acquisition {
             // Others have what is missing, and may miss what we have.
             self.yields = self.yields.saturating_add(1);
             let mut wakes = Wakes::default();
-            self.give_ticket_up(engine, op, &mut wakes);
-            self.begin_ticket_behind(engine, now, wakes);
+            if self.give_ticket_up(engine, op, &mut wakes) {
+                self.begin_ticket_behind(engine, now, wakes);
+            }
             return Poll::Ready(());
         }
         if ticket.look_at() <= now {
             let mut wakes = Wakes::default();
             let is_shown = engine.show(op, &mut wakes);
-            if !is_shown {
-                self.give_ticket_up(engine, op, &mut wakes);
-            }
+            let is_given_up = !is_shown && self.give_ticket_up(engine, op, &mut wakes);
             engine.wake(wakes);
-            if !is_shown {
+            if is_given_up {
                 self.after_round(engine, now, Failure::NoQuorum);
+            }
+            if !is_shown {
                 return Poll::Ready(());
             }
         }
