@@ -5,14 +5,18 @@ use std::sync::mpsc;
 
 use super::*;
 use crate::cluster::local::tests::real_cluster;
-use crate::cluster::{ClusterOptions, NodeState};
+use crate::cluster::process::{ProcId, ProcState};
+use crate::cluster::{Cluster, ClusterOptions, NodeState, probe};
+use crate::faults::means::{Client, Means};
+use crate::faults::plan::tests::ground;
+use crate::proxy::Proxies;
 
 /// Notes every act; restarts of one node can be made to fail.
 #[derive(Debug, Default)]
 struct Notes {
     acts: Mutex<Vec<String>>,
     state: Mutex<BTreeMap<usize, &'static str>>,
-    failing_restarts: Mutex<usize>,
+    failing_heals: Mutex<usize>,
 }
 
 impl Notes {
@@ -31,36 +35,31 @@ impl Notes {
 }
 
 impl Breakable for Notes {
-    fn kill(&self, index: usize) -> Result<(), ClusterError> {
-        self.note("kill", index, "down");
+    fn hit(&self, fault: &Fault, index: usize) -> Result<Option<u64>, String> {
+        self.note(fault.kind.name(), index, "down");
+        Ok(fault.kind.hits_clients().then_some(2))
+    }
+
+    fn keep_up(&self, _fault: &Fault, index: usize) -> Result<(), String> {
+        self.acts.lock().unwrap().push(format!("again {index}"));
         Ok(())
     }
 
-    fn pause(&self, index: usize) -> Result<(), ClusterError> {
-        self.note("pause", index, "paused");
-        Ok(())
-    }
-
-    fn resume(&self, index: usize) -> Result<(), ClusterError> {
-        self.note("resume", index, "up");
-        Ok(())
-    }
-
-    fn restart(&self, index: usize) -> Result<(), ClusterError> {
-        let mut failing = self.failing_restarts.lock().unwrap();
+    fn heal(&self, _fault: &Fault, index: usize) -> Result<(), String> {
+        let mut failing = self.failing_heals.lock().unwrap();
         if *failing > 0 {
             *failing -= 1;
-            return Err(ClusterError::State { node: "n1".into(), problem: "will not start" });
+            return Err("node n1 will not start".to_owned());
         }
-        self.note("restart", index, "up");
+        self.note("heal", index, "up");
         Ok(())
     }
 
-    fn answers(&self, index: usize) -> bool {
+    fn answers(&self, _fault: &Fault, index: usize) -> bool {
         self.state.lock().unwrap().get(&index) == Some(&"up")
     }
 
-    fn heal_all(&self) -> Result<(), ClusterError> {
+    fn heal_all(&self) -> Result<(), String> {
         self.acts.lock().unwrap().push("heal all".to_owned());
         Ok(())
     }
@@ -68,7 +67,7 @@ impl Breakable for Notes {
 
 fn plan(faults: &[&str]) -> Plan {
     let faults: Vec<_> = faults.iter().map(|text| text.parse().unwrap()).collect();
-    Plan::new(&faults, 5, 1).unwrap()
+    Plan::new(&faults, &ground(5), 1).unwrap()
 }
 
 #[test]
@@ -79,7 +78,7 @@ fn faults_begin_and_end_in_order_and_never_early() {
     let plan = plan(&["kill@10ms/20ms:node=1", "pause@60ms/5ms:node=2"]);
     let outcome = start(plan, nodes.clone(), start_ns, sender).unwrap().finish();
     outcome.healed.unwrap();
-    assert_eq!(nodes.acts(), ["kill 0", "restart 0", "pause 1", "resume 1", "heal all"]);
+    assert_eq!(nodes.acts(), ["kill 0", "heal 0", "pause 1", "heal 1", "heal all"]);
     for (record, (at, for_)) in outcome.records.iter().zip([(10, 20), (60, 5)]) {
         let (in_force, end) = (record.in_force_ns.unwrap(), record.end_ns.unwrap());
         assert!(record.begin_ns >= start_ns + at * 1_000_000);
@@ -121,7 +120,7 @@ fn a_stop_heals_what_began_and_begins_nothing_more() {
 #[test]
 fn a_restart_is_tried_again_and_a_lasting_failure_is_reported() {
     for (failures, healed) in [(2, true), (usize::MAX, false)] {
-        let nodes = Notes { failing_restarts: Mutex::new(failures), ..Notes::default() };
+        let nodes = Notes { failing_heals: Mutex::new(failures), ..Notes::default() };
         let (sender, events) = mpsc::channel();
         let outcome = start(plan(&["kill@0s/1ms:node=1"]), Arc::new(nodes), now_ns(), sender);
         let record = &outcome.unwrap().finish().records[0];
@@ -184,5 +183,5 @@ fn a_stop_in_the_middle_leaves_real_nodes_running() {
 
 fn plan_of_three(faults: &[&str]) -> Plan {
     let faults: Vec<_> = faults.iter().map(|text| text.parse().unwrap()).collect();
-    Plan::new(&faults, 3, 1).unwrap()
+    Plan::new(&faults, &ground(3), 1).unwrap()
 }

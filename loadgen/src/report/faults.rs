@@ -9,12 +9,15 @@
 //! * *no grant*: the longest time without a grant, over all names, that overlaps the fault. *usual*
 //!   is the same for a window as long that ends as the fault begins: what the load itself leaves
 //!   empty.
-//! * *worst*, *failed*: the longest response and the failures of the 100 ms intervals from the
-//!   begin to the heal, the recovery or the last target's vote, whichever is later.
+//! * *worst*, *failed*, *lost*: the longest response, the failures, and the locks that were no longer
+//!   held when they were given back, of the 100 ms intervals from the begin to the heal, the
+//!   recovery or the last target's vote, whichever is later.
 //! * *recovered*: from the begin to the first of 3 consecutive 100 ms intervals with p99 at most
 //!   1.5 times that of before; 0 if the interval of the begin is the first of them. "Before" is the
 //!   median p99 of the 100 ms intervals of the 3 s before the begin, or their 9th decile if that is
 //!   more than 1.5 medians: a noisy load is not a slow one.
+
+pub(crate) mod table;
 
 use serde::{Deserialize, Serialize};
 
@@ -27,9 +30,15 @@ use crate::recorder::TICK_NS;
 /// A fault as it was carried out; instants of the common clock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FaultSpan {
+    /// As `--fault` takes it.
+    pub(crate) fault: String,
     pub(crate) kind: String,
-    /// From 0, in the order of the nodes.
+    /// Nodes, from 0, in their order.
     pub(crate) targets: Vec<usize>,
+    /// Processes of the load, from 0.
+    pub(crate) processes: Vec<usize>,
+    /// Locks that these held.
+    pub(crate) held: Option<u64>,
     pub(crate) begin_ns: u64,
     /// When it was healed; `None` if the run ended first.
     pub(crate) end_ns: Option<u64>,
@@ -47,9 +56,18 @@ pub(crate) enum Sign {
 /// One fault and its consequences. Instants count from the measured start, spans from the begin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FaultReport {
+    /// As `--fault` takes it.
+    #[serde(default)]
+    pub(crate) fault: String,
     pub(crate) kind: String,
-    /// From 1, as people count.
+    /// Nodes, from 1, as people count.
     pub(crate) targets: Vec<usize>,
+    /// Processes of the load, from 1.
+    #[serde(default)]
+    pub(crate) processes: Vec<usize>,
+    /// Locks that these held when they were hit.
+    #[serde(default)]
+    pub(crate) held: Option<u64>,
     pub(crate) begin_ns: u64,
     pub(crate) end_ns: Option<u64>,
     pub(crate) detect_ns: Option<u64>,
@@ -58,6 +76,9 @@ pub(crate) struct FaultReport {
     pub(crate) usual_gap_ns: u64,
     pub(crate) worst_ns: Option<u64>,
     pub(crate) failed: u64,
+    /// Locks that were no longer held when they were given back.
+    #[serde(default)]
+    pub(crate) lost: u64,
     pub(crate) recovered_ns: Option<u64>,
     /// From the heal until every target was connected again.
     pub(crate) node_back_ns: Option<u64>,
@@ -134,8 +155,11 @@ pub(crate) fn judge(
     let window = rows.get(first.min(last)..(last + 1).min(rows.len())).unwrap_or_default();
     let detected = detect(span, evidence, healed_ns, limit);
     FaultReport {
+        fault: span.fault.clone(),
         kind: span.kind.clone(),
         targets: span.targets.iter().map(|target| target + 1).collect(),
+        processes: span.processes.iter().map(|process| process + 1).collect(),
+        held: span.held,
         begin_ns: begin,
         end_ns: span.end_ns.map(|end| end.saturating_sub(measured_ns)),
         detect_ns: detected.map(|(at_ns, _)| at_ns.saturating_sub(span.begin_ns)),
@@ -147,6 +171,7 @@ pub(crate) fn judge(
         ),
         worst_ns: window.iter().filter_map(|row| row.max_ns).max(),
         failed: window.iter().map(|row| row.counts.errors()).sum(),
+        lost: window.iter().map(|row| row.counts.lost).sum(),
         recovered_ns,
         node_back_ns: span.end_ns.and_then(|end| node_back(span, news, end)),
         nodes,
@@ -225,106 +250,4 @@ fn returned(span: &FaultSpan, target: usize, evidence: &Evidence<'_>) -> Return 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::recorder::Counts;
-    use NodeView::{Away, Quarantined, Up};
-
-    const MS: u64 = 1_000_000;
-
-    fn row(p99_ms: u64, failed: u64) -> Row {
-        let counts = Counts { ok: 100, timeout: failed, ..Counts::default() };
-        let p99_ns = (p99_ms > 0).then_some(p99_ms * MS);
-        Row { counts, p50_ns: p99_ns, p99_ns, max_ns: p99_ns, in_flight: 1 }
-    }
-
-    fn fault() -> FaultSpan {
-        FaultSpan {
-            kind: "kill".to_owned(),
-            targets: vec![2],
-            begin_ns: 1_000 * MS + 550 * MS,
-            end_ns: Some(1_000 * MS + 950 * MS),
-        }
-    }
-
-    fn judged(p99s: &[(u64, u64)], news: &[NodeNews]) -> FaultReport {
-        let rows: Vec<Row> = p99s.iter().map(|&(p99, failed)| row(p99, failed)).collect();
-        let evidence = Evidence { measured_ns: 1_000 * MS, end_ns: 3_000 * MS, rows: &rows, news };
-        judge(&fault(), &evidence, |from, _| if from < fault().begin_ns { MS } else { 7 * MS })
-    }
-
-    #[test]
-    fn a_fault_is_detected_measured_and_recovered_from() {
-        let p99s = [
-            (2, 0),
-            (2, 0),
-            (2, 0),
-            (2, 0),
-            (2, 0),
-            (40, 1),
-            (30, 2),
-            (2, 0),
-            (9, 0),
-            (3, 0),
-            (3, 0),
-            (3, 0),
-            (2, 0),
-        ];
-        let report = judged(&p99s, &[]);
-        assert_eq!(report.recovered_ns, Some(350 * MS), "row 9 begins three calm intervals");
-        assert_eq!((report.worst_ns, report.failed), (Some(40 * MS), 3));
-        assert_eq!(report.detect_by, Some(Sign::Error));
-        assert_eq!(report.detect_ns, Some(150 * MS), "the end of the interval that shows it");
-        assert_eq!((report.gap_ns, report.targets.as_slice()), (7 * MS, &[3][..]));
-        assert_eq!((report.begin_ns, report.end_ns), (550 * MS, Some(950 * MS)));
-    }
-
-    #[test]
-    fn the_backend_knows_first_and_knows_when_the_node_is_back() {
-        let all = [news(1_555, 1, Up, Away), news(1_560, 2, Up, Away), news(1_990, 2, Away, Up)];
-        let report = judged(&[(2, 0); 12], &all);
-        assert_eq!((report.detect_ns, report.detect_by), (Some(10 * MS), Some(Sign::Node)));
-        assert_eq!(report.node_back_ns, Some(40 * MS));
-        assert_eq!((report.recovered_ns, report.usual_gap_ns), (Some(0), MS), "never slow");
-        let [back] = report.nodes.as_slice() else { panic!("{report:?}") };
-        assert_eq!((back.node, back.hit_ns, back.quarantined_ns), (3, 550 * MS, None));
-        assert_eq!((back.back_ns, back.votes_ns), (Some(990 * MS), Some(990 * MS)));
-    }
-
-    #[test]
-    fn a_node_that_may_have_forgotten_locks_is_back_before_it_votes() {
-        let all = [
-            news(1_560, 2, Up, Away),
-            news(1_561, 2, Up, Away),
-            news(1_990, 2, Away, Quarantined),
-            news(1_995, 2, Away, Quarantined),
-            news(2_000, 1, Away, Up),
-            news(2_490, 2, Quarantined, Up),
-            news(2_500, 2, Quarantined, Up),
-        ];
-        let back = |all: &[NodeNews]| judged(&[(2, 0); 12], all).nodes[0];
-        let whole = back(&all);
-        assert_eq!((whole.back_ns, whole.votes_ns), (Some(990 * MS), Some(1_490 * MS)));
-        assert_eq!(whole.quarantined_ns, Some(500 * MS));
-        assert_eq!(judged(&[(2, 0); 12], &all).node_back_ns, Some(40 * MS));
-        let cut = back(&all[..4]);
-        assert_eq!((cut.votes_ns, cut.quarantined_ns), (None, Some(1_010 * MS)), "until the end");
-        let away = back(&all[..2]);
-        assert_eq!((away.back_ns, away.votes_ns, away.quarantined_ns), (None, None, None));
-    }
-
-    fn news(at_ms: u64, node: usize, was: NodeView, now: NodeView) -> NodeNews {
-        NodeNews { at_ns: at_ms * MS, node, was, now }
-    }
-
-    #[test]
-    fn what_cannot_be_said_is_absent() {
-        let report =
-            judged(&[(2, 0), (2, 0), (2, 0), (2, 0), (2, 0), (50, 0), (0, 0), (50, 0)], &[]);
-        assert_eq!(report.recovered_ns, None, "an interval without grants is not calm");
-        assert_eq!(report.detect_by, Some(Sign::Latency));
-        let nothing = judged(&[], &[]);
-        assert_eq!((nothing.detect_ns, nothing.recovered_ns, nothing.worst_ns), (None, None, None));
-        assert_eq!(nothing.failed, 0);
-    }
-}
+mod tests;

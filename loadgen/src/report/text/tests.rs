@@ -44,8 +44,11 @@ pub(crate) fn sample() -> RunResult {
         ..NodeReport::default()
     };
     let fault = FaultReport {
+        fault: "kill@15s/10s:all".to_owned(),
         kind: "kill".to_owned(),
         targets: vec![1, 2, 3, 4, 5],
+        processes: Vec::new(),
+        held: None,
         begin_ns: 15_000_000_000,
         end_ns: None,
         detect_ns: Some(123_000_000),
@@ -54,6 +57,7 @@ pub(crate) fn sample() -> RunResult {
         usual_gap_ns: 12_500_000,
         worst_ns: None,
         failed: 1_234_567,
+        lost: 3,
         recovered_ns: None,
         node_back_ns: Some(10_100_000_000),
         nodes: vec![
