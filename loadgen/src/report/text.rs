@@ -392,4 +392,4 @@ fn files(out: &mut String, run: &RunResult) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
