@@ -125,6 +125,11 @@ impl Stream {
         match self.arrival {
             // Client c takes every clients-th arrival of one evenly spaced schedule.
             Arrival::Constant => num::floor_u64(position as f64 / rate * NS_PER_S as f64),
+            // The whole burst comes when the first of it would.
+            Arrival::Burst(n) => {
+                let first = position - position % u64::from(n.max(1));
+                num::floor_u64(first as f64 / rate * NS_PER_S as f64)
+            }
             Arrival::Poisson => {
                 let mean_ns = f64::from(self.clients) / rate * NS_PER_S as f64;
                 self.clock_ns += self.rng.exponential() * mean_ns;
