@@ -17,6 +17,7 @@ mod faults;
 mod frames;
 #[allow(dead_code, reason = "as for the cluster")]
 mod guard;
+mod interrupt;
 mod live;
 mod mode;
 mod num;
