@@ -4,7 +4,7 @@
 //! The same code runs in the parent when there is one process and in every worker process when
 //! there are more; only where its [`Event`]s go differs.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -120,7 +120,6 @@ impl Load {
             timer,
             queue: Queue::default(),
             tallies: (0..clients).map(|_| Tally::default()).collect(),
-            busy: AtomicU64::new(0),
             stop: AtomicBool::new(false),
             texts: Mutex::new(Vec::new()),
             config,
