@@ -118,7 +118,7 @@ impl Load {
             // thread.
             recorder: Recorder::new(threads + 3),
             timer,
-            queue: Queue::default(),
+            queue: Queue::new(config.catch_up),
             tallies: (0..clients).map(|_| Tally::default()).collect(),
             stop: AtomicBool::new(false),
             texts: Mutex::new(Vec::new()),

@@ -18,7 +18,7 @@ use crate::mode::Claim;
 use crate::oracle::judge::{Entry, Handover, Inside, Oracle};
 use crate::plan::claims::Claims;
 use crate::plan::{Section, Stream};
-use crate::queue::Queue;
+use crate::queue::{Queue, Taken};
 use crate::recorder::{FailureKind, Metric, Recorder};
 use crate::timer::Timer;
 
@@ -90,8 +90,14 @@ pub(crate) async fn run(shared: Arc<Shared>, place: usize, id: u32, times: Times
     let measured_ns = times.measured_ns;
     let mut client = Client::new(&shared, tally, id, measured_ns);
     if shared.config.is_open_loop() {
-        while let Some(section) = shared.queue.take().await {
-            client.section(section, times.start_ns + section.intended_ns, None).await;
+        while let Some(Taken { section, not_before_ns }) = shared.queue.take(times.start_ns).await {
+            let intended_ns = times.start_ns + section.intended_ns;
+            if not_before_ns > 0 {
+                // Taken, so it is this client's, which is where it is counted if the run ends.
+                tally.busy_since_ns.store(intended_ns, Ordering::Relaxed);
+                shared.timer.until(not_before_ns).await;
+            }
+            client.section(section, intended_ns, None).await;
         }
         return;
     }
