@@ -37,6 +37,7 @@ impl Spawned {
             nodes,
             server_bin: args.server_bin.clone(),
             transport: args.transport,
+            persist: config.persist,
             ..ClusterOptions::default()
         };
         let guardian = Guardian::start()
