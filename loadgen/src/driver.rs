@@ -4,7 +4,7 @@
 //! The same code runs in the parent when there is one process and in every worker process when
 //! there are more; only where its [`Event`]s go differs.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -118,9 +118,8 @@ impl Load {
             // thread.
             recorder: Recorder::new(threads + 3),
             timer,
-            queue: Queue::default(),
+            queue: Queue::new(config.catch_up),
             tallies: (0..clients).map(|_| Tally::default()).collect(),
-            busy: AtomicU64::new(0),
             stop: AtomicBool::new(false),
             texts: Mutex::new(Vec::new()),
             config,
