@@ -265,6 +265,12 @@ impl Shared {
     pub(crate) fn in_flight(&self) -> u64 {
         self.busy.load(Ordering::Relaxed) + self.queue.len() as u64
     }
+
+    /// Arrivals that clients took so far, and those that wait for one.
+    pub(crate) fn started(&self) -> u64 {
+        let taken = self.tallies.iter().map(|tally| tally.asked.load(Ordering::Relaxed));
+        taken.sum::<u64>() + self.queue.len() as u64
+    }
 }
 
 impl Tally {
