@@ -278,6 +278,12 @@ impl Shared {
         let busy = self.tallies.iter().filter(|tally| tally.busy_ns().is_some()).count();
         busy as u64 + self.queue.len() as u64
     }
+
+    /// Arrivals that clients took so far, and those that wait for one.
+    pub(crate) fn started(&self) -> u64 {
+        let taken = self.tallies.iter().map(|tally| tally.asked.load(Ordering::Relaxed));
+        taken.sum::<u64>() + self.queue.len() as u64
+    }
 }
 
 impl Tally {
