@@ -9,6 +9,8 @@ mod clock;
 mod cluster;
 mod collect;
 mod config;
+#[allow(dead_code, unused_imports, reason = "reading is for commands to come")]
+mod document;
 mod driver;
 #[allow(dead_code, reason = "as for the cluster")]
 mod faults;

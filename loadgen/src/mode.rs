@@ -26,7 +26,7 @@ pub(crate) enum Mode {
 }
 
 /// What a section has of one name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Class {
     Exclusive,

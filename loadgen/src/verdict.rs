@@ -3,7 +3,7 @@
 //! Precedence: unsafe before invalid before pass. An interrupt keeps the first two words but ends
 //! with 130 unless exclusion was violated.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::clock::{NS_PER_MS, NS_PER_S};
 use crate::config::{BackendKind, RunConfig};
@@ -16,7 +16,7 @@ use crate::report::format::{self, many};
 const FEWEST_SAMPLES: u64 = 10;
 
 /// The word for the outcome.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Outcome {
     #[default]
@@ -27,7 +27,7 @@ pub(crate) enum Outcome {
 }
 
 /// What the checker says.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Safety {
     #[default]
@@ -37,7 +37,7 @@ pub(crate) enum Safety {
 }
 
 /// The outcome, with every reason.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Verdict {
     pub(crate) outcome: Outcome,
     pub(crate) exit_code: u8,

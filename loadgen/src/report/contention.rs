@@ -3,16 +3,17 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::format::{many, ns};
+use crate::document::AttemptsOf;
 use crate::driver::ClientReport;
 use crate::num;
 use crate::recorder::{Counts, Hist, histogram, merge};
 use crate::witness::{NodeWork, Seen};
 
 /// How evenly the clients were served, over the whole run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Fairness {
     pub(crate) clients: usize,
     /// Jain's index over granted sections, clients that asked alone; 1 is even. `None`: nobody
@@ -28,7 +29,7 @@ pub(crate) struct Fairness {
 
 /// What the nodes ran for the locks of the measured time, by their own counters; heartbeats and
 /// this program's questions are taken off.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Commands {
     /// Nodes whose counters cover the whole window; the sums are over these.
     pub(crate) nodes_counted: usize,
@@ -47,7 +48,7 @@ pub(crate) struct Commands {
 }
 
 /// How locks passed on.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Contention {
     /// Where counters and grants were read at both ends.
     pub(crate) window_ns: u64,
@@ -216,14 +217,14 @@ impl Fairness {
 }
 
 /// The distribution of attempts of contended acquisitions, for files.
-pub(crate) fn attempts(hist: Option<&Hist>) -> serde_json::Value {
-    let Some(hist) = hist.filter(|hist| !hist.is_empty()) else { return serde_json::Value::Null };
-    serde_json::json!({
-        "count": hist.len(),
-        "mean": num::finite(hist.mean()),
-        "p50": hist.value_at_percentile(50.0),
-        "p99": hist.value_at_percentile(99.0),
-        "max": hist.max(),
+pub(crate) fn attempts(hist: Option<&Hist>) -> Option<AttemptsOf> {
+    let hist = hist.filter(|hist| !hist.is_empty())?;
+    Some(AttemptsOf {
+        count: hist.len(),
+        mean: num::finite(hist.mean()),
+        p50: hist.value_at_percentile(50.0),
+        p99: hist.value_at_percentile(99.0),
+        max: hist.max(),
     })
 }
 

@@ -4,7 +4,7 @@
 //! by the locks granted meanwhile, so batches and handshakes of the run are in it and nothing is
 //! guessed: what a node does not tell, and a node that was restarted, is left out.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::format::{many, ns};
 use crate::clock::NS_PER_S;
@@ -12,7 +12,7 @@ use crate::cluster::probe::NodeCounters;
 use crate::num;
 
 /// What one node did during the run, by its own counters.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ServerShare {
     /// With those inside scripts where the server tells kinds apart.
     pub(crate) commands: Option<u64>,
@@ -22,7 +22,7 @@ pub(crate) struct ServerShare {
 }
 
 /// Means per granted lock; of the servers, per node as well.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Cost {
     /// Locks granted in the whole run, warm-up included.
     pub(crate) acquisitions: u64,

@@ -16,7 +16,7 @@
 //!   median p99 of the 100 ms intervals of the 3 s before the begin, or their 9th decile if that is
 //!   more than 1.5 medians: a noisy load is not a slow one.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::backend::NodeView;
 use crate::collect::Row;
@@ -36,7 +36,7 @@ pub(crate) struct FaultSpan {
 }
 
 /// What noticed a fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Sign {
     Node,
@@ -45,7 +45,7 @@ pub(crate) enum Sign {
 }
 
 /// One fault and its consequences. Instants count from the measured start, spans from the begin.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FaultReport {
     pub(crate) kind: String,
     /// From 1, as people count.
@@ -66,7 +66,7 @@ pub(crate) struct FaultReport {
 }
 
 /// How a node came back from a fault; instants count from the measured start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Return {
     /// From 1, as people count.
     pub(crate) node: usize,

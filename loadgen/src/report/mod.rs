@@ -10,7 +10,7 @@ pub(crate) mod hlog;
 pub(crate) mod json;
 pub(crate) mod text;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::collect::{Collector, Hists, Row};
 use crate::config::RunConfig;
@@ -23,7 +23,7 @@ use cost::{Cost, ServerShare};
 use faults::FaultReport;
 
 /// Where the load went.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct TargetAbout {
     /// For people: `redis 7.0.15`, `test node`, `given nodes`.
     pub(crate) server: String,
@@ -35,7 +35,7 @@ pub(crate) struct TargetAbout {
 }
 
 /// What was seen of one node, over all processes.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct NodeReport {
     /// From 1, as people count.
     pub(crate) id: usize,
@@ -57,7 +57,7 @@ pub(crate) struct NodeReport {
 }
 
 /// What the generator did itself.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Quality {
     pub(crate) cpu_pct: f64,
     /// Of one thread each, over all processes: 100 % is `threads * processes` cores.

@@ -393,4 +393,4 @@ fn files(out: &mut String, run: &RunResult) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -13,7 +13,7 @@ use crate::report::{NodeReport, Quality, TargetAbout};
 use crate::values::Rate;
 use crate::verdict::Verdict;
 
-fn sample() -> RunResult {
+pub(crate) fn sample() -> RunResult {
     let mut totals = Hists::default();
     for metric in Metric::ALL.into_iter().filter(|&metric| metric != Metric::Unanswered) {
         let mut hist = histogram();

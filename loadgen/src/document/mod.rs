@@ -1,0 +1,267 @@
+//! `result.json`, schema `loadgen.result/1`: what a run leaves for every later reader.
+//!
+//! Integers are ns; what is not known is `null`, never NaN or 0. Everything here is read back as it
+//! was written, histograms included.
+//!
+//! Compatible growth: a new field is an `Option`, or has a default, so that older results can still
+//! be read; a change of meaning is a new schema.
+
+pub(crate) mod base64;
+mod read;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::RunConfig;
+use crate::mode::Class;
+use crate::recorder::{Hist, Metric};
+use crate::report::contention::{Contention, Fairness};
+use crate::report::cost::Cost;
+use crate::report::faults::FaultReport;
+use crate::report::{NodeReport, TargetAbout};
+use crate::verdict::{Outcome, Safety};
+
+pub(crate) use read::{ReadError, load};
+
+/// What [`Document::schema`] says.
+pub(crate) const SCHEMA: &str = "loadgen.result/1";
+
+/// A finished run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Document {
+    pub(crate) schema: String,
+    pub(crate) run: Run,
+    pub(crate) config: RunConfig,
+    /// The lock mode in the words of `--mode`.
+    pub(crate) mode: String,
+    pub(crate) environment: Environment,
+    pub(crate) totals: Totals,
+    /// By metric name; `null` where nothing was recorded.
+    pub(crate) latency_ns: BTreeMap<String, Option<Latency>>,
+    pub(crate) attempts: Attempts,
+    pub(crate) contention: Contention,
+    pub(crate) fairness: Fairness,
+    pub(crate) series: Series,
+    pub(crate) nodes: Vec<NodeReport>,
+    pub(crate) cost_per_acquisition: Cost,
+    pub(crate) faults: Vec<FaultReport>,
+    pub(crate) safety: SafetyReport,
+    /// `null` unless the run was fenced.
+    pub(crate) fencing: Option<Fencing>,
+    pub(crate) quality: QualityReport,
+    pub(crate) verdict: VerdictReport,
+}
+
+/// Which run this is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Run {
+    /// The name of its directory.
+    pub(crate) id: Option<String>,
+    pub(crate) name: String,
+    pub(crate) started_at: String,
+    /// The start of the measured time on the machine's own clock.
+    pub(crate) monotonic_start_ns: u64,
+    pub(crate) duration_ns: u64,
+    pub(crate) warmup_ns: u64,
+    pub(crate) seed: u64,
+    pub(crate) plan_hash: String,
+    pub(crate) argv: Vec<String>,
+    pub(crate) interrupted: bool,
+}
+
+/// Where it ran.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Environment {
+    pub(crate) loadgen: String,
+    pub(crate) profile: String,
+    pub(crate) os: Option<String>,
+    pub(crate) cores: Option<usize>,
+    pub(crate) loadavg: Option<String>,
+    pub(crate) target: TargetAbout,
+}
+
+/// What was asked for and what came of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Totals {
+    pub(crate) offered: u64,
+    pub(crate) ok: u64,
+    pub(crate) ok_in_time: u64,
+    pub(crate) unfinished: u64,
+    pub(crate) not_started: u64,
+    pub(crate) oldest_unfinished_ns: u64,
+    pub(crate) errors: Errors,
+    pub(crate) release_unconfirmed: u64,
+    pub(crate) saturated: u64,
+    pub(crate) offered_rate: Option<f64>,
+    pub(crate) achieved_rate: Option<f64>,
+    pub(crate) ok_rate: Option<f64>,
+    pub(crate) failure_texts: Vec<String>,
+}
+
+/// Acquisitions that failed, by kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Errors {
+    pub(crate) timeout: u64,
+    pub(crate) no_quorum: u64,
+    pub(crate) quarantined: u64,
+    /// A refusal under `--try`: an answer, not a failure.
+    pub(crate) busy: u64,
+    /// Granted, and lost before the release.
+    pub(crate) lost: u64,
+    pub(crate) other: u64,
+}
+
+/// One histogram; `sum` is exact to the histogram's buckets, as `mean` is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Latency {
+    pub(crate) count: u64,
+    pub(crate) min: u64,
+    pub(crate) mean: Option<f64>,
+    pub(crate) stddev: Option<f64>,
+    pub(crate) sum: Option<f64>,
+    pub(crate) max: u64,
+    pub(crate) saturated: u64,
+    pub(crate) percentiles: Vec<Percentile>,
+    pub(crate) hdr_v2_deflate_b64: Option<String>,
+}
+
+/// One percentile of a histogram.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Percentile {
+    pub(crate) p: f64,
+    pub(crate) ns: u64,
+    /// Fewer than 10 samples lie above it.
+    pub(crate) weak: bool,
+}
+
+/// How often acquisitions asked.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Attempts {
+    pub(crate) per_acquisition: Option<f64>,
+    pub(crate) contended_mean: Option<f64>,
+    /// Contended acquisitions by their number of attempts.
+    pub(crate) contended: Option<AttemptsOf>,
+}
+
+/// Contended acquisitions by their number of attempts, in five numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct AttemptsOf {
+    pub(crate) count: u64,
+    pub(crate) mean: Option<f64>,
+    pub(crate) p50: u64,
+    pub(crate) p99: u64,
+    pub(crate) max: u64,
+}
+
+/// Columns of equal length, one entry per interval.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Series {
+    pub(crate) interval_ns: u64,
+    pub(crate) t: Vec<u64>,
+    pub(crate) ok: Vec<u64>,
+    pub(crate) errors: Vec<u64>,
+    pub(crate) in_flight: Vec<u64>,
+    #[serde(rename = "acquire.response")]
+    pub(crate) response: ResponseSeries,
+}
+
+/// `acquire.response` per interval; `null` in intervals without an answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ResponseSeries {
+    pub(crate) max: Vec<Option<u64>>,
+    pub(crate) p50: Vec<Option<u64>>,
+    pub(crate) p99: Vec<Option<u64>>,
+}
+
+/// What the checker of mutual exclusion found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SafetyReport {
+    pub(crate) verdict: Safety,
+    pub(crate) sections: u64,
+    pub(crate) keys: u64,
+    pub(crate) violation_count: u64,
+    /// Some of them, with both sides.
+    pub(crate) violations: Vec<Overlap>,
+    pub(crate) overruns: u64,
+    pub(crate) unresolved: u64,
+    pub(crate) counter_exact: bool,
+    pub(crate) lost_updates: u64,
+    pub(crate) torn_reads: u64,
+    pub(crate) unjudged_keys: u64,
+}
+
+/// Two sections that may not overlap, and did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Overlap {
+    pub(crate) key: String,
+    pub(crate) held: HeldSpan,
+    pub(crate) granted: HeldSpan,
+    pub(crate) held_as: Class,
+    pub(crate) granted_as: Class,
+}
+
+/// Who held a lock from when to when; instants count from the measured start and are negative in
+/// the warm-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct HeldSpan {
+    pub(crate) client: u32,
+    pub(crate) process: u32,
+    pub(crate) begin_ns: i64,
+    pub(crate) end_ns: i64,
+}
+
+/// What the checker of fencing tokens found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Fencing {
+    pub(crate) verdict: Safety,
+    pub(crate) checked: u64,
+    pub(crate) violation_count: u64,
+    pub(crate) highest_token: u64,
+    pub(crate) uncontended: u64,
+    pub(crate) second_round_trips: u64,
+    pub(crate) one_round_trip_share: Option<f64>,
+}
+
+/// How far the generator itself can be trusted.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct QualityReport {
+    pub(crate) valid: bool,
+    pub(crate) sched_lag_ns: Summary,
+    pub(crate) hiccup_ns: Summary,
+    pub(crate) hold_late_ns: Summary,
+    pub(crate) cpu_pct: Option<f64>,
+    pub(crate) cpu_share: Option<f64>,
+    pub(crate) mean_burst: Option<f64>,
+    pub(crate) processes_lost: Vec<String>,
+}
+
+/// A histogram in three numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Summary {
+    pub(crate) p50: Option<u64>,
+    pub(crate) p99: Option<u64>,
+    pub(crate) max: Option<u64>,
+}
+
+/// The outcome, with every reason.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct VerdictReport {
+    pub(crate) outcome: Outcome,
+    pub(crate) exit_code: u8,
+    pub(crate) reasons: Vec<String>,
+    pub(crate) warnings: Vec<String>,
+}
+
+impl Document {
+    /// What was recorded of `metric`.
+    pub(crate) fn latency(&self, metric: Metric) -> Option<&Latency> {
+        self.latency_ns.get(metric.name())?.as_ref()
+    }
+
+    /// The histogram of `metric`, every sample in it; `None` if nothing was recorded or what is
+    /// stored cannot be read.
+    pub(crate) fn hist(&self, metric: Metric) -> Option<Hist> {
+        self.latency(metric)?.hist()
+    }
+}
