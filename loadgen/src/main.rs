@@ -29,6 +29,8 @@ mod recorder;
 mod report;
 mod run;
 mod scratch;
+#[allow(dead_code, reason = "for comparisons and searches")]
+mod statistics;
 mod target;
 mod timer;
 mod values;
