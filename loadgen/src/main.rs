@@ -1,9 +1,12 @@
 //! Load generator for redlatch: acquisition latency under contention and while nodes die, with a
 //! verdict on mutual exclusion.
 
+#![allow(dead_code, unused_imports, reason = "parts are being put together")]
+
 mod agent;
 mod args;
 mod backend;
+mod chaos;
 mod clock;
 #[allow(dead_code, reason = "counters and the like are for reports to come")]
 mod cluster;
@@ -17,17 +20,21 @@ mod faults;
 mod frames;
 #[allow(dead_code, reason = "as for the cluster")]
 mod guard;
+mod interrupt;
 mod live;
 mod mode;
 mod num;
 mod oracle;
 mod pacer;
 mod plan;
+mod proxy;
 mod queue;
 mod recorder;
 mod report;
 mod run;
 mod scratch;
+#[allow(dead_code, reason = "for comparisons and searches")]
+mod statistics;
 mod target;
 mod timer;
 mod values;
@@ -54,6 +61,7 @@ fn main() -> ExitCode {
             .map(|()| 0)
             .map_err(|error| RunError::Tool(format!("worker process: {error}"))),
         Some(Command::Run(args)) => run::run(&args, "run"),
+        Some(Command::Chaos(args)) => chaos::run(*args),
         None => match args::main_job() {
             Ok(args) => run::run(&args, "main-job"),
             Err(error) => Err(RunError::Tool(error.to_string())),

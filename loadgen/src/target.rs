@@ -17,7 +17,7 @@ use crate::cluster::process::ProcId;
 use crate::cluster::url::NodeUrl;
 use crate::config::{BackendKind, RunConfig};
 use crate::faults::means::{Client, Held, Means};
-use crate::faults::plan::Plan;
+use crate::faults::plan::{Ground, Plan};
 use crate::proxy::Proxies;
 use crate::report::TargetAbout;
 use crate::report::faults::FaultSpan;
@@ -42,6 +42,7 @@ enum Nodes {
 pub(crate) struct Target {
     nodes: Nodes,
     proxies: Option<Arc<Proxies>>,
+    ground: Ground,
     plan: Plan,
     key_prefix: String,
     schedule: Option<Schedule>,
@@ -58,7 +59,8 @@ pub(crate) struct Faults {
 impl Target {
     /// Starts local nodes, or takes those that were given.
     pub(crate) fn bring_up(args: &RunArgs, config: &RunConfig) -> Result<Self, RunError> {
-        let plan = schedule::plan(args, config).map_err(RunError::Usage)?;
+        let ground = schedule::ground(args, config);
+        let plan = schedule::plan(config, &ground).map_err(RunError::Usage)?;
         let nodes = if config.backend != BackendKind::Engine {
             Nodes::None
         } else if args.nodes.is_empty() {
@@ -67,13 +69,27 @@ impl Target {
             Nodes::Given(Given::new(args)?)
         };
         let key_prefix = config.key_prefix.clone();
-        let mut target = Self { nodes, proxies: None, plan, key_prefix, schedule: None };
-        if target.plan.needs_proxies() {
-            let proxies = Proxies::start(&target.node_urls());
-            let proxies = proxies.map_err(|error| RunError::Tool(error.to_string()))?;
-            target.proxies = Some(Arc::new(proxies));
-        }
+        let mut target = Self { nodes, proxies: None, ground, plan, key_prefix, schedule: None };
+        target.put_proxies()?;
         Ok(target)
+    }
+
+    fn put_proxies(&mut self) -> Result<(), RunError> {
+        if self.plan.needs_proxies() && self.proxies.is_none() {
+            let proxies = Proxies::start(&self.node_urls());
+            let proxies = proxies.map_err(|error| RunError::Tool(error.to_string()))?;
+            self.proxies = Some(Arc::new(proxies));
+        }
+        Ok(())
+    }
+
+    /// Takes the fault schedule of the next run, where it is not that of the last one. Proxies stay
+    /// once they are there; where it is the first to need them, [`Target::urls`] changes.
+    pub(crate) fn plan_faults(&mut self, config: &RunConfig) -> Result<(), RunError> {
+        let ground = schedule::for_run(&self.ground, config);
+        self.plan = schedule::plan(config, &ground).map_err(RunError::Usage)?;
+        self.key_prefix.clone_from(&config.key_prefix);
+        self.put_proxies()
     }
 
     /// The addresses for the load, passwords included, in the order faults and reports number them.
@@ -205,6 +221,7 @@ mod tests {
         let mut target = Target {
             nodes: Nodes::Given(given),
             proxies: None,
+            ground: crate::faults::plan::tests::ground(2),
             plan: Plan::default(),
             key_prefix: String::new(),
             schedule: None,

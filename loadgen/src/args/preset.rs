@@ -163,17 +163,31 @@ pub(crate) fn help() -> String {
     text
 }
 
-/// `line` with the flags of its preset behind the word `run`, those left out that were typed, as
-/// `run`, the same line already read, says.
-pub(crate) fn expand(line: Vec<OsString>, run: &ArgMatches) -> Vec<OsString> {
+/// `line` with the flags of its preset, then `defaults`, behind the word `command`, those left out
+/// that were typed, as `run`, the same line already read, says.
+pub(crate) fn expand(
+    line: Vec<OsString>,
+    command: &str,
+    run: &ArgMatches,
+    defaults: &[(&str, &str)],
+) -> Vec<OsString> {
     let typed = |flag: &str| run.value_source(&id(flag)) == Some(ValueSource::CommandLine);
-    let wins = |flag: &str| typed(flag) || (flag == "wait" && typed("try-only"));
+    let wins = |flag: &str| {
+        let other = match flag {
+            "wait" => typed("try-only"),
+            "rate" => typed("stages"),
+            _ => false,
+        };
+        other || typed(flag)
+    };
     let preset = run.get_one::<Preset>("preset").copied();
     let flags = preset.map(|preset| preset.recipe().flags).unwrap_or_default();
-    let added = flags.iter().filter(|(flag, _)| !wins(flag));
+    let is_preset = |flag: &str| flags.iter().any(|(set, _)| *set == flag);
+    let more = defaults.iter().filter(|(flag, _)| !is_preset(flag));
+    let added = flags.iter().chain(more).filter(|(flag, _)| !wins(flag));
     let added: Vec<OsString> =
         added.flat_map(|(flag, value)| [format!("--{flag}").into(), (*value).into()]).collect();
-    let at = line.iter().position(|word| word == "run").map_or(line.len(), |at| at + 1);
+    let at = line.iter().position(|word| word == command).map_or(line.len(), |at| at + 1);
     let mut line = line;
     line.splice(at..at, added);
     line

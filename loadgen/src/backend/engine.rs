@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use redlatch::{
     AcquireError, AcquireFuture, Batching, Guard, NodeState, NodeStatus, Redlock, ReleaseError,
-    Resource,
+    Resource, Retry,
 };
 
 use super::{Failure, Grant, Held, NodeSample, NodeView, Released};
+use crate::clock::now_ns;
 use crate::config::{EngineKnobs, Gather, RunConfig, Waiting};
 use crate::mode::{Claim, Class, Mode};
 use crate::recorder::FailureKind;
@@ -62,6 +63,13 @@ fn batching(knobs: &EngineKnobs) -> Batching {
     batching
 }
 
+/// The engine's default pauses, with what the run sets.
+fn retry(knobs: &EngineKnobs) -> Retry {
+    let usual = Retry::default();
+    let span = |ns: Option<u64>, usual| ns.map_or(usual, Duration::from_nanos);
+    usual.pause(span(knobs.retry_base_ns, usual.base), span(knobs.retry_cap_ns, usual.cap))
+}
+
 const fn waiting(how: Waiting) -> redlatch::Waiting {
     match how {
         Waiting::Queue => redlatch::Waiting::Queue,
@@ -80,6 +88,7 @@ impl Engine {
             .max_ttl(Duration::from_nanos(config.max_ttl_ns))
             .client_name("loadgen")
             .waiting(waiting(config.waiting))
+            .retry(retry(knobs))
             .batching(batching(knobs));
         if let Some(most) = knobs.max_inflight {
             builder = builder.max_inflight(size(most));
@@ -106,10 +115,11 @@ impl Engine {
         let Some(request) = self.request(claims) else { return Err(Failure::outside()) };
         let outcome = request.await;
         let guard = outcome.map_err(|error| failure(&error))?;
+        let asked_ns = now_ns();
         Ok(Grant {
+            valid_until_ns: asked_ns.saturating_add(nanos(guard.remaining())),
             attempts: guard.attempts(),
             contended: guard.was_contended(),
-            remaining_ns: nanos(guard.remaining()),
             token: guard.fencing_token().map(u64::from),
             held: Held::Engine(EngineHeld(guard)),
         })

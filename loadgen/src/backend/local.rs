@@ -6,6 +6,7 @@
 //! * `broken`: the same, but every tenth request that finds the lock held is granted all the same.
 //! * `broken-modes`: every tenth lock is of another kind than was asked for.
 //! * `broken-tokens`: excludes, but every tenth grant repeats the token of the one before.
+//! * `late`: as `noop`; it is the pacer that is at fault.
 //! * `stall`: every acquisition takes 100 us, and the first one after the middle of the measured
 //!   time a tenth of it: the known answer for response against service time.
 //!
@@ -119,7 +120,7 @@ impl Local {
             held: Held::Local(LocalHeld::Claims { _taken: taken }),
             attempts: 1,
             contended,
-            remaining_ns: self.ttl_ns,
+            valid_until_ns: now_ns().saturating_add(self.ttl_ns),
             token: None,
         };
         let nth = self.grants.fetch_add(1, Ordering::Relaxed);
@@ -173,7 +174,7 @@ impl Local {
             held: Held::Local(LocalHeld::Name { _lock: guard }),
             attempts: 1,
             contended,
-            remaining_ns: self.ttl_ns,
+            valid_until_ns: now_ns().saturating_add(self.ttl_ns),
             token: self.fenced.then_some(token),
         }
     }

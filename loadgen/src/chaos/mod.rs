@@ -9,7 +9,6 @@ use std::io::Write;
 use std::time::Duration;
 
 use crate::args::RunArgs;
-use crate::clock::{self, NS_PER_S};
 use crate::cluster::server::Server;
 use crate::config::RunConfig;
 use crate::faults::FaultKind;
@@ -100,8 +99,7 @@ pub(crate) fn run(mut args: ChaosArgs) -> Result<u8, RunError> {
         let text = "--fault goes with 'loadgen run'; chaos makes its own schedule from --seed";
         return Err(RunError::Usage(text.to_owned()));
     }
-    let fresh = (u64::from(std::process::id()) << 32 ^ clock::wall_ns()) % NS_PER_S;
-    let seed = *args.run.seed.get_or_insert(fresh);
+    let seed = *args.run.seed.get_or_insert_with(run::fresh_seed);
     let config = args.run.resolve("chaos", seed).map_err(RunError::Usage)?;
     let wish = args.wish(&config).map_err(RunError::Usage)?;
     let faults = schedule::make(&wish, seed).map_err(RunError::Usage)?;
@@ -169,6 +167,7 @@ impl ChaosArgs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::NS_PER_S;
 
     #[test]
     fn lengths_and_kinds_are_read_or_refused_with_advice() {

@@ -95,6 +95,26 @@ impl FaultKind {
         }
     }
 
+    /// For the help.
+    pub(super) const fn about(self) -> &'static str {
+        match self {
+            Self::Kill => "SIGKILL to the node, then a start: kill@10s/3s",
+            Self::Term => "SIGTERM to the node, then a start",
+            Self::Pause => "SIGSTOP to the node: it hangs, and does later what was asked meanwhile",
+            Self::Partition => "nothing passes; what was under way arrives afterwards",
+            Self::DropReplies => "requests reach the node, its replies are lost",
+            Self::DropRequests => "requests are lost",
+            Self::Latency => "later by delay=20ms, more or less by jitter=4ms, each way",
+            Self::Bandwidth => "no more than rate=64KiB per second, each way of each connection",
+            Self::Reset => "live connections are reset, new ones too for its length: reset@5s",
+            Self::Refuse => "connections are closed, new ones refused",
+            Self::Flush => "FLUSHALL: flush@20s",
+            Self::TtlShrink => "our keys keep fraction=0.1 of their ttl: a clock that runs fast",
+            Self::ClientPause => "SIGSTOP to a process of the load that holds locks",
+            Self::ClientKill => "SIGKILL to one: client-kill@20s",
+        }
+    }
+
     pub(crate) fn by_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }

@@ -161,3 +161,19 @@ impl fmt::Display for Fault {
         }
     }
 }
+
+/// The kinds, a line each, for the end of the help.
+pub(crate) fn help() -> String {
+    let mut text = String::from("Faults:\n");
+    for kind in FaultKind::ALL {
+        text.push_str(&crate::report::format::wrapped(
+            &format!("  {:<17}", kind.name()),
+            kind.about(),
+        ));
+    }
+    text.push_str(
+        "TARGET is one (default), minority, majority, all or node=N (node=1+3: both); of \
+         client faults one or process=N.",
+    );
+    text
+}

@@ -25,23 +25,14 @@ pub(super) struct Schedule {
     clients: Arc<[Client]>,
 }
 
-/// The faults that a run is asked for, with their targets, or what is wrong with them.
-pub(super) fn plan(args: &RunArgs, config: &RunConfig) -> Result<Plan, String> {
-    let faults = config.faults.iter().map(|text| text.parse::<Fault>());
-    let faults = faults.collect::<Result<Vec<_>, FaultError>>();
-    let faults = faults.map_err(|error| error.to_string())?;
-    if faults.is_empty() {
-        return Ok(Plan::default());
-    }
-    if config.backend != BackendKind::Engine {
-        return Err("--fault needs nodes; this backend has none".to_owned());
-    }
+/// What a run's faults can break.
+pub(super) fn ground(args: &RunArgs, config: &RunConfig) -> Ground {
     let are_given = !args.nodes.is_empty();
     let found = if are_given { None } else { Server::find(args.server_bin.as_deref()).ok() };
     let ground = Ground {
         nodes: if are_given { args.nodes.len() } else { spawned::count(args) },
-        processes: num::usize_of(config.processes.into()),
-        end: Duration::from_nanos(config.duration_ns),
+        processes: 0,
+        end: Duration::ZERO,
         rights: match (are_given, args.i_own_these_nodes) {
             (false, _) => Rights::Ours,
             (true, false) => Rights::Foreign,
@@ -50,7 +41,24 @@ pub(super) fn plan(args: &RunArgs, config: &RunConfig) -> Result<Plan, String> {
         // No server at all is the start's matter.
         test_nodes: found.is_some_and(|server| server.is_test_node()),
     };
-    Plan::new(&faults, &ground, config.seed).map_err(|error| error.to_string())
+    for_run(&ground, config)
+}
+
+/// The same nodes with the processes and the length of another run.
+pub(super) fn for_run(ground: &Ground, config: &RunConfig) -> Ground {
+    let processes = num::usize_of(config.processes.into());
+    Ground { processes, end: Duration::from_nanos(config.duration_ns), ..*ground }
+}
+
+/// The faults that a run is asked for, with their targets, or what is wrong with them.
+pub(super) fn plan(config: &RunConfig, ground: &Ground) -> Result<Plan, String> {
+    let faults = config.faults.iter().map(|text| text.parse::<Fault>());
+    let faults = faults.collect::<Result<Vec<_>, FaultError>>();
+    let faults = faults.map_err(|error| error.to_string())?;
+    if config.backend != BackendKind::Engine && !faults.is_empty() {
+        return Err("--fault needs nodes; this backend has none".to_owned());
+    }
+    Plan::new(&faults, ground, config.seed).map_err(|error| error.to_string())
 }
 
 impl Schedule {

@@ -28,6 +28,7 @@ impl Spawned {
             nodes: count(args),
             server_bin: args.server_bin.clone(),
             transport: args.transport,
+            persist: args.persist,
             ..ClusterOptions::default()
         };
         let guardian = Guardian::start()

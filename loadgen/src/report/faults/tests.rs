@@ -9,7 +9,7 @@ const MS: u64 = 1_000_000;
 fn row(p99_ms: u64, failed: u64) -> Row {
     let counts = Counts { ok: 100, timeout: failed, lost: failed * 2, ..Counts::default() };
     let p99_ns = (p99_ms > 0).then_some(p99_ms * MS);
-    Row { counts, p50_ns: p99_ns, p99_ns, max_ns: p99_ns, in_flight: 1 }
+    Row { counts, p50_ns: p99_ns, p99_ns, max_ns: p99_ns, in_flight: 1, ..Row::default() }
 }
 
 fn fault() -> FaultSpan {
