@@ -180,8 +180,7 @@ impl Target {
         };
         let started = Schedule::start(self.plan.clone(), means, clients, measured_ns);
         let what = "cannot start the fault schedule";
-        self.schedule =
-            Some(started.map_err(|error| RunError::Tool(format!("{what}: {error}")))?);
+        self.schedule = Some(started.map_err(|error| RunError::Tool(format!("{what}: {error}")))?);
         Ok(())
     }
 

@@ -62,7 +62,10 @@ pub(crate) enum Target {
 pub(crate) enum Degree {
     None,
     /// Added in each direction, more or less by the jitter.
-    Latency { delay: Duration, jitter: Duration },
+    Latency {
+        delay: Duration,
+        jitter: Duration,
+    },
     /// Bytes per second, in each direction of each connection.
     Bandwidth(u64),
     /// Thousandths of its time to live that a key keeps.

@@ -179,7 +179,7 @@ pub(crate) mod tests {
     use super::*;
 
     pub(crate) fn ground(nodes: usize) -> Ground {
-        let end = Duration::from_secs(3_600);
+        let end = Duration::from_secs(7_200);
         Ground { nodes, processes: 3, end, rights: Rights::Ours, test_nodes: false }
     }
 
@@ -293,13 +293,14 @@ pub(crate) mod tests {
 
     #[test]
     fn faults_come_in_the_order_of_their_starts_and_tell_what_they_need() {
-        let plan = |faults| plan(faults, 5, 1).unwrap();
+        let plan = |faults: &[&str]| plan(faults, 5, 1).unwrap();
         let three = plan(&["kill@5s/3s", "pause@1s/1s:node=2", "pause@2s/2s"]);
         let starts: Vec<_> = three.faults.iter().map(|fault| fault.fault.at.as_secs()).collect();
         assert_eq!(starts, [1, 2, 5]);
         assert!(!three.needs_proxies());
         for kind in ["partition", "drop-replies", "drop-requests", "latency", "refuse", "reset"] {
-            assert!(plan(&[format!("{kind}@1s/1s").as_str()]).needs_proxies(), "{kind}");
+            let text = format!("{kind}@1s/1s");
+            assert!(plan(&[&text]).needs_proxies(), "{kind}");
         }
     }
 }

@@ -1,16 +1,18 @@
 //! What each fault did to the locks.
 //!
 //! * *detect*: from the fault's begin to the first sign of it: a node the backend reports in
-//!   trouble (looked at every 10 ms), else the first 100 ms interval with a failed acquisition,
-//!   else the first with p99 above twice that of before. No sign until the fault is over: none.
+//!   trouble or without its memory (looked at every 10 ms), else the first 100 ms interval with a
+//!   failed acquisition, else the first with p99 above twice that of before. No sign until the
+//!   fault is over: none.
 //! * *node back*: from the heal until every target is connected again. A node that may have
 //!   forgotten locks is then *quarantined*: its votes do not count until every older lock has
 //!   expired.
 //! * *no grant*: the longest time without a grant, over all names, that overlaps the fault. *usual*
 //!   is the same for a window as long that ends as the fault begins: what the load itself leaves
 //!   empty.
-//! * *worst*, *failed*, *lost*: the longest response, the failures, and the locks that were no longer
-//!   held when they were given back, of the 100 ms intervals from the begin to the heal, the
+//! * Of a fault of one instant, as a flush is, *detect* and *no grant* look at the second after it.
+//! * *worst*, *failed*, *lost*: the longest response, the failures, and the locks that were no
+//!   longer held when they were given back, of the 100 ms intervals from the begin to the heal, the
 //!   recovery or the last target's vote, whichever is later.
 //! * *recovered*: from the begin to the first of 3 consecutive 100 ms intervals with p99 at most
 //!   1.5 times that of before; 0 if the interval of the begin is the first of them. "Before" is the
@@ -22,6 +24,7 @@ pub(crate) mod table;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::NodeView;
+use crate::clock::NS_PER_S;
 use crate::collect::Row;
 use crate::driver::NodeNews;
 use crate::num;
@@ -39,6 +42,8 @@ pub(crate) struct FaultSpan {
     pub(crate) processes: Vec<usize>,
     /// Locks that these held.
     pub(crate) held: Option<u64>,
+    /// It has no length.
+    pub(crate) instant: bool,
     pub(crate) begin_ns: u64,
     /// When it was healed; `None` if the run ended first.
     pub(crate) end_ns: Option<u64>,
@@ -111,6 +116,9 @@ pub(crate) struct Evidence<'a> {
     pub(crate) news: &'a [NodeNews],
 }
 
+/// How long signs are those of a fault of one instant, or of a heal.
+const MOMENT_NS: u64 = NS_PER_S;
+
 fn row_of(offset_ns: u64) -> usize {
     num::usize_of(offset_ns / TICK_NS)
 }
@@ -133,6 +141,9 @@ pub(crate) fn judge(
     let Evidence { measured_ns, end_ns, rows, news } = *evidence;
     let begin = span.begin_ns.saturating_sub(measured_ns);
     let healed_ns = span.end_ns.unwrap_or(end_ns).max(span.begin_ns);
+    // Until when signs and gaps are this fault's.
+    let moment_ns = if span.instant { MOMENT_NS } else { 0 };
+    let until_ns = healed_ns.max(span.begin_ns + moment_ns);
     let first = row_of(begin);
     let before = rows.get(first.saturating_sub(30)..first.min(rows.len())).unwrap_or_default();
     let limit = recovered_below(before);
@@ -153,7 +164,7 @@ pub(crate) fn judge(
     let over = voting_row.chain(calm.map(|n| first + n)).fold(healed_row, usize::max);
     let last = over.min(rows.len());
     let window = rows.get(first.min(last)..(last + 1).min(rows.len())).unwrap_or_default();
-    let detected = detect(span, evidence, healed_ns, limit);
+    let detected = detect(span, evidence, until_ns, limit);
     FaultReport {
         fault: span.fault.clone(),
         kind: span.kind.clone(),
@@ -164,9 +175,9 @@ pub(crate) fn judge(
         end_ns: span.end_ns.map(|end| end.saturating_sub(measured_ns)),
         detect_ns: detected.map(|(at_ns, _)| at_ns.saturating_sub(span.begin_ns)),
         detect_by: detected.map(|(_, sign)| sign),
-        gap_ns: gap(span.begin_ns, healed_ns),
+        gap_ns: gap(span.begin_ns, until_ns),
         usual_gap_ns: gap(
-            measured_ns.max(span.begin_ns.saturating_sub(healed_ns - span.begin_ns)),
+            measured_ns.max(span.begin_ns.saturating_sub(until_ns - span.begin_ns)),
             span.begin_ns,
         ),
         worst_ns: window.iter().filter_map(|row| row.max_ns).max(),
@@ -181,19 +192,21 @@ pub(crate) fn judge(
 fn detect(
     span: &FaultSpan,
     evidence: &Evidence<'_>,
-    healed_ns: u64,
+    until_ns: u64,
     limit: Option<u64>,
 ) -> Option<(u64, Sign)> {
     let seen = evidence.news.iter().find(|news| {
-        news.now == NodeView::Away
+        // A node that forgot its locks may do so without ever going away.
+        let forgot = (news.was, news.now) == (NodeView::Up, NodeView::Quarantined);
+        (news.now == NodeView::Away || forgot)
             && span.targets.contains(&news.node)
-            && (span.begin_ns..=healed_ns).contains(&news.at_ns)
+            && (span.begin_ns..=until_ns).contains(&news.at_ns)
     });
     if let Some(news) = seen {
         return Some((news.at_ns, Sign::Node));
     }
     let first = row_of(span.begin_ns.saturating_sub(evidence.measured_ns));
-    let last = row_of(healed_ns.saturating_sub(evidence.measured_ns));
+    let last = row_of(until_ns.saturating_sub(evidence.measured_ns));
     let during = || {
         let rows = evidence.rows.iter().enumerate().skip(first + 1);
         rows.take_while(move |(at, _)| *at <= last)
@@ -208,13 +221,26 @@ fn detect(
         .or_else(|| slow.map(|(at, _)| (end_of(at), Sign::Latency)))
 }
 
+/// Whether `target` had something to come back from when the fault was healed: by the last that was
+/// seen of it before, or by what was seen in the moment after, since a node that lost its
+/// connections or its memory then is noticed a little later. Later signs are another fault's.
+fn was_hit(span: &FaultSpan, target: usize, news: &[NodeNews], healed_ns: u64) -> bool {
+    let mine = || news.iter().filter(|news| news.node == target && news.at_ns >= span.begin_ns);
+    let before = mine().take_while(|news| news.at_ns < healed_ns).last();
+    let mut after = mine().filter(|news| news.at_ns >= healed_ns);
+    let is_trouble = |news: &NodeNews| news.now != NodeView::Up && news.was == NodeView::Up;
+    before.is_some_and(|news| news.now != NodeView::Up)
+        || after.any(|news| news.at_ns <= healed_ns + MOMENT_NS && is_trouble(news))
+}
+
 fn node_back(span: &FaultSpan, news: &[NodeNews], healed_ns: u64) -> Option<u64> {
-    let back = |target: &usize| {
-        // Up when healed and never seen down after the begin: nothing to come back from.
-        let mine = || news.iter().filter(|news| news.node == *target);
-        let down = mine().any(|news| news.at_ns >= span.begin_ns && news.now == NodeView::Away);
-        let back = mine().find(|news| news.at_ns >= healed_ns && news.now != NodeView::Away);
-        if down { back.map(|news| news.at_ns) } else { Some(healed_ns) }
+    let back = |&target: &usize| {
+        let mut mine = news.iter().filter(|news| news.node == target && news.at_ns >= healed_ns);
+        if was_hit(span, target, news, healed_ns) {
+            mine.find(|news| news.now != NodeView::Away).map(|news| news.at_ns)
+        } else {
+            Some(healed_ns)
+        }
     };
     let all: Option<Vec<u64>> = span.targets.iter().map(back).collect();
     all.and_then(|all| all.into_iter().max()).map(|at_ns| at_ns.saturating_sub(healed_ns))
@@ -225,11 +251,13 @@ fn node_back(span: &FaultSpan, news: &[NodeNews], healed_ns: u64) -> Option<u64>
 fn returned(span: &FaultSpan, target: usize, evidence: &Evidence<'_>) -> Return {
     let since = |at_ns: u64| at_ns.saturating_sub(evidence.measured_ns);
     let healed_ns = span.end_ns.unwrap_or(evidence.end_ns);
+    let hit = was_hit(span, target, evidence.news, healed_ns);
     let mine = evidence.news.iter().filter(|news| news.node == target && news.at_ns >= healed_ns);
     let (mut back_ns, mut quarantined_from, mut votes_ns) = (None, None, None);
-    for news in mine {
+    for news in mine.take_while(|_| hit) {
         match news.now {
-            NodeView::Away if back_ns.is_some() => break,
+            // Soon after, it is another process that notices the same.
+            NodeView::Away if back_ns.is_some_and(|at_ns| news.at_ns > at_ns + MOMENT_NS) => break,
             NodeView::Away => continue,
             NodeView::Quarantined => quarantined_from = quarantined_from.or(Some(news.at_ns)),
             NodeView::Up => votes_ns = Some(news.at_ns),

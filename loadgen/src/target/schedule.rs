@@ -133,6 +133,7 @@ fn span(record: FaultRecord) -> FaultSpan {
         targets,
         processes,
         held: record.held,
+        instant: record.fault.for_.is_zero(),
         begin_ns: record.begin_ns,
         end_ns: record.end_ns,
     }

@@ -19,6 +19,7 @@ fn fault() -> FaultSpan {
         targets: vec![2],
         processes: Vec::new(),
         held: None,
+        instant: false,
         begin_ns: 1_000 * MS + 550 * MS,
         end_ns: Some(1_000 * MS + 950 * MS),
     }
@@ -96,11 +97,54 @@ fn news(at_ms: u64, node: usize, was: NodeView, now: NodeView) -> NodeNews {
 
 #[test]
 fn what_cannot_be_said_is_absent() {
-    let report =
-        judged(&[(2, 0), (2, 0), (2, 0), (2, 0), (2, 0), (50, 0), (0, 0), (50, 0)], &[]);
+    let report = judged(&[(2, 0), (2, 0), (2, 0), (2, 0), (2, 0), (50, 0), (0, 0), (50, 0)], &[]);
     assert_eq!(report.recovered_ns, None, "an interval without grants is not calm");
     assert_eq!(report.detect_by, Some(Sign::Latency));
     let nothing = judged(&[], &[]);
     assert_eq!((nothing.detect_ns, nothing.recovered_ns, nothing.worst_ns), (None, None, None));
     assert_eq!(nothing.failed, 0);
+}
+
+#[test]
+fn a_flush_shows_in_the_second_after_it_and_by_the_quarantine() {
+    let at_once = FaultSpan { instant: true, end_ns: Some(1_551 * MS), ..fault() };
+    let rows: Vec<Row> = [2, 2, 2, 2, 2, 2, 2, 9, 9, 2, 2, 2].map(|p99| row(p99, 0)).to_vec();
+    let judged = |news: &[NodeNews]| {
+        let evidence = Evidence { measured_ns: 1_000 * MS, end_ns: 3_000 * MS, rows: &rows, news };
+        judge(&at_once, &evidence, |from, to| to - from)
+    };
+    let forgot = judged(&[news(1_600, 2, Up, Quarantined)]);
+    assert_eq!((forgot.detect_ns, forgot.detect_by), (Some(50 * MS), Some(Sign::Node)));
+    assert_eq!(forgot.gap_ns, 1_000 * MS, "a second is looked at");
+    assert_eq!(judged(&[]).detect_by, Some(Sign::Latency));
+    let back = judged(&[news(1_600, 2, Away, Quarantined)]);
+    assert_eq!(back.detect_by, Some(Sign::Latency), "a return is no sign");
+}
+
+#[test]
+fn what_a_later_fault_does_to_the_node_is_not_this_ones() {
+    // Away and up again meanwhile, as under a delay; much later somebody kills it.
+    let all = [
+        news(1_600, 2, Up, Away),
+        news(1_700, 2, Away, Up),
+        news(2_960, 2, Up, Away),
+        news(2_970, 2, Away, Quarantined),
+    ];
+    let report = judged(&[(2, 0); 12], &all);
+    assert_eq!(report.node_back_ns, Some(0), "it was up when the fault was healed");
+    let Return { back_ns, quarantined_ns, votes_ns, .. } = report.nodes[0];
+    assert_eq!((back_ns, quarantined_ns, votes_ns), (None, None, None));
+}
+
+#[test]
+fn processes_that_notice_the_same_one_after_the_other_are_one_return() {
+    let all = [
+        news(1_955, 2, Up, Quarantined),
+        news(1_960, 2, Up, Away),
+        news(1_970, 2, Away, Quarantined),
+        news(2_400, 2, Quarantined, Up),
+    ];
+    let back = judged(&[(2, 0); 20], &all).nodes[0];
+    assert_eq!((back.back_ns, back.votes_ns), (Some(955 * MS), Some(1_400 * MS)));
+    assert_eq!(back.quarantined_ns, Some(445 * MS));
 }

@@ -9,6 +9,7 @@ use crate::oracle::judge::{Findings, Span, Tokens, Violation};
 use crate::recorder::{Counts, histogram};
 use crate::report::contention::{Contention, Fairness};
 use crate::report::cost::Cost;
+use crate::report::faults::{FaultReport, Return, Sign};
 use crate::report::{NodeReport, Quality, TargetAbout};
 use crate::values::Rate;
 use crate::verdict::Verdict;
