@@ -28,6 +28,8 @@ pub(crate) enum BackendKind {
     BrokenTokens,
     /// Constant service of 100 us and one stall of a tenth of the run: a known answer.
     Stall,
+    /// As noop, but the pacer sleeps 5 ms too long every time: the run must say so.
+    Late,
 }
 
 /// `--batch-gather`.

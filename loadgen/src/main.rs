@@ -17,6 +17,7 @@ mod faults;
 mod frames;
 #[allow(dead_code, reason = "as for the cluster")]
 mod guard;
+mod interrupt;
 mod live;
 mod mode;
 mod num;
@@ -28,6 +29,8 @@ mod recorder;
 mod report;
 mod run;
 mod scratch;
+#[allow(dead_code, reason = "for comparisons and searches")]
+mod statistics;
 mod target;
 mod timer;
 mod values;

@@ -71,6 +71,11 @@ impl Spawned {
         }
     }
 
+    pub(crate) fn plan_faults(&mut self, config: &RunConfig) -> Result<(), RunError> {
+        self.plan = plan(config, self.cluster.len()).map_err(RunError::Usage)?;
+        Ok(())
+    }
+
     pub(crate) fn start_faults(&mut self, measured_ns: u64) -> Result<(), RunError> {
         if self.plan.faults.is_empty() {
             return Ok(());
