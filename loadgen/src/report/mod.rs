@@ -17,6 +17,7 @@ use crate::config::RunConfig;
 use crate::num;
 use crate::oracle::judge::Findings;
 use crate::recorder::{Counts, Hist, Metric};
+use crate::thresholds::Checked;
 use crate::verdict::Verdict;
 use contention::{Contention, Fairness};
 use cost::{Cost, ServerShare};
@@ -96,6 +97,7 @@ pub(crate) struct RunResult {
     pub(crate) findings: Findings,
     pub(crate) quality: Quality,
     pub(crate) failure_texts: Vec<String>,
+    pub(crate) thresholds: Vec<Checked>,
     pub(crate) verdict: Verdict,
     pub(crate) dir: std::path::PathBuf,
 }

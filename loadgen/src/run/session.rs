@@ -20,13 +20,14 @@ use crate::driver::Event;
 use crate::live::Live;
 use crate::oracle::judge::Oracle;
 use crate::plan;
-use crate::recorder::Metric;
+use crate::recorder::{Metric, TICK_NS};
 use crate::report::contention::{self, Contention};
 use crate::report::cost::{self, Cost, ServerShare};
 use crate::report::faults::{self as fault_report, Evidence};
-use crate::report::{self, RunResult, hlog};
+use crate::report::{self, RunResult, hlog, json};
 use crate::scratch::Scratch;
 use crate::target::{Faults, Target};
+use crate::thresholds::{self, SoFar, Watch};
 use crate::verdict::{self, Facts};
 use crate::witness::{Seen, Witness};
 
@@ -59,6 +60,9 @@ struct Session<'a> {
     crew: Crew,
     collector: Collector,
     interrupted: bool,
+    watch: Watch,
+    /// The threshold that ended the run, and how it failed.
+    ended_by: Option<String>,
 }
 
 pub(super) fn measure(
@@ -75,7 +79,9 @@ pub(super) fn measure(
     let oracle = Arc::new(oracle);
     let crew = Crew::start(config, &cells).map_err(RunError::tool("cannot start the load"))?;
     let collector = Collector::new(config);
-    let mut session = Session { config, target, live, oracle, crew, collector, interrupted: false };
+    let (watch, interrupted, ended_by) = (Watch::new(config), false, None);
+    let mut session =
+        Session { config, target, live, oracle, crew, collector, interrupted, watch, ended_by };
     session.connect()?;
     // Everybody has mapped it: from here on no end of this process can leave it behind.
     drop(scratch);
@@ -164,6 +170,7 @@ impl Session<'_> {
                     }
                     for interval in intervals {
                         log.append(&interval)?;
+                        self.judge_meanwhile();
                         let violations = self.oracle.violations() + self.oracle.tokens().violations;
                         self.live.interval(&interval, &self.collector, violations);
                     }
@@ -181,6 +188,26 @@ impl Session<'_> {
         Ok(())
     }
 
+    /// Ends the run if a threshold that was asked to does not hold.
+    fn judge_meanwhile(&mut self) {
+        if self.interrupted || self.ended_by.is_some() {
+            return;
+        }
+        let now = SoFar {
+            elapsed_ns: self.collector.rows.len() as u64 * TICK_NS,
+            counts: &self.collector.counts,
+            totals: &self.collector.totals,
+            calm: self.collector.calm.hist(),
+            violations: self.oracle.violations(),
+            token_violations: self.oracle.tokens().violations,
+        };
+        if let Some(why) = self.watch.failed(&now) {
+            self.live.event(why.clone());
+            self.ended_by = Some(why);
+            self.crew.stop();
+        }
+    }
+
     fn conclude(
         self,
         measured_ns: u64,
@@ -189,7 +216,7 @@ impl Session<'_> {
         (servers, seen): (&[Option<ServerShare>], &Seen),
         dir: PathBuf,
     ) -> RunResult {
-        let Self { config, target, oracle, crew, collector, interrupted, .. } = self;
+        let Self { config, target, oracle, crew, collector, interrupted, ended_by, .. } = self;
         drop(crew);
         let shown = target.shown();
         let lasted_ns = lasted_ns(config, &collector);
@@ -203,7 +230,7 @@ impl Session<'_> {
         let quality = quality(config, &collector);
         let sums = Sums::of(config, &collector);
         let facts = facts(config, &collector, &sums, &quality);
-        let facts = Facts { interrupted, fault_problems: done.problems, ..facts };
+        let facts = Facts { interrupted, ended_by, fault_problems: done.problems, ..facts };
         let verdict = verdict::judge(config, &facts, &findings);
         let mut failure_texts: Vec<String> = Vec::new();
         for text in collector.finals.iter().flat_map(|(_, last)| &last.texts) {
@@ -214,7 +241,7 @@ impl Session<'_> {
         let clients: Vec<_> =
             collector.finals.iter().flat_map(|(_, last)| last.clients.iter().copied()).collect();
         let counts = collector.all_counts();
-        RunResult {
+        let mut result = RunResult {
             argv: std::env::args().map(|argument| target.hide(argument)).collect(),
             started_wall_ns,
             measured_ns,
@@ -236,12 +263,20 @@ impl Session<'_> {
             findings,
             quality,
             failure_texts,
+            thresholds: Vec::new(),
             verdict,
             dir,
             config: RunConfig { nodes: shown, ..config.clone() },
             totals: collector.totals,
             rows: collector.rows,
+        };
+        if !config.thresholds.is_empty() {
+            let document = json::document(&result);
+            let calm = collector.calm.hist();
+            result.thresholds = thresholds::check(&config.thresholds, &document, calm);
+            result.verdict.judge_thresholds(&result.thresholds);
         }
+        result
     }
 }
 
