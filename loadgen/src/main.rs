@@ -33,8 +33,10 @@ mod recorder;
 mod report;
 mod run;
 mod scratch;
+mod series;
 #[allow(dead_code, reason = "for comparisons and searches")]
 mod statistics;
+mod sweep;
 mod target;
 mod thresholds;
 mod timer;
@@ -62,6 +64,7 @@ fn main() -> ExitCode {
             .map(|()| 0)
             .map_err(|error| RunError::Tool(format!("worker process: {error}"))),
         Some(Command::Run(args)) => run::run(&args, "run"),
+        Some(Command::Sweep(args)) => sweep::run(&args),
         None => match args::main_job() {
             Ok(args) => run::run(&args, "main-job"),
             Err(error) => Err(RunError::Tool(error.to_string())),
