@@ -1,6 +1,8 @@
 //! Load generator for redlatch: acquisition latency under contention and while nodes die, with a
 //! verdict on mutual exclusion.
 
+#![allow(dead_code, unused_imports, reason = "parts are being put together")]
+
 mod agent;
 mod args;
 mod backend;
