@@ -65,8 +65,10 @@ pub(crate) struct Facts {
     pub(crate) lag_p99_ns: Option<u64>,
     pub(crate) response_p50_ns: Option<u64>,
     pub(crate) service_p50_ns: Option<u64>,
-    /// CPU time of all processes over what their worker threads could use.
+    /// The share of the time that the busiest worker thread was on a CPU.
     pub(crate) cpu_share: f64,
+    /// The load asks more of a name than can be served: what was said about it before the start.
+    pub(crate) overload: Option<String>,
     pub(crate) agents_lost: Vec<String>,
     /// Faults that could not be carried out or healed.
     pub(crate) fault_problems: Vec<String>,
@@ -205,6 +207,12 @@ fn undriven(config: &RunConfig, facts: &Facts, findings: &Findings, reasons: &mu
             "rate missed: {share:.1} % of the offered arrivals were answered in time, about \
              {rate} locks/s were had; {what_to_do}"
         ));
+    } else if busy {
+        reasons.push(format!(
+            "generator-bound: a worker thread was {:.0} % busy, so responses tell of this \
+             generator as well; add --threads or --processes, or lower --rate",
+            100.0 * facts.cpu_share
+        ));
     }
     if let (Some(lag), Some(response)) = (facts.lag_p50_ns, facts.response_p50_ns)
         && lag > NS_PER_MS.max(response / 2)
@@ -219,6 +227,16 @@ fn undriven(config: &RunConfig, facts: &Facts, findings: &Findings, reasons: &mu
 
 fn warnings(config: &RunConfig, facts: &Facts, findings: &Findings) -> Vec<String> {
     let mut warnings = Vec::new();
+    if !config.allow_overload {
+        warnings.extend(facts.overload.clone());
+    }
+    if !config.is_open_loop() && config.backend == BackendKind::Engine && facts.cpu_share > 0.9 {
+        warnings.push(format!(
+            "a worker thread was {:.0} % busy: the rate is what this generator can drive, and not \
+             the most that the locks can; add --threads or --processes",
+            100.0 * facts.cpu_share
+        ));
+    }
     if let (Some(lag), Some(response)) = (facts.lag_p99_ns, facts.response_p50_ns)
         && lag > NS_PER_MS.max(response / 10)
     {
@@ -358,5 +376,27 @@ mod tests {
         assert!(verdict.reasons[0].contains("--processes"), "{:?}", verdict.reasons);
         let closed = judge(&RunConfig::for_tests(), &missed, &Findings::default());
         assert_eq!(closed.exit_code, 0, "a closed loop offers what it does");
+    }
+
+    #[test]
+    fn a_generator_at_its_limit_makes_an_open_loop_invalid_and_warns_in_a_closed_one() {
+        let busy = Facts { cpu_share: 0.95, ..good() };
+        let verdict = judge(&open(), &busy, &Findings::default());
+        assert_eq!(verdict.exit_code, 5);
+        assert!(verdict.reasons[0].contains("generator-bound: a worker thread was 95 % busy"));
+        assert!(verdict.reasons[0].contains("--threads"), "{:?}", verdict.reasons);
+        let closed = RunConfig { rate: Rate::Max, ..open() };
+        let verdict = judge(&closed, &busy, &Findings::default());
+        assert_eq!(verdict.exit_code, 0);
+        assert!(verdict.warnings[0].contains("95 % busy"), "{:?}", verdict.warnings);
+    }
+
+    #[test]
+    fn an_overload_is_a_warning_unless_it_is_meant() {
+        let hot = Facts { overload: Some("overload: `k`".to_owned()), ..good() };
+        let verdict = judge(&open(), &hot, &Findings::default());
+        assert_eq!((verdict.exit_code, verdict.warnings), (0, vec!["overload: `k`".to_owned()]));
+        let meant = RunConfig { allow_overload: true, ..open() };
+        assert!(judge(&meant, &hot, &Findings::default()).warnings.is_empty());
     }
 }

@@ -8,6 +8,7 @@
 //! what could not be measured is `None`.
 
 pub(crate) mod overload;
+pub(crate) mod threads;
 
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -15,12 +16,15 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{self, NS_PER_MS, NS_PER_US, now_ns};
+use crate::cluster::resp::Connection;
+use crate::cluster::url::NodeUrl;
 use crate::collect::Hists;
 use crate::config::{BackendKind, RunConfig};
 use crate::driver::{Event, Load};
 use crate::mode::Mode;
 use crate::oracle::judge::Oracle;
 use crate::recorder::{Hist, Metric, histogram};
+use crate::report::format::ns;
 use crate::scratch::Scratch;
 use crate::values::{Hold, KeyDist, Rate};
 
@@ -34,6 +38,9 @@ const SLEEPS: u64 = 100;
 const SLEEP_NS: u64 = 200 * NS_PER_US;
 /// All sleeps together, on a machine that oversleeps by far.
 const SLEEP_LIMIT_NS: u64 = 60 * NS_PER_MS;
+/// PINGs to each node, and how long it may take for any.
+const PINGS: u32 = 5;
+const PING_LIMIT: Duration = Duration::from_millis(200);
 
 /// Two percentiles.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,17 +58,49 @@ pub(crate) struct Calibration {
     pub(crate) instant_ns: Option<u64>,
     /// How much longer than asked for this machine sleeps.
     pub(crate) sleep_overshoot_ns: Option<Pair>,
+    /// What one holder and the next are apart at least: two round trips to the nodes in the middle,
+    /// or the floor where there are none.
+    pub(crate) handoff_ns: Option<u64>,
 }
 
 impl Calibration {
-    /// Measures all of it, in the process that will run `config`.
-    pub(crate) fn measure(config: &RunConfig) -> Self {
-        Self {
-            noop_floor_ns: floor(config),
-            instant_ns: Some(clock_cost_ns()),
-            sleep_overshoot_ns: overshoot(),
-        }
+    /// Measures all of it, in the process that will run `config` on `nodes`.
+    pub(crate) fn measure(config: &RunConfig, nodes: &[NodeUrl]) -> Self {
+        let noop_floor_ns = floor(config);
+        let handoff_ns = match nodes {
+            [] => noop_floor_ns.map(|floor| floor.p50),
+            nodes => round_trip_ns(nodes).map(|rtt| 2 * rtt),
+        };
+        let (instant_ns, sleep_overshoot_ns) = (Some(clock_cost_ns()), overshoot());
+        Self { noop_floor_ns, instant_ns, sleep_overshoot_ns, handoff_ns }
     }
+
+    /// For people: the floor and the oversleeping.
+    pub(crate) fn words(&self) -> Option<String> {
+        let of = |what: &str, pair: Pair| format!("{what} {}/{}", ns(pair.p50), ns(pair.p99));
+        let floor = self.noop_floor_ns.map(|pair| of("floor p50/p99", pair));
+        let sleep = self.sleep_overshoot_ns.map(|pair| of("sleeps late by", pair));
+        let words: Vec<String> = floor.into_iter().chain(sleep).collect();
+        (!words.is_empty()).then(|| words.join(", "))
+    }
+}
+
+/// To the node in the middle, by the quickest PING to each that answers.
+fn round_trip_ns(nodes: &[NodeUrl]) -> Option<u64> {
+    let ping = |url: &NodeUrl| {
+        let mut connection = Connection::open(url, PING_LIMIT).ok()?;
+        let pings = (0..PINGS).map(|_| {
+            let sent_ns = now_ns();
+            connection.ping().ok().map(|()| now_ns().saturating_sub(sent_ns))
+        });
+        pings.flatten().min()
+    };
+    let mut all: Vec<u64> = std::thread::scope(|scope| {
+        let asked: Vec<_> = nodes.iter().map(|url| scope.spawn(move || ping(url))).collect();
+        asked.into_iter().filter_map(|thread| thread.join().ok().flatten()).collect()
+    });
+    all.sort_unstable();
+    all.get(all.len() / 2).copied()
 }
 
 fn pair(hist: &Hist) -> Option<Pair> {
@@ -139,7 +178,7 @@ mod tests {
     #[test]
     fn it_measures_all_three_in_a_fraction_of_a_second() {
         let begin = now_ns();
-        let found = Calibration::measure(&RunConfig::for_tests());
+        let found = Calibration::measure(&RunConfig::for_tests(), &[]);
         let took = now_ns() - begin;
         let floor = found.noop_floor_ns.unwrap();
         assert!(floor.p50 > 0 && floor.p50 <= floor.p99, "{found:?}");
@@ -147,6 +186,8 @@ mod tests {
         // A lock takes at least two looks at the clock.
         assert!(floor.p99 >= found.instant_ns.unwrap(), "{found:?}");
         assert!(found.sleep_overshoot_ns.unwrap().p99 > 0, "{found:?}");
+        assert_eq!(found.handoff_ns, Some(floor.p50), "no nodes are asked");
+        assert!(found.words().unwrap().starts_with("floor p50/p99 "), "{found:?}");
         assert!(took < 3_000 * NS_PER_MS, "{took} ns");
     }
 }

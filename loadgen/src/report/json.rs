@@ -76,6 +76,7 @@ fn environment(run: &RunResult) -> Environment {
         os: read("/proc/sys/kernel/osrelease").map(|release| format!("Linux {release}")),
         cores: std::thread::available_parallelism().ok().map(std::num::NonZeroUsize::get),
         loadavg: read("/proc/loadavg"),
+        calibration: Some(run.calibration),
         target: run.about.clone(),
     }
 }
@@ -215,7 +216,9 @@ fn quality(run: &RunResult) -> QualityReport {
         hold_late_ns: summary(Metric::HoldLate),
         cpu_pct: num::finite(run.quality.cpu_pct),
         cpu_share: num::finite(run.quality.cpu_share),
+        busiest_worker: run.quality.busiest_worker.and_then(num::finite),
         mean_burst: run.quality.mean_burst.and_then(num::finite),
+        hottest_key: run.quality.hottest.clone(),
         processes_lost: run.quality.agents_lost.clone(),
     }
 }

@@ -377,6 +377,9 @@ fn quality(out: &mut String, run: &RunResult, paint: Paint) {
         run.quality.cpu_pct
     );
     out.push_str(&format::wrapped(" quality   ", &text));
+    if let Some(text) = run.calibration.words() {
+        out.push_str(&format::wrapped("           ", &format!("before the run: {text}")));
+    }
     for warning in &run.verdict.warnings {
         out.push_str(&paint.warn(&format::wrapped(" warning   ", warning)));
     }
