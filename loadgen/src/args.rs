@@ -14,7 +14,7 @@ use crate::cluster::{Persist, Transport};
 use crate::config::{BackendKind, Waiting};
 use crate::mode::Mode;
 use crate::values::{self, Arrival, CatchUp, Hold, KeyDist, Percentiles, Rate, Stages, TimeUnit};
-use groups::EngineArgs;
+use groups::{EngineArgs, VerdictArgs};
 use preset::Preset;
 
 /// Load generator for redlatch: how long locks take under contention and while nodes die, and
@@ -54,9 +54,9 @@ pub(crate) enum Progress {
 
 const UNITS: &str = "TIME is a number with a unit: 50us, 1.5ms, 10s, 2m; N and R \
 take k and M: 20k.";
-const EXIT_CODES: &str = "Exit codes: 0 pass, 1 tool or I/O error, 2 bad usage, 4 mutual \
-exclusion or the order of fencing tokens violated, 5 the run is not valid as a measurement, 130 \
-interrupted (the report is still written).";
+const EXIT_CODES: &str = "Exit codes: 0 pass, 1 tool or I/O error, 2 bad usage, 3 a \
+threshold failed, 4 mutual exclusion or the order of fencing tokens violated, 5 the run is not \
+valid as a measurement, 130 interrupted (the report is still written). 4 hides 5, and 5 hides 3.";
 
 #[derive(Debug, Args)]
 #[command(after_help = format!("{}\n\n{UNITS}\n\n{EXIT_CODES}", preset::help()))]
@@ -199,6 +199,9 @@ pub(crate) struct RunArgs {
     /// :node=N, :minority or :majority to choose; may be repeated
     #[arg(long = "fault", value_name = "FAULT", help_heading = "Faults")]
     pub(crate) faults: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) verdict: VerdictArgs,
 
     /// Directory of this run's files [default: loadgen-runs/TIME-NAME]
     #[arg(short, long, value_name = "DIR", help_heading = "Output")]

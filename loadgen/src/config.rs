@@ -9,6 +9,7 @@ use crate::args::preset::Preset;
 use crate::clock::{NS_PER_MS, NS_PER_S};
 use crate::cluster::Persist;
 use crate::mode::Mode;
+use crate::thresholds::Threshold;
 use crate::values::{Arrival, Hold, KeyDist, Rate, Stage, TimeUnit};
 
 /// Which lock is put under load.
@@ -130,6 +131,12 @@ pub(crate) struct RunConfig {
     #[serde(default)]
     pub(crate) time_unit: TimeUnit,
     pub(crate) faults: Vec<String>,
+    #[serde(default)]
+    pub(crate) thresholds: Vec<Threshold>,
+    /// A threshold that fails after so much of the measured time ends the run; `None`: only those
+    /// that say so themselves do.
+    #[serde(default)]
+    pub(crate) abort_on_fail_ns: Option<u64>,
     pub(crate) engine: EngineKnobs,
 }
 
@@ -223,6 +230,8 @@ impl RunConfig {
             percentiles: vec![50.0, 99.0],
             time_unit: TimeUnit::Auto,
             faults: Vec::new(),
+            thresholds: Vec::new(),
+            abort_on_fail_ns: None,
             engine: EngineKnobs::default(),
         }
     }

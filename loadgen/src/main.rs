@@ -22,7 +22,9 @@ mod frames;
 mod guard;
 mod interrupt;
 mod live;
+mod metrics;
 mod mode;
+mod near;
 mod num;
 mod oracle;
 mod pacer;
@@ -35,6 +37,7 @@ mod scratch;
 #[allow(dead_code, reason = "for comparisons and searches")]
 mod statistics;
 mod target;
+mod thresholds;
 mod timer;
 mod values;
 mod verdict;

@@ -49,7 +49,7 @@ pub(crate) fn run(args: &RunArgs, name: &str) -> Result<u8, RunError> {
     let paint = paint(args);
     let mut target = Target::bring_up(args, &config)?;
     config.nodes = target.urls();
-    let dir = run_dir(args, name)?;
+    let dir = run_dir(args, &config.name)?;
     let progress = if args.quiet { Progress::None } else { args.progress };
     let mut live = Live::new(&config, progress, paint, config.nodes.len());
     let result = execute(&config, &mut target, &mut live, &dir).inspect_err(|_| {

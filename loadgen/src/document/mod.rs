@@ -22,6 +22,7 @@ use crate::report::contention::{Contention, Fairness};
 use crate::report::cost::Cost;
 use crate::report::faults::FaultReport;
 use crate::report::{NodeReport, TargetAbout};
+use crate::thresholds::Checked;
 use crate::verdict::{Outcome, Safety};
 
 pub(crate) use read::{ReadError, load};
@@ -52,6 +53,8 @@ pub(crate) struct Document {
     /// `null` unless the run was fenced.
     pub(crate) fencing: Option<Fencing>,
     pub(crate) quality: QualityReport,
+    #[serde(default)]
+    pub(crate) thresholds: Vec<Checked>,
     pub(crate) verdict: VerdictReport,
 }
 
@@ -61,6 +64,8 @@ pub(crate) struct Run {
     /// The name of its directory.
     pub(crate) id: Option<String>,
     pub(crate) name: String,
+    #[serde(default)]
+    pub(crate) labels: BTreeMap<String, String>,
     pub(crate) started_at: String,
     /// The start of the measured time on the machine's own clock.
     pub(crate) monotonic_start_ns: u64,

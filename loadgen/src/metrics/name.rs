@@ -202,8 +202,10 @@ fn unknown_word(text: &str) -> Option<String> {
 
 fn unknown(text: &str) -> String {
     let metrics: Vec<&str> = Metric::ALL.iter().map(|metric| metric.name()).collect();
-    let metric = text.rsplit_once('.').and_then(|(metric, _)| near::nearest(metric, metrics));
-    match unknown_word(text).or_else(|| metric.map(|metric| format!("{metric}.p99"))) {
+    let apart = text.rsplit_once('.').and_then(|(metric, stat)| {
+        Some(format!("{}.{}", near::nearest(metric, metrics)?, Stat::parse(stat)?))
+    });
+    match apart.or_else(|| unknown_word(text)) {
         Some(near) => format!("there is no number called `{text}`; did you mean `{near}`?"),
         None => format!(
             "there is no number called `{text}`; use METRIC.STAT, as in acquire.response.p99 or \
@@ -233,7 +235,7 @@ mod tests {
     fn what_is_no_name_is_answered_with_one() {
         for (text, word) in [
             ("acquire.respnose.p99", "did you mean `acquire.response.p99`"),
-            ("aquire.response.p75", "did you mean `acquire.response.p99`"),
+            ("aquire.response.p75", "did you mean `acquire.response.p75`"),
             ("error.rate", "did you mean `errors.rate`"),
             ("safty.violations", "did you mean `safety.violations`"),
             ("troughput", "did you mean `throughput`"),

@@ -31,6 +31,7 @@ pub(crate) fn document(run: &RunResult) -> Document {
         run: Run {
             id: run.dir.file_name().map(|name| name.to_string_lossy().into_owned()),
             name: run.config.name.clone(),
+            labels: run.config.labels.clone(),
             started_at: Utc::from_unix_ns(run.started_wall_ns).iso(),
             monotonic_start_ns: run.measured_ns,
             duration_ns: run.lasted_ns,
@@ -59,6 +60,7 @@ pub(crate) fn document(run: &RunResult) -> Document {
         safety: safety(run),
         fencing: fencing(run),
         quality: quality(run),
+        thresholds: run.thresholds.clone(),
         verdict: VerdictReport {
             outcome: run.verdict.outcome,
             exit_code: run.verdict.exit_code,
@@ -107,7 +109,7 @@ fn totals(run: &RunResult) -> Totals {
     }
 }
 
-fn latency(hist: &Hist, percentiles: &[f64]) -> Latency {
+pub(crate) fn latency(hist: &Hist, percentiles: &[f64]) -> Latency {
     let n = hist.len();
     let percentile =
         |&p: &f64| Percentile { p, ns: hist.value_at_percentile(p), weak: is_weak(p, n) };

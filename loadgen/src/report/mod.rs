@@ -19,6 +19,7 @@ use crate::config::RunConfig;
 use crate::num;
 use crate::oracle::judge::Findings;
 use crate::recorder::{Counts, Hist, Metric};
+use crate::thresholds::Checked;
 use crate::verdict::Verdict;
 use contention::{Contention, Fairness};
 use cost::{Cost, ServerShare};
@@ -103,6 +104,7 @@ pub(crate) struct RunResult {
     pub(crate) quality: Quality,
     pub(crate) calibration: Calibration,
     pub(crate) failure_texts: Vec<String>,
+    pub(crate) thresholds: Vec<Checked>,
     pub(crate) verdict: Verdict,
     pub(crate) dir: std::path::PathBuf,
 }

@@ -22,13 +22,14 @@ use crate::driver::Event;
 use crate::live::Live;
 use crate::oracle::judge::Oracle;
 use crate::plan;
-use crate::recorder::Metric;
+use crate::recorder::{Metric, TICK_NS};
 use crate::report::contention::{self, Contention};
 use crate::report::cost::{self, Cost, ServerShare};
 use crate::report::faults::{self as fault_report, Evidence};
-use crate::report::{self, Quality, RunResult, hlog};
+use crate::report::{self, Quality, RunResult, hlog, json};
 use crate::scratch::Scratch;
 use crate::target::{Faults, Target};
+use crate::thresholds::{self, SoFar, Watch};
 use crate::verdict::{self, Facts};
 use crate::witness::{Seen, Witness};
 
@@ -63,6 +64,9 @@ struct Session<'a> {
     calibration: Calibration,
     hottest: Option<Hottest>,
     interrupted: bool,
+    watch: Watch,
+    /// The threshold that ended the run, and how it failed.
+    ended_by: Option<String>,
 }
 
 /// Thresholds on a load that cannot be served say how long the run was, so they need a word that
@@ -104,6 +108,8 @@ pub(super) fn measure(
         calibration,
         hottest,
         interrupted: false,
+        watch: Watch::new(config),
+        ended_by: None,
     };
     session.connect()?;
     // Everybody has mapped it: from here on no end of this process can leave it behind.
@@ -193,6 +199,7 @@ impl Session<'_> {
                     }
                     for interval in intervals {
                         log.append(&interval)?;
+                        self.judge_meanwhile();
                         let violations = self.oracle.violations() + self.oracle.tokens().violations;
                         self.live.interval(&interval, &self.collector, violations);
                     }
@@ -210,6 +217,26 @@ impl Session<'_> {
         Ok(())
     }
 
+    /// Ends the run if a threshold that was asked to does not hold.
+    fn judge_meanwhile(&mut self) {
+        if self.interrupted || self.ended_by.is_some() {
+            return;
+        }
+        let now = SoFar {
+            elapsed_ns: self.collector.rows.len() as u64 * TICK_NS,
+            counts: &self.collector.counts,
+            totals: &self.collector.totals,
+            calm: self.collector.calm.hist(),
+            violations: self.oracle.violations(),
+            token_violations: self.oracle.tokens().violations,
+        };
+        if let Some(why) = self.watch.failed(&now) {
+            self.live.event(why.clone());
+            self.ended_by = Some(why);
+            self.crew.stop();
+        }
+    }
+
     fn conclude(
         self,
         measured_ns: u64,
@@ -218,7 +245,7 @@ impl Session<'_> {
         (servers, seen): (&[Option<ServerShare>], &Seen),
         dir: PathBuf,
     ) -> RunResult {
-        let Self { config, target, oracle, crew, collector, interrupted, .. } = self;
+        let Self { config, target, oracle, crew, collector, interrupted, ended_by, .. } = self;
         let (calibration, hottest) = (self.calibration, self.hottest);
         drop(crew);
         let shown = target.shown();
@@ -233,7 +260,7 @@ impl Session<'_> {
         let quality = Quality { hottest, ..quality(config, &collector) };
         let sums = Sums::of(config, &collector);
         let facts = facts(config, &collector, &sums, &quality);
-        let facts = Facts { interrupted, fault_problems: done.problems, ..facts };
+        let facts = Facts { interrupted, ended_by, fault_problems: done.problems, ..facts };
         let verdict = verdict::judge(config, &facts, &findings);
         let mut failure_texts: Vec<String> = Vec::new();
         for text in collector.finals.iter().flat_map(|(_, last)| &last.texts) {
@@ -244,7 +271,7 @@ impl Session<'_> {
         let clients: Vec<_> =
             collector.finals.iter().flat_map(|(_, last)| last.clients.iter().copied()).collect();
         let counts = collector.all_counts();
-        RunResult {
+        let mut result = RunResult {
             argv: std::env::args().map(|argument| target.hide(argument)).collect(),
             started_wall_ns,
             measured_ns,
@@ -267,12 +294,20 @@ impl Session<'_> {
             quality,
             calibration,
             failure_texts,
+            thresholds: Vec::new(),
             verdict,
             dir,
             config: RunConfig { nodes: shown, ..config.clone() },
             totals: collector.totals,
             rows: collector.rows,
+        };
+        if !config.thresholds.is_empty() {
+            let document = json::document(&result);
+            let calm = collector.calm.hist();
+            result.thresholds = thresholds::check(&config.thresholds, &document, calm);
+            result.verdict.judge_thresholds(&result.thresholds);
         }
+        result
     }
 }
 

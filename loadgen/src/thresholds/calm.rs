@@ -22,9 +22,8 @@ impl Calm {
             return Self::default();
         }
         let faults = config.faults.iter().filter_map(|text| text.parse::<Fault>().ok());
-        let tick = |at: std::time::Duration| {
-            u64::try_from(at.as_nanos()).unwrap_or(u64::MAX) / TICK_NS
-        };
+        let tick =
+            |at: std::time::Duration| u64::try_from(at.as_nanos()).unwrap_or(u64::MAX) / TICK_NS;
         let window = |fault: Fault| {
             let last = tick(fault.at.saturating_add(fault.for_)).saturating_add(1);
             (tick(fault.at).saturating_sub(1), last)

@@ -125,7 +125,11 @@ impl FromStr for Threshold {
         }
         let limit = name.unit().parse(limit).map_err(|problem| {
             let words = ["outside faults", "abort"].map(|word| format!("`{word}`")).join(" or ");
-            let extra = if limit.contains(' ') { format!("; after it only {words}") } else { String::new() };
+            let extra = if limit.contains(' ') {
+                format!("; after it only {words}")
+            } else {
+                String::new()
+            };
             bad(format!("{problem}{extra}"))
         })?;
         if outside_faults && !matches!(name, Name::Latency(Metric::Response, _)) {
@@ -196,9 +200,9 @@ impl Threshold {
                 // Who never got an answer may have waited since before the fault.
                 let unanswered = document.hist(Metric::Unanswered);
                 let calm = calm.filter(|calm| !calm.is_empty()).cloned();
-                self.judge(calm.and_then(|calm| {
-                    metrics::response(Some(calm), unanswered.as_ref(), stat)
-                }))
+                self.judge(
+                    calm.and_then(|calm| metrics::response(Some(calm), unanswered.as_ref(), stat)),
+                )
             }
         }
     }
@@ -217,9 +221,14 @@ impl Checked {
     /// Why the run failed, and by how much.
     pub(crate) fn failure(&self) -> String {
         match self.samples {
-            0 => format!("threshold {} failed: no samples of it in this run", self.expr),
-            _ => format!("threshold {} failed: {}", self.expr, self.shown),
+            0 => format!("{} no samples of it in this run", self.failed()),
+            _ => format!("{} {}", self.failed(), self.shown),
         }
+    }
+
+    /// What [`Self::failure`] begins with, whatever the value.
+    pub(crate) fn failed(&self) -> String {
+        format!("threshold {} failed:", self.expr)
     }
 }
 

@@ -37,8 +37,7 @@ pub(crate) struct Watch {
 pub(super) const fn can_watch(name: &Name) -> bool {
     match name {
         Name::Latency(metric, stat) => {
-            !matches!(metric, Metric::Unanswered | Metric::Attempts)
-                && !matches!(stat, Stat::Count)
+            !matches!(metric, Metric::Unanswered | Metric::Attempts) && !matches!(stat, Stat::Count)
         }
         Name::Scalar(scalar) => matches!(
             scalar,
@@ -56,9 +55,8 @@ pub(super) const fn can_watch(name: &Name) -> bool {
 impl Watch {
     pub(crate) fn new(config: &RunConfig) -> Self {
         let all = config.abort_on_fail_ns.is_some();
-        let watched = |threshold: &&Threshold| {
-            threshold.abort || (all && can_watch(&threshold.name))
-        };
+        let watched =
+            |threshold: &&Threshold| threshold.abort || (all && can_watch(&threshold.name));
         Self {
             thresholds: config.thresholds.iter().filter(watched).cloned().collect(),
             from_ns: config.abort_on_fail_ns.unwrap_or(0),
@@ -97,9 +95,7 @@ fn sample(threshold: &Threshold, now: &SoFar<'_>) -> Option<Sample> {
         Name::Scalar(scalar) => match scalar {
             Scalar::Throughput => (per_second(counts.ok)?, finished, FEWEST_ANSWERS),
             Scalar::Achieved => (per_second(finished)?, finished, FEWEST_ANSWERS),
-            Scalar::ErrorsRate => {
-                (num::share(counts.errors(), finished), finished, FEWEST_ANSWERS)
-            }
+            Scalar::ErrorsRate => (num::share(counts.errors(), finished), finished, FEWEST_ANSWERS),
             Scalar::ErrorsCount => (counts.errors() as f64, finished, 1),
             Scalar::TimeoutsRate => {
                 (num::share(counts.timeout, finished), finished, FEWEST_ANSWERS)
@@ -148,7 +144,7 @@ mod tests {
         let all = ["errors.rate<10%", "acquire.response.p50<50ms"];
         assert_eq!(watch(&all, Some(3_000_000_000), counts, 2), None, "too early");
         assert!(watch(&all, Some(3_000_000_000), counts, 3).unwrap().contains("response.p50"));
-        assert!(watch(&["throughput>=1k"], Some(0), counts, 1).unwrap().contains("95/s"));
+        assert!(watch(&["throughput>=1k"], Some(0), counts, 1).unwrap().contains("95.0/s"));
         assert!(watch(&["achieved>=100 abort"], None, counts, 1).is_none());
         assert!(watch(&["fencing.violations==0"], Some(0), counts, 1).unwrap().contains(": 3;"));
         // Only known at the end; and what is not outside faults has no samples yet.

@@ -127,6 +127,7 @@ pub(crate) fn sample() -> RunResult {
         quality: Quality { mean_burst: Some(1.9), ..Quality::default() },
         calibration: Calibration::default(),
         failure_texts: vec!["no quorum of nodes answered ".repeat(9)],
+        thresholds: Vec::new(),
         verdict: Verdict {
             reasons: vec!["because ".repeat(30)],
             warnings: vec!["do this ".repeat(30)],
