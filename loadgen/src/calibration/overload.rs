@@ -49,9 +49,12 @@ impl Hottest {
             Mode::Shared(reads) => (busiest * (1.0 - reads / 100.0), leaf),
             Mode::All(k) => (1.0 - (1.0 - busiest).powf(f64::from(k)), leaf),
             Mode::Permits(n) => (busiest / f64::from(n.max(1)), leaf),
-            // Those that lock the top, or the busiest end.
+            // Those that lock the busiest name at the top, or at the end.
             Mode::Hierarchy(_) if leaf > 0 => {
-                let (top, end) = (inner / leaf as f64, busiest * (1.0 - inner));
+                let last = config.keys.saturating_sub(1);
+                let tops = f64::from(tree.way(0, last).last().unwrap_or(0)) + 1.0;
+                let top = inner / leaf as f64 * busiest.max(1.0 / tops);
+                let end = busiest * (1.0 - inner);
                 if top > end { (top, 0) } else { (end, leaf) }
             }
             Mode::Hierarchy(_) => (busiest, leaf),

@@ -150,4 +150,10 @@ fn an_overload_is_a_warning_unless_it_is_meant() {
     assert_eq!((verdict.exit_code, verdict.warnings), (0, vec!["overload: `k`".to_owned()]));
     let meant = RunConfig { allow_overload: true, ..open() };
     assert!(judge(&meant, &hot, &Findings::default()).warnings.is_empty());
+    let missed = Facts { finished: 500, ..hot };
+    let verdict = judge(&open(), &missed, &Findings::default());
+    assert!(verdict.reasons[0].contains("more than it can give"), "{:?}", verdict.reasons);
+    let verdict = judge(&meant, &missed, &Findings::default());
+    assert_eq!(verdict.exit_code, 0, "{:?}", verdict.reasons);
+    assert!(verdict.warnings[0].contains("50.0 %"), "{:?}", verdict.warnings);
 }
