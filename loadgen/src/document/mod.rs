@@ -143,6 +143,9 @@ pub(crate) struct Percentile {
     pub(crate) ns: u64,
     /// Fewer than 10 samples lie above it.
     pub(crate) weak: bool,
+    /// Only a lower bound, because of arrivals that had no answer when the run ended.
+    #[serde(default)]
+    pub(crate) at_least: bool,
 }
 
 /// How often acquisitions asked.

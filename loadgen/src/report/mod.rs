@@ -1,6 +1,7 @@
 //! What a run leaves behind: one [`RunResult`], and the writers that put it into text, JSON and
 //! histogram files.
 
+pub(crate) mod censored;
 pub(crate) mod contention;
 pub(crate) mod cost;
 pub(crate) mod faults;
