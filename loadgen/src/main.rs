@@ -6,6 +6,7 @@
 mod agent;
 mod args;
 mod backend;
+mod calibration;
 mod clock;
 #[allow(dead_code, reason = "counters and the like are for reports to come")]
 mod cluster;
