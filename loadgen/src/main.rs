@@ -8,6 +8,7 @@ mod clock;
 #[allow(dead_code, reason = "counters and the like are for reports to come")]
 mod cluster;
 mod collect;
+mod compare;
 mod config;
 #[allow(dead_code, unused_imports, reason = "reading is for commands to come")]
 mod document;
@@ -17,6 +18,7 @@ mod faults;
 mod frames;
 #[allow(dead_code, reason = "as for the cluster")]
 mod guard;
+mod intervals;
 mod live;
 mod mode;
 mod num;
@@ -28,7 +30,6 @@ mod recorder;
 mod report;
 mod run;
 mod scratch;
-#[allow(dead_code, reason = "for comparisons and searches")]
 mod statistics;
 mod target;
 mod timer;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
         Some(Command::Agent) => agent::run_agent()
             .map(|()| 0)
             .map_err(|error| RunError::Tool(format!("worker process: {error}"))),
+        Some(Command::Compare(args)) => compare::run(&args),
         Some(Command::Run(args)) => run::run(&args, "run"),
         None => match args::main_job() {
             Ok(args) => run::run(&args, "main-job"),
