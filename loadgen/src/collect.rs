@@ -6,12 +6,18 @@
 //! 2. Totals are the exact merge of all histograms, late ones included; the series and the achieved
 //!    rate hold only what finished inside the measured time.
 
+pub(crate) mod heat;
+
 use std::collections::BTreeMap;
 
 use crate::agent::Message;
 use crate::config::RunConfig;
 use crate::driver::{Event, Final, NodeNews, Tick};
 use crate::recorder::{Counts, Hist, Metric, TICK_NS, histogram, merge};
+use heat::Heat;
+
+/// Changes at nodes that are kept for drawing; more is a node that never settles.
+const MOST_NEWS: usize = 1_000;
 
 /// Histograms by metric; metrics without samples are absent.
 #[derive(Debug, Default)]
@@ -51,6 +57,12 @@ pub(crate) struct Row {
     pub(crate) p99_ns: Option<u64>,
     pub(crate) max_ns: Option<u64>,
     pub(crate) in_flight: u64,
+    /// Arrivals that clients took or that wait for one; in a closed loop, calls.
+    pub(crate) started: u64,
+    /// Grants that somebody else was in the way of.
+    pub(crate) contended: u64,
+    /// The longest stall of the machine.
+    pub(crate) hiccup_ns: Option<u64>,
 }
 
 /// One interval of `--interval`.
@@ -69,6 +81,7 @@ struct Pending {
     hists: Hists,
     counts: Counts,
     in_flight: u64,
+    started: u64,
 }
 
 /// Gathers a run.
@@ -88,7 +101,10 @@ pub(crate) struct Collector {
     /// Of the measured time alone.
     pub(crate) counts: Counts,
     pub(crate) rows: Vec<Row>,
+    pub(crate) heat: Heat,
     pub(crate) news: Vec<NodeNews>,
+    /// What the first process noticed: the same as the others, once.
+    pub(crate) first_news: Vec<NodeNews>,
     pub(crate) finals: Vec<(u32, Final)>,
     /// Processes that failed or ended early, and why.
     pub(crate) trouble: Vec<String>,
@@ -110,7 +126,9 @@ impl Collector {
             totals: Hists::default(),
             counts: Counts::default(),
             rows: Vec::new(),
+            heat: Heat::default(),
             news: Vec::new(),
+            first_news: Vec::new(),
             finals: Vec::new(),
             trouble: Vec::new(),
         }
@@ -132,7 +150,12 @@ impl Collector {
             Message::Interrupted => {}
             Message::From(process, Event::Ready) => self.ready.push(process),
             Message::From(process, Event::Tick(tick)) => self.tick(process, tick),
-            Message::From(_, Event::Nodes(news)) => self.news.extend(news),
+            Message::From(process, Event::Nodes(news)) => {
+                let room = MOST_NEWS.saturating_sub(self.first_news.len());
+                let first = news.iter().take(if process == 0 { room } else { 0 });
+                self.first_news.extend(first.cloned());
+                self.news.extend(news);
+            }
             Message::From(process, Event::Final(last)) => {
                 self.finals.push((process, *last));
                 self.alive.retain(|&alive| alive != process);
@@ -163,6 +186,7 @@ impl Collector {
         pending.from.push(process);
         pending.counts.add(&tick.snapshot.counts);
         pending.in_flight += tick.in_flight;
+        pending.started += tick.started;
         for (metric, hist) in &tick.snapshot.hists {
             pending.hists.add(*metric, hist);
         }
@@ -187,15 +211,21 @@ impl Collector {
     fn close(&mut self, index: u32, pending: Pending) -> Option<Interval> {
         let at = usize::try_from(index).unwrap_or(usize::MAX);
         while self.rows.len() < at {
+            self.heat.add(self.rows.len(), None);
             self.rows.push(Row::default());
         }
+        let responses = pending.hists.get(Metric::Response);
+        self.heat.add(at, responses);
         let value = |p| pending.hists.at(Metric::Response, p);
         self.rows.push(Row {
             counts: pending.counts,
             p50_ns: value(50.0),
             p99_ns: value(99.0),
-            max_ns: pending.hists.get(Metric::Response).map(Hist::max),
+            max_ns: responses.map(Hist::max),
             in_flight: pending.in_flight,
+            started: pending.started,
+            contended: pending.hists.get(Metric::Contended).map_or(0, Hist::len),
+            hiccup_ns: pending.hists.get(Metric::Hiccup).map(Hist::max),
         });
         self.counts.add(&pending.counts);
         self.current_counts.add(&pending.counts);
@@ -237,6 +267,12 @@ impl Collector {
         rest
     }
 
+    /// Responses that came after the measured time.
+    pub(crate) fn late_responses(&self) -> u64 {
+        let inside: u64 = self.heat.total();
+        self.totals.get(Metric::Response).map_or(0, Hist::len).saturating_sub(inside)
+    }
+
     /// Counts of the whole run, what finished late included.
     pub(crate) fn all_counts(&self) -> Counts {
         let mut all = self.counts;
@@ -255,7 +291,7 @@ mod tests {
         hist.saturating_record(value);
         let counts = Counts { ok: 1, ..Counts::default() };
         let snapshot = Snapshot { hists: vec![(Metric::Response, hist)], counts };
-        Event::Tick(Tick { index, snapshot, in_flight: 1 })
+        Event::Tick(Tick { index, snapshot, in_flight: 1, started: 1 })
     }
 
     fn two() -> Collector {
@@ -278,6 +314,7 @@ mod tests {
         all.finish();
         assert_eq!(all.totals.get(Metric::Response).unwrap().len(), 5);
         assert_eq!((all.counts.ok, all.all_counts().ok), (4, 5));
+        assert_eq!((all.heat.total(), all.late_responses(), all.rows[1].started), (4, 1, 2));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! The same code runs in the parent when there is one process and in every worker process when
 //! there are more; only where its [`Event`]s go differs.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -27,6 +27,9 @@ use crate::worker::{self, Shared, Tally, Times};
 /// Nodes are looked at this often when faults are to be seen.
 const NODE_POLL_NS: u64 = 10 * NS_PER_MS;
 
+/// What every tick sends; everything else comes once per interval.
+const OF_EVERY_TICK: &[Metric] = &[Metric::Response, Metric::Contended, Metric::Hiccup];
+
 /// One tick of measurements.
 #[derive(Debug, Default)]
 pub(crate) struct Tick {
@@ -35,6 +38,8 @@ pub(crate) struct Tick {
     pub(crate) index: Option<u32>,
     pub(crate) snapshot: Snapshot,
     pub(crate) in_flight: u64,
+    /// Arrivals handed over since the tick before; in a closed loop, calls.
+    pub(crate) started: u64,
 }
 
 /// A change the backend noticed at a node.
@@ -118,9 +123,8 @@ impl Load {
             // thread.
             recorder: Recorder::new(threads + 3),
             timer,
-            queue: Queue::default(),
+            queue: Queue::new(config.catch_up),
             tallies: (0..clients).map(|_| Tally::default()).collect(),
-            busy: AtomicU64::new(0),
             stop: AtomicBool::new(false),
             texts: Mutex::new(Vec::new()),
             config,
@@ -236,13 +240,16 @@ struct Ticker<'a> {
     seen: Vec<NodeView>,
     cpu_at_start_ns: u64,
     poll_ns: u64,
+    /// Arrivals handed over up to the last tick.
+    started: u64,
 }
 
 impl<'a> Ticker<'a> {
     fn new(shared: &'a Shared, times: Times) -> Self {
         let seen = shared.backend.node_views();
         let poll_ns = if shared.config.faults.is_empty() { TICK_NS } else { NODE_POLL_NS };
-        Self { shared, times, snapshots: Snapshots::new(), seen, cpu_at_start_ns: 0, poll_ns }
+        let snapshots = Snapshots::new();
+        Self { shared, times, snapshots, seen, cpu_at_start_ns: 0, poll_ns, started: 0 }
     }
 
     /// Sleeps to `deadline_ns`, watching the nodes and the clients. False: stopped, or all done.
@@ -290,6 +297,7 @@ impl<'a> Ticker<'a> {
             return;
         }
         self.cpu_at_start_ns = clock::cpu_ns();
+        self.started = self.shared.started();
         let ticks_per_interval = (self.shared.config.interval_ns / TICK_NS).max(1);
         for index in 0..self.shared.config.ticks() {
             let end_ns = self.times.measured_ns + u64::from(index + 1) * TICK_NS;
@@ -302,11 +310,14 @@ impl<'a> Ticker<'a> {
         }
     }
 
-    /// Sends what was recorded since the last tick: responses always, the rest once per interval.
+    /// Sends what was recorded since the last tick: what the series shows always, the rest once per
+    /// interval.
     fn tick(&mut self, index: Option<u32>, full: bool, emit: &mut impl FnMut(Event)) {
-        let metrics: &[Metric] = if full { &Metric::ALL } else { &[Metric::Response] };
+        let metrics: &[Metric] = if full { &Metric::ALL } else { OF_EVERY_TICK };
         let snapshot = self.snapshots.take(&self.shared.recorder, metrics);
-        emit(Event::Tick(Tick { index, snapshot, in_flight: self.shared.in_flight() }));
+        let (started, in_flight) = (self.shared.started(), self.shared.in_flight());
+        let since = started.saturating_sub(std::mem::replace(&mut self.started, started));
+        emit(Event::Tick(Tick { index, snapshot, in_flight, started: since }));
     }
 
     /// After the end: lets sections under way finish for a while.

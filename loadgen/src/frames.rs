@@ -35,6 +35,7 @@ struct TickHead {
     index: Option<u32>,
     counts: Counts,
     in_flight: u64,
+    started: u64,
     /// Metric by its place in [`Metric::ALL`], and the bytes of its histogram.
     hists: Vec<(usize, usize)>,
 }
@@ -131,6 +132,7 @@ fn encode_tick(tick: &Tick) -> io::Result<Vec<u8>> {
         index: tick.index,
         counts: tick.snapshot.counts,
         in_flight: tick.in_flight,
+        started: tick.started,
         hists: sizes,
     };
     let mut frame = Vec::new();
@@ -153,7 +155,7 @@ fn decode_tick(payload: &[u8]) -> io::Result<Tick> {
         rest = after;
     }
     let snapshot = Snapshot { hists, counts: head.counts };
-    Ok(Tick { index: head.index, snapshot, in_flight: head.in_flight })
+    Ok(Tick { index: head.index, snapshot, in_flight: head.in_flight, started: head.started })
 }
 
 #[cfg(test)]
@@ -168,7 +170,7 @@ mod tests {
         (0..5_000).for_each(|_| hist.saturating_record(rng.next() >> 30));
         let counts = Counts { ok: 5_000, timeout: 2, ..Counts::default() };
         let snapshot = Snapshot { hists: vec![(Metric::Response, hist)], counts };
-        Tick { index: Some(index), snapshot, in_flight: 3 }
+        Tick { index: Some(index), snapshot, in_flight: 3, started: 5 }
     }
 
     #[test]

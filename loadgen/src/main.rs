@@ -1,6 +1,8 @@
 //! Load generator for redlatch: acquisition latency under contention and while nodes die, with a
 //! verdict on mutual exclusion.
 
+#![allow(dead_code, unused_imports, reason = "parts are being put together")]
+
 mod agent;
 mod args;
 mod backend;
@@ -18,6 +20,7 @@ mod faults;
 mod frames;
 #[allow(dead_code, reason = "as for the cluster")]
 mod guard;
+mod interrupt;
 mod intervals;
 mod live;
 mod mode;
@@ -29,6 +32,7 @@ mod queue;
 mod recorder;
 mod report;
 mod run;
+mod schema;
 mod scratch;
 mod statistics;
 mod target;
@@ -56,6 +60,7 @@ fn main() -> ExitCode {
         Some(Command::Agent) => agent::run_agent()
             .map(|()| 0)
             .map_err(|error| RunError::Tool(format!("worker process: {error}"))),
+        Some(Command::Schema) => Ok(schema::print()),
         Some(Command::Compare(args)) => compare::run(&args),
         Some(Command::Run(args)) => run::run(&args, "run"),
         None => match args::main_job() {

@@ -235,7 +235,7 @@ mod tests {
     fn row(p99_ms: u64, failed: u64) -> Row {
         let counts = Counts { ok: 100, timeout: failed, ..Counts::default() };
         let p99_ns = (p99_ms > 0).then_some(p99_ms * MS);
-        Row { counts, p50_ns: p99_ns, p99_ns, max_ns: p99_ns, in_flight: 1 }
+        Row { counts, p50_ns: p99_ns, p99_ns, max_ns: p99_ns, in_flight: 1, ..Row::default() }
     }
 
     fn fault() -> FaultSpan {
