@@ -36,6 +36,10 @@ pub(crate) enum Command {
     Run(Box<RunArgs>),
     /// The same load at many settings: tables and a curve of latency over throughput
     Sweep(Box<crate::sweep::SweepArgs>),
+    /// What changed between runs, how sure that is, and an exit code for it
+    Compare(crate::compare::CompareArgs),
+    /// Print the JSON Schema of result.json
+    Schema,
     #[command(flatten)]
     Cluster(crate::cluster::cli::Command),
     /// A worker process of a run; speaks with its parent on stdin and stdout
