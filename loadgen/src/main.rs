@@ -6,11 +6,13 @@
 mod agent;
 mod args;
 mod backend;
+mod calibration;
 mod chaos;
 mod clock;
 #[allow(dead_code, reason = "counters and the like are for reports to come")]
 mod cluster;
 mod collect;
+mod compare;
 mod config;
 #[allow(dead_code, unused_imports, reason = "reading is for commands to come")]
 mod document;
@@ -21,8 +23,11 @@ mod frames;
 #[allow(dead_code, reason = "as for the cluster")]
 mod guard;
 mod interrupt;
+mod intervals;
 mod live;
+mod metrics;
 mod mode;
+mod near;
 mod num;
 mod oracle;
 mod pacer;
@@ -32,10 +37,14 @@ mod queue;
 mod recorder;
 mod report;
 mod run;
+mod schema;
 mod scratch;
+mod series;
 #[allow(dead_code, reason = "for comparisons and searches")]
 mod statistics;
+mod sweep;
 mod target;
+mod thresholds;
 mod timer;
 mod values;
 mod verdict;
@@ -60,8 +69,11 @@ fn main() -> ExitCode {
         Some(Command::Agent) => agent::run_agent()
             .map(|()| 0)
             .map_err(|error| RunError::Tool(format!("worker process: {error}"))),
+        Some(Command::Schema) => Ok(schema::print()),
+        Some(Command::Compare(args)) => compare::run(&args),
         Some(Command::Run(args)) => run::run(&args, "run"),
         Some(Command::Chaos(args)) => chaos::run(*args),
+        Some(Command::Sweep(args)) => sweep::run(&args),
         None => match args::main_job() {
             Ok(args) => run::run(&args, "main-job"),
             Err(error) => Err(RunError::Tool(error.to_string())),
