@@ -48,14 +48,25 @@ const KINDS: &[FaultKind] = &[
     FaultKind::TtlShrink,
 ];
 
-const HELP: &str = "\
-The schedule follows from --seed alone: same seed, same faults. At most a minority of the nodes is \
-in trouble at any time, and a node that may have forgotten locks counts as such until all of these \
-have expired (--max-ttl). All is healed before the end. Kinds are taken in rounds, so that each has \
-its turn. The printed --fault lines repeat the run with 'loadgen run' and the same other flags.";
+/// For the end of the help.
+fn help() -> String {
+    let defaults: Vec<String> =
+        DEFAULTS.iter().map(|(flag, value)| format!("--{flag} {value}")).collect();
+    format!(
+        "What chaos sets where nothing else is typed: {}.\n\nThe schedule follows from --seed \
+         alone: same seed, same faults. At most a minority of the nodes is in trouble at any time, \
+         and a node that may have forgotten locks counts as such until all of these have expired \
+         (--max-ttl). All is healed before the end. Kinds are taken in rounds, so that each has \
+         its turn; client-pause and client-kill hit the load itself and are for who names them in \
+         --kinds. The printed --fault lines repeat the run with 'loadgen run' and the same other \
+         flags.\n\n{}",
+        defaults.join(" "),
+        crate::faults::help()
+    )
+}
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = HELP)]
+#[command(after_help = help())]
 pub(crate) struct ChaosArgs {
     #[command(flatten)]
     pub(crate) run: RunArgs,

@@ -189,12 +189,12 @@ fn run_all<B: Breakable>(
             let run = move || run_one(number, planned, nodes, start_ns, &own, stop);
             let thread = thread::Builder::new().name("fault".into()).spawn_scoped(scope, run);
             // Without a thread the faults after it come late, rather than this one never.
-            thread.map_err(|_| run_one(number, planned, nodes, start_ns, events, stop))
+            thread.map_err(|_| Box::new(run_one(number, planned, nodes, start_ns, events, stop)))
         };
         let threads: Vec<_> = plan.faults.iter().enumerate().map(one).collect();
         let record = |thread: Result<thread::ScopedJoinHandle<'_, _>, _>| match thread {
             Ok(thread) => thread.join().ok().flatten(),
-            Err(record) => record,
+            Err(record) => *record,
         };
         threads.into_iter().filter_map(record).collect()
     });
