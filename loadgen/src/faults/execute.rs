@@ -74,6 +74,9 @@ pub(crate) struct FaultEvent {
     pub(crate) record: FaultRecord,
 }
 
+/// What became of a fault; `None`: it never began.
+type Done = Option<FaultRecord>;
+
 #[derive(Debug, Default)]
 struct Stop {
     asked: Mutex<bool>,
@@ -192,7 +195,8 @@ fn run_all<B: Breakable>(
             thread.map_err(|_| Box::new(run_one(number, planned, nodes, start_ns, events, stop)))
         };
         let threads: Vec<_> = plan.faults.iter().enumerate().map(one).collect();
-        let record = |thread: Result<thread::ScopedJoinHandle<'_, _>, _>| match thread {
+        type Begun<'a> = Result<thread::ScopedJoinHandle<'a, Done>, Box<Done>>;
+        let record = |thread: Begun<'_>| match thread {
             Ok(thread) => thread.join().ok().flatten(),
             Err(record) => *record,
         };
@@ -208,7 +212,7 @@ fn run_one<B: Breakable>(
     start_ns: u64,
     events: &Sender<FaultEvent>,
     stop: &Stop,
-) -> Option<FaultRecord> {
+) -> Done {
     let Planned { fault, targets } = planned;
     if !stop.wait_until(start_ns.saturating_add(nanos(fault.at))) {
         return None;
