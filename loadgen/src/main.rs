@@ -29,6 +29,7 @@ mod num;
 mod oracle;
 mod pacer;
 mod plan;
+mod prometheus;
 mod queue;
 mod recorder;
 mod report;
