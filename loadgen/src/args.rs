@@ -34,6 +34,12 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// One measured run
     Run(Box<RunArgs>),
+    /// The same load at many settings: tables and a curve of latency over throughput
+    Sweep(Box<crate::sweep::SweepArgs>),
+    /// What changed between runs, how sure that is, and an exit code for it
+    Compare(crate::compare::CompareArgs),
+    /// Print the JSON Schema of result.json
+    Schema,
     #[command(flatten)]
     Cluster(crate::cluster::cli::Command),
     /// A worker process of a run; speaks with its parent on stdin and stdout
@@ -202,6 +208,8 @@ pub(crate) struct RunArgs {
 
     #[command(flatten)]
     pub(crate) verdict: VerdictArgs,
+    #[command(flatten)]
+    pub(crate) series: crate::series::SeriesArgs,
 
     /// Directory of this run's files [default: loadgen-runs/TIME-NAME]
     #[arg(short, long, value_name = "DIR", help_heading = "Output")]
@@ -252,10 +260,15 @@ pub(crate) fn main_job() -> Result<RunArgs, clap::Error> {
 pub(crate) fn parse(line: impl Iterator<Item = OsString>) -> Result<Cli, clap::Error> {
     let line: Vec<OsString> = line.collect();
     let matches = Cli::command().try_get_matches_from(&line)?;
-    match matches.subcommand_matches("run") {
-        Some(run) if run.contains_id("preset") => Cli::try_parse_from(preset::expand(line, run)),
-        _ => Cli::from_arg_matches(&matches),
+    let mut cli = match matches.subcommand_matches("run") {
+        Some(run) if run.contains_id("preset") => Cli::try_parse_from(preset::expand(line, run))?,
+        _ => Cli::from_arg_matches(&matches)?,
+    };
+    if let (Some(Command::Sweep(args)), Some((_, typed))) = (&mut cli.command, matches.subcommand())
+    {
+        args.typed = crate::sweep::words::typed(typed);
     }
+    Ok(cli)
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod clock;
 #[allow(dead_code, reason = "counters and the like are for reports to come")]
 mod cluster;
 mod collect;
+mod compare;
 mod config;
 #[allow(dead_code, unused_imports, reason = "reading is for commands to come")]
 mod document;
@@ -21,6 +22,7 @@ mod frames;
 #[allow(dead_code, reason = "as for the cluster")]
 mod guard;
 mod interrupt;
+mod intervals;
 mod live;
 mod metrics;
 mod mode;
@@ -34,9 +36,12 @@ mod queue;
 mod recorder;
 mod report;
 mod run;
+mod schema;
 mod scratch;
+mod series;
 #[allow(dead_code, reason = "for comparisons and searches")]
 mod statistics;
+mod sweep;
 mod target;
 mod thresholds;
 mod timer;
@@ -63,7 +68,10 @@ fn main() -> ExitCode {
         Some(Command::Agent) => agent::run_agent()
             .map(|()| 0)
             .map_err(|error| RunError::Tool(format!("worker process: {error}"))),
+        Some(Command::Schema) => Ok(schema::print()),
+        Some(Command::Compare(args)) => compare::run(&args),
         Some(Command::Run(args)) => run::run(&args, "run"),
+        Some(Command::Sweep(args)) => sweep::run(&args),
         None => match args::main_job() {
             Ok(args) => run::run(&args, "main-job"),
             Err(error) => Err(RunError::Tool(error.to_string())),
