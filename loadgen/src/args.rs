@@ -36,6 +36,12 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// One measured run
     Run(Box<RunArgs>),
+    /// The same load at many settings: tables and a curve of latency over throughput
+    Sweep(Box<crate::sweep::SweepArgs>),
+    /// What changed between runs, how sure that is, and an exit code for it
+    Compare(crate::compare::CompareArgs),
+    /// Print the JSON Schema of result.json
+    Schema,
     #[command(flatten)]
     Cluster(crate::cluster::cli::Command),
     /// Completions for a shell, to be put where it looks for them
@@ -214,6 +220,8 @@ pub(crate) struct RunArgs {
 
     #[command(flatten)]
     pub(crate) verdict: VerdictArgs,
+    #[command(flatten)]
+    pub(crate) series: crate::series::SeriesArgs,
 
     /// Directory of this run's files [default: loadgen-runs/TIME-NAME]
     #[arg(short, long, value_name = "DIR", help_heading = "Output")]
@@ -279,12 +287,32 @@ impl From<clap::Error> for Refusal {
     }
 }
 
+impl Refusal {
+    /// Without the usage and the advice that follow it on a screen.
+    pub(crate) fn one_line(&self) -> String {
+        match self {
+            Self::Clap(error) => {
+                let text = error.render().to_string();
+                let first = text.lines().take_while(|line| !line.trim().is_empty());
+                let first: Vec<&str> = first.map(str::trim).collect();
+                first.join(" ").trim_start_matches("error: ").to_owned()
+            }
+            Self::Scenario(text) => text.clone(),
+        }
+    }
+}
+
 impl Command {
     /// The flags of a run, where the command has them.
     fn run_args_mut(&mut self) -> Option<&mut RunArgs> {
         match self {
             Self::Run(args) => Some(args),
-            Self::Cluster(_) | Self::Completions { .. } | Self::Agent => None,
+            Self::Sweep(args) => Some(&mut args.run),
+            Self::Agent
+            | Self::Cluster(_)
+            | Self::Compare(_)
+            | Self::Completions { .. }
+            | Self::Schema => None,
         }
     }
 
@@ -310,9 +338,13 @@ pub(crate) fn parse(line: impl Iterator<Item = OsString>) -> Result<Cli, Refusal
     let Some(command) = whole.find_subcommand(name).filter(takes_scenario) else {
         return Ok(Cli::from_arg_matches(&matches)?);
     };
+    let words = crate::sweep::words::typed(typed);
     let expanded = scenario::expand(line, command, typed).map_err(Refusal::Scenario)?;
     let matches = Cli::command().try_get_matches_from(expanded.line)?;
     let mut cli = Cli::from_arg_matches(&matches)?;
+    if let Some(Command::Sweep(args)) = &mut cli.command {
+        args.typed = words;
+    }
     let read = matches.subcommand().map(|(_, read)| read);
     if let Some((args, read)) = cli.command.as_mut().and_then(Command::run_args_mut).zip(read) {
         args.scenario.settings = scenario::settings(command, read);

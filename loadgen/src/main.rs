@@ -1,13 +1,17 @@
 //! Load generator for redlatch: acquisition latency under contention and while nodes die, with a
 //! verdict on mutual exclusion.
 
+#![allow(dead_code, unused_imports, reason = "parts are being put together")]
+
 mod agent;
 mod args;
 mod backend;
+mod calibration;
 mod clock;
 #[allow(dead_code, reason = "counters and the like are for reports to come")]
 mod cluster;
 mod collect;
+mod compare;
 mod config;
 #[allow(dead_code, unused_imports, reason = "reading is for commands to come")]
 mod document;
@@ -18,6 +22,7 @@ mod frames;
 #[allow(dead_code, reason = "as for the cluster")]
 mod guard;
 mod interrupt;
+mod intervals;
 mod live;
 mod metrics;
 mod mode;
@@ -31,9 +36,12 @@ mod recorder;
 mod report;
 mod run;
 mod scenario;
+mod schema;
 mod scratch;
+mod series;
 #[allow(dead_code, reason = "for comparisons and searches")]
 mod statistics;
+mod sweep;
 mod target;
 mod thresholds;
 mod timer;
@@ -73,8 +81,13 @@ fn main() -> ExitCode {
             args::completions(shell, &mut std::io::stdout());
             Ok(0)
         }
+        Some(Command::Schema) => Ok(schema::print()),
+        Some(Command::Compare(args)) => compare::run(&args),
         Some(Command::Run(args)) => {
             scenario::preview(&args, "run").unwrap_or_else(|| run::run(&args, "run"))
+        }
+        Some(Command::Sweep(args)) => {
+            scenario::preview(&args.run, "sweep").unwrap_or_else(|| sweep::run(&args))
         }
         None => match args::main_job() {
             Ok(args) => run::run(&args, "main-job"),
