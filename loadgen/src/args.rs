@@ -36,6 +36,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// One measured run
     Run(Box<RunArgs>),
+    /// A run under random faults that a seed repeats
+    Chaos(Box<crate::chaos::ChaosArgs>),
     /// The same load at many settings: tables and a curve of latency over throughput
     Sweep(Box<crate::sweep::SweepArgs>),
     /// What changed between runs, how sure that is, and an exit code for it
@@ -73,7 +75,9 @@ threshold failed, 4 mutual exclusion or the order of fencing tokens violated, 5 
 valid as a measurement, 130 interrupted (the report is still written). 4 hides 5, and 5 hides 3.";
 
 #[derive(Debug, Args)]
-#[command(after_help = format!("{}\n\n{UNITS}\n\n{EXIT_CODES}", preset::help()))]
+#[command(after_help = format!(
+    "{}\n\n{}\n\n{UNITS}\n\n{EXIT_CODES}", preset::help(), crate::faults::help()
+))]
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) scenario: ScenarioArgs,
@@ -205,11 +209,13 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) engine: EngineArgs,
 
-    /// A fault on spawned nodes: kill@START/LENGTH or pause@START/LENGTH on one by chance; append
-    /// :node=N, :minority or :majority to choose; may be repeated
+    /// A fault, KIND@START/LENGTH[:TARGET][,PARAM=VALUE], see below; may be repeated
     #[arg(long = "fault", value_name = "FAULT", value_parser = values::fault,
           help_heading = "Faults")]
     pub(crate) faults: Vec<String>,
+    /// The nodes of --nodes may lose what they hold: allows the faults flush and ttl-shrink on them
+    #[arg(long, requires = "nodes", help_heading = "Faults")]
+    pub(crate) i_own_these_nodes: bool,
 
     #[command(flatten)]
     pub(crate) verdict: VerdictArgs,
@@ -307,6 +313,7 @@ impl Command {
     fn run_args_mut(&mut self) -> Option<&mut RunArgs> {
         match self {
             Self::Run(args) => Some(args),
+            Self::Chaos(args) => Some(&mut args.run),
             Self::Sweep(args) => Some(&mut args.run),
             Self::Agent
             | Self::Cluster(_)
@@ -326,20 +333,21 @@ impl Command {
 /// not set otherwise.
 pub(crate) fn parse(line: impl Iterator<Item = OsString>) -> Result<Cli, Refusal> {
     let line: Vec<OsString> = line.collect();
+    // What is missing may be in the file; every mistake is found again below.
+    let matches = Cli::command().ignore_errors(true).try_get_matches_from(&line)?;
     let mut whole = Cli::command();
-    let matches = whole.try_get_matches_from_mut(&line)?;
     whole.build();
-    let Some((name, typed)) = matches.subcommand() else {
-        return Ok(Cli::from_arg_matches(&matches)?);
-    };
     let takes_scenario = |command: &&clap::Command| {
         command.get_arguments().any(|arg| arg.get_long() == Some("scenario"))
     };
-    let Some(command) = whole.find_subcommand(name).filter(takes_scenario) else {
-        return Ok(Cli::from_arg_matches(&matches)?);
+    let read = matches.subcommand();
+    let read = read.and_then(|(name, typed)| Some((whole.find_subcommand(name)?, typed)));
+    let Some((command, typed)) = read.filter(|(command, _)| takes_scenario(command)) else {
+        return Ok(Cli::try_parse_from(line)?);
     };
+    let defaults: &[_] = if command.get_name() == "chaos" { crate::chaos::DEFAULTS } else { &[] };
     let words = crate::sweep::words::typed(typed);
-    let expanded = scenario::expand(line, command, typed).map_err(Refusal::Scenario)?;
+    let expanded = scenario::expand(line, command, typed, defaults).map_err(Refusal::Scenario)?;
     let matches = Cli::command().try_get_matches_from(expanded.line)?;
     let mut cli = Cli::from_arg_matches(&matches)?;
     if let Some(Command::Sweep(args)) = &mut cli.command {

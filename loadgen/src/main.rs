@@ -7,6 +7,7 @@ mod agent;
 mod args;
 mod backend;
 mod calibration;
+mod chaos;
 mod clock;
 #[allow(dead_code, reason = "counters and the like are for reports to come")]
 mod cluster;
@@ -31,6 +32,7 @@ mod num;
 mod oracle;
 mod pacer;
 mod plan;
+mod proxy;
 mod queue;
 mod recorder;
 mod report;
@@ -85,6 +87,9 @@ fn main() -> ExitCode {
         Some(Command::Compare(args)) => compare::run(&args),
         Some(Command::Run(args)) => {
             scenario::preview(&args, "run").unwrap_or_else(|| run::run(&args, "run"))
+        }
+        Some(Command::Chaos(args)) => {
+            scenario::preview(&args.run, "chaos").unwrap_or_else(|| chaos::run(*args))
         }
         Some(Command::Sweep(args)) => {
             scenario::preview(&args.run, "sweep").unwrap_or_else(|| sweep::run(&args))

@@ -47,6 +47,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     of("abort_on_fail", "abort-on-fail", Kind::Optional),
     of("labels", "label", Kind::Labels),
     of("cluster.nodes", "nodes", Kind::Joined),
+    of("cluster.i_own_these_nodes", "i-own-these-nodes", Kind::Switch),
     one("cluster.spawn", "spawn"),
     one("cluster.server", "server-bin"),
     one("cluster.transport", "transport"),
@@ -94,6 +95,10 @@ pub(super) const SETTINGS: &[Setting] = &[
     one("output.progress", "progress"),
     of("output.quiet", "quiet", Kind::Switch),
     of("output.no_color", "no-color", Kind::Switch),
+    one("chaos.every", "every"),
+    of("chaos.kinds", "kinds", Kind::Joined),
+    one("chaos.for", "for"),
+    one("chaos.target", "target"),
     of("fault", "fault", Kind::Faults),
     of("threshold", "threshold", Kind::Thresholds),
 ];
