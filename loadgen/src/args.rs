@@ -36,6 +36,8 @@ pub(crate) enum Command {
     Run(Box<RunArgs>),
     /// What changed between runs, how sure that is, and an exit code for it
     Compare(crate::compare::CompareArgs),
+    /// The results of several machines that ran together, as one
+    Merge(crate::merge::MergeArgs),
     /// Print the JSON Schema of result.json
     Schema,
     #[command(flatten)]

@@ -23,6 +23,7 @@ mod guard;
 mod interrupt;
 mod intervals;
 mod live;
+mod merge;
 mod mode;
 mod num;
 mod oracle;
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
         Some(Command::Agent) => agent::run_agent()
             .map(|()| 0)
             .map_err(|error| RunError::Tool(format!("worker process: {error}"))),
+        Some(Command::Merge(args)) => merge::run(&args),
         Some(Command::Schema) => Ok(schema::print()),
         Some(Command::Compare(args)) => compare::run(&args),
         Some(Command::Run(args)) => run::run(&args, "run"),

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::side::{Measured, Side};
+use crate::document::Document;
 use crate::report::format;
 use crate::verdict::Outcome;
 
@@ -132,6 +133,13 @@ fn facts(run: &Measured) -> BTreeMap<String, String> {
     put("server", environment.target.server.clone());
     put("transport", environment.target.transport.clone());
     put("nodes", document.nodes.len().to_string());
+    facts.extend(settings(document));
+    facts
+}
+
+/// The settings that decide about a result, by name, as they would be typed.
+pub(crate) fn settings(document: &Document) -> BTreeMap<String, String> {
+    let mut facts = BTreeMap::new();
     if let Ok(Value::Object(config)) = serde_json::to_value(&document.config) {
         for (name, value) in config {
             if !OF_NO_MATTER.contains(&name.as_str()) {

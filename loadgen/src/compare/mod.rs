@@ -25,6 +25,7 @@ use crate::report::format::Paint;
 use crate::run::RunError;
 use crate::statistics::judge::Word;
 use crate::verdict::Safety;
+pub(crate) use differences::settings;
 use names::Name;
 use rows::Row;
 use side::Side;

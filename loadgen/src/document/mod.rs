@@ -51,6 +51,9 @@ pub(crate) struct Document {
     pub(crate) fencing: Option<Fencing>,
     pub(crate) quality: QualityReport,
     pub(crate) verdict: VerdictReport,
+    /// Of a result that was merged from several machines': each one's part.
+    #[serde(default)]
+    pub(crate) machines: Vec<crate::merge::Part>,
 }
 
 /// Which run this is.

@@ -65,6 +65,7 @@ pub(crate) fn document(run: &RunResult) -> Document {
             reasons: run.verdict.reasons.clone(),
             warnings: run.verdict.warnings.clone(),
         },
+        machines: Vec::new(),
     }
 }
 
@@ -106,7 +107,7 @@ fn totals(run: &RunResult) -> Totals {
     }
 }
 
-fn latency(hist: &Hist, percentiles: &[f64]) -> Latency {
+pub(crate) fn latency(hist: &Hist, percentiles: &[f64]) -> Latency {
     let n = hist.len();
     let percentile =
         |&p: &f64| Percentile { p, ns: hist.value_at_percentile(p), weak: is_weak(p, n) };
