@@ -14,7 +14,7 @@ use crate::cluster::{Persist, Transport};
 use crate::config::{BackendKind, Waiting};
 use crate::mode::Mode;
 use crate::values::{self, Arrival, CatchUp, Hold, KeyDist, Percentiles, Rate, Stages, TimeUnit};
-use groups::EngineArgs;
+use groups::{EngineArgs, VerdictArgs};
 use preset::Preset;
 
 /// Load generator for redlatch: how long locks take under contention and while nodes die, and
@@ -34,6 +34,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// One measured run
     Run(Box<RunArgs>),
+    /// The same load at many settings: tables and a curve of latency over throughput
+    Sweep(Box<crate::sweep::SweepArgs>),
     /// What changed between runs, how sure that is, and an exit code for it
     Compare(crate::compare::CompareArgs),
     /// The results of several machines that ran together, as one
@@ -60,9 +62,9 @@ pub(crate) enum Progress {
 
 const UNITS: &str = "TIME is a number with a unit: 50us, 1.5ms, 10s, 2m; N and R \
 take k and M: 20k.";
-const EXIT_CODES: &str = "Exit codes: 0 pass, 1 tool or I/O error, 2 bad usage, 4 mutual \
-exclusion or the order of fencing tokens violated, 5 the run is not valid as a measurement, 130 \
-interrupted (the report is still written).";
+const EXIT_CODES: &str = "Exit codes: 0 pass, 1 tool or I/O error, 2 bad usage, 3 a \
+threshold failed, 4 mutual exclusion or the order of fencing tokens violated, 5 the run is not \
+valid as a measurement, 130 interrupted (the report is still written). 4 hides 5, and 5 hides 3.";
 
 #[derive(Debug, Args)]
 #[command(after_help = format!("{}\n\n{UNITS}\n\n{EXIT_CODES}", preset::help()))]
@@ -206,6 +208,11 @@ pub(crate) struct RunArgs {
     #[arg(long = "fault", value_name = "FAULT", help_heading = "Faults")]
     pub(crate) faults: Vec<String>,
 
+    #[command(flatten)]
+    pub(crate) verdict: VerdictArgs,
+    #[command(flatten)]
+    pub(crate) series: crate::series::SeriesArgs,
+
     /// Directory of this run's files [default: loadgen-runs/TIME-NAME]
     #[arg(short, long, value_name = "DIR", help_heading = "Output")]
     pub(crate) out: Option<PathBuf>,
@@ -251,10 +258,15 @@ pub(crate) fn main_job() -> Result<RunArgs, clap::Error> {
 pub(crate) fn parse(line: impl Iterator<Item = OsString>) -> Result<Cli, clap::Error> {
     let line: Vec<OsString> = line.collect();
     let matches = Cli::command().try_get_matches_from(&line)?;
-    match matches.subcommand_matches("run") {
-        Some(run) if run.contains_id("preset") => Cli::try_parse_from(preset::expand(line, run)),
-        _ => Cli::from_arg_matches(&matches),
+    let mut cli = match matches.subcommand_matches("run") {
+        Some(run) if run.contains_id("preset") => Cli::try_parse_from(preset::expand(line, run))?,
+        _ => Cli::from_arg_matches(&matches)?,
+    };
+    if let (Some(Command::Sweep(args)), Some((_, typed))) = (&mut cli.command, matches.subcommand())
+    {
+        args.typed = crate::sweep::words::typed(typed);
     }
+    Ok(cli)
 }
 
 #[cfg(test)]

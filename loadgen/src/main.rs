@@ -6,6 +6,7 @@
 mod agent;
 mod args;
 mod backend;
+mod calibration;
 mod clock;
 #[allow(dead_code, reason = "counters and the like are for reports to come")]
 mod cluster;
@@ -24,7 +25,9 @@ mod interrupt;
 mod intervals;
 mod live;
 mod merge;
+mod metrics;
 mod mode;
+mod near;
 mod num;
 mod oracle;
 mod pacer;
@@ -35,8 +38,12 @@ mod report;
 mod run;
 mod schema;
 mod scratch;
+mod series;
+#[allow(dead_code, reason = "for comparisons and searches")]
 mod statistics;
+mod sweep;
 mod target;
+mod thresholds;
 mod timer;
 mod values;
 mod verdict;
@@ -65,6 +72,7 @@ fn main() -> ExitCode {
         Some(Command::Schema) => Ok(schema::print()),
         Some(Command::Compare(args)) => compare::run(&args),
         Some(Command::Run(args)) => run::run(&args, "run"),
+        Some(Command::Sweep(args)) => sweep::run(&args),
         None => match args::main_job() {
             Ok(args) => run::run(&args, "main-job"),
             Err(error) => Err(RunError::Tool(error.to_string())),

@@ -130,6 +130,11 @@ pub(crate) fn positive_duration(text: &str) -> Result<u64, String> {
     }
 }
 
+/// `0`, `2.5`, `9.5k`, `1M`.
+pub(crate) fn decimal(text: &str) -> Option<f64> {
+    scaled(text.trim())
+}
+
 fn scaled(text: &str) -> Option<f64> {
     let (digits, suffix) = split_number(text);
     let factor = match suffix {

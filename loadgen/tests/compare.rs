@@ -89,7 +89,7 @@ fn results_of_every_kind_are_what_the_published_schema_says() {
         let errors = schema::errors(&published, &less);
         assert!(errors.iter().any(|error| error.contains("is missing")), "{path} {name}");
     }
-    let mut text = result.clone();
+    let mut text = result;
     text["run"]["seed"] = Value::from("1");
     assert_eq!(schema::errors(&published, &text).len(), 1, "a text where a number belongs");
 }

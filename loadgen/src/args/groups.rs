@@ -3,6 +3,7 @@
 use clap::Args;
 
 use crate::config::Gather;
+use crate::thresholds::Threshold;
 use crate::values;
 
 /// Knobs of the engine; what is not given keeps the engine's default.
@@ -35,4 +36,24 @@ pub(crate) struct EngineArgs {
     #[arg(long, value_name = "TIME", value_parser = values::positive_duration,
           help_heading = "Engine")]
     pub(crate) retry_cap: Option<u64>,
+}
+
+/// What a run must reach.
+#[derive(Debug, Args)]
+pub(crate) struct VerdictArgs {
+    /// What the run must reach, else it ends with 3: acquire.response.p99<5ms, errors.rate<0.1%,
+    /// throughput>=9.5k, safety.violations==0, fault.recovered.max<2s, ..; append `outside faults`
+    /// or `abort` (end the run when it fails); may be repeated
+    #[arg(
+        short = 'T',
+        long = "threshold",
+        alias = "slo",
+        value_name = "EXPR",
+        help_heading = "Verdict"
+    )]
+    pub(crate) thresholds: Vec<Threshold>,
+    /// End the run when any threshold fails meanwhile, not before TIME of the measured time
+    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true,
+          default_missing_value = "0", value_parser = values::duration, help_heading = "Verdict")]
+    pub(crate) abort_on_fail: Option<u64>,
 }

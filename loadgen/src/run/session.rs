@@ -12,6 +12,8 @@ use super::RunError;
 use super::sums::{Sums, facts, lasted_ns, quality};
 use crate::agent::{Crew, Message};
 use crate::backend::NodeView;
+use crate::calibration::Calibration;
+use crate::calibration::overload::Hottest;
 use crate::clock::{self, NS_PER_MS, NS_PER_S};
 use crate::cluster::node_name;
 use crate::collect::{Collector, Interval};
@@ -20,13 +22,14 @@ use crate::driver::Event;
 use crate::live::Live;
 use crate::oracle::judge::Oracle;
 use crate::plan;
-use crate::recorder::Metric;
+use crate::recorder::{Metric, TICK_NS};
 use crate::report::contention::{self, Contention};
 use crate::report::cost::{self, Cost, ServerShare};
 use crate::report::faults::{self as fault_report, Evidence};
-use crate::report::{self, RunResult, hlog};
+use crate::report::{self, Quality, RunResult, hlog, json};
 use crate::scratch::Scratch;
 use crate::target::{Faults, Target};
+use crate::thresholds::{self, SoFar, Watch};
 use crate::verdict::{self, Facts};
 use crate::witness::{Seen, Witness};
 
@@ -58,7 +61,22 @@ struct Session<'a> {
     oracle: Arc<Oracle>,
     crew: Crew,
     collector: Collector,
+    calibration: Calibration,
+    hottest: Option<Hottest>,
     interrupted: bool,
+    watch: Watch,
+    /// The threshold that ended the run, and how it failed.
+    ended_by: Option<String>,
+}
+
+/// Thresholds on a load that cannot be served say how long the run was, so they need a word that
+/// this is meant; without them it is a warning.
+fn refuse_overload(config: &RunConfig, hottest: Option<&Hottest>) -> Result<(), RunError> {
+    let refused = !config.allow_overload && !config.thresholds.is_empty();
+    match hottest.and_then(Hottest::overload).filter(|_| refused) {
+        None => Ok(()),
+        Some(text) => Err(RunError::Usage(text)),
+    }
 }
 
 pub(super) fn measure(
@@ -67,6 +85,11 @@ pub(super) fn measure(
     live: &mut Live,
     dir: PathBuf,
 ) -> Result<RunResult, RunError> {
+    live.stage("calibrating");
+    let calibration = Calibration::measure(config, &target.node_urls());
+    let hottest = Hottest::of(config, calibration.handoff_ns.unwrap_or(0));
+    refuse_overload(config, hottest.as_ref())?;
+    live.calibrated(&calibration, hottest.as_ref());
     live.stage("connecting");
     let scratch = Scratch::new("run").map_err(RunError::tool("cannot make a directory"))?;
     let cells = scratch.path().join("cells");
@@ -75,7 +98,19 @@ pub(super) fn measure(
     let oracle = Arc::new(oracle);
     let crew = Crew::start(config, &cells).map_err(RunError::tool("cannot start the load"))?;
     let collector = Collector::new(config);
-    let mut session = Session { config, target, live, oracle, crew, collector, interrupted: false };
+    let mut session = Session {
+        config,
+        target,
+        live,
+        oracle,
+        crew,
+        collector,
+        calibration,
+        hottest,
+        interrupted: false,
+        watch: Watch::new(config),
+        ended_by: None,
+    };
     session.connect()?;
     // Everybody has mapped it: from here on no end of this process can leave it behind.
     drop(scratch);
@@ -164,6 +199,7 @@ impl Session<'_> {
                     }
                     for interval in intervals {
                         log.append(&interval)?;
+                        self.judge_meanwhile();
                         let violations = self.oracle.violations() + self.oracle.tokens().violations;
                         self.live.interval(&interval, &self.collector, violations);
                     }
@@ -181,6 +217,26 @@ impl Session<'_> {
         Ok(())
     }
 
+    /// Ends the run if a threshold that was asked to does not hold.
+    fn judge_meanwhile(&mut self) {
+        if self.interrupted || self.ended_by.is_some() {
+            return;
+        }
+        let now = SoFar {
+            elapsed_ns: self.collector.rows.len() as u64 * TICK_NS,
+            counts: &self.collector.counts,
+            totals: &self.collector.totals,
+            calm: self.collector.calm.hist(),
+            violations: self.oracle.violations(),
+            token_violations: self.oracle.tokens().violations,
+        };
+        if let Some(why) = self.watch.failed(&now) {
+            self.live.event(why.clone());
+            self.ended_by = Some(why);
+            self.crew.stop();
+        }
+    }
+
     fn conclude(
         self,
         measured_ns: u64,
@@ -189,7 +245,8 @@ impl Session<'_> {
         (servers, seen): (&[Option<ServerShare>], &Seen),
         dir: PathBuf,
     ) -> RunResult {
-        let Self { config, target, oracle, crew, collector, interrupted, .. } = self;
+        let Self { config, target, oracle, crew, collector, interrupted, ended_by, .. } = self;
+        let (calibration, hottest) = (self.calibration, self.hottest);
         drop(crew);
         let shown = target.shown();
         let lasted_ns = lasted_ns(config, &collector);
@@ -200,10 +257,10 @@ impl Session<'_> {
         let faults =
             done.spans.iter().map(|span| fault_report::judge(span, &evidence, gap)).collect();
         let findings = oracle.findings();
-        let quality = quality(config, &collector);
+        let quality = Quality { hottest, ..quality(config, &collector) };
         let sums = Sums::of(config, &collector);
         let facts = facts(config, &collector, &sums, &quality);
-        let facts = Facts { interrupted, fault_problems: done.problems, ..facts };
+        let facts = Facts { interrupted, ended_by, fault_problems: done.problems, ..facts };
         let verdict = verdict::judge(config, &facts, &findings);
         let mut failure_texts: Vec<String> = Vec::new();
         for text in collector.finals.iter().flat_map(|(_, last)| &last.texts) {
@@ -214,7 +271,7 @@ impl Session<'_> {
         let clients: Vec<_> =
             collector.finals.iter().flat_map(|(_, last)| last.clients.iter().copied()).collect();
         let counts = collector.all_counts();
-        RunResult {
+        let mut result = RunResult {
             argv: std::env::args().map(|argument| target.hide(argument)).collect(),
             started_wall_ns,
             measured_ns,
@@ -235,13 +292,22 @@ impl Session<'_> {
             fairness: contention::fairness(&clients, config.processes, sums.oldest_unfinished_ns),
             findings,
             quality,
+            calibration,
             failure_texts,
+            thresholds: Vec::new(),
             verdict,
             dir,
             config: RunConfig { nodes: shown, ..config.clone() },
             totals: collector.totals,
             rows: collector.rows,
+        };
+        if !config.thresholds.is_empty() {
+            let document = json::document(&result);
+            let calm = collector.calm.hist();
+            result.thresholds = thresholds::check(&config.thresholds, &document, calm);
+            result.verdict.judge_thresholds(&result.thresholds);
         }
+        result
     }
 }
 
