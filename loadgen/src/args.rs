@@ -38,6 +38,8 @@ pub(crate) enum Command {
     Sweep(Box<crate::sweep::SweepArgs>),
     /// What changed between runs, how sure that is, and an exit code for it
     Compare(crate::compare::CompareArgs),
+    /// Judge the saved history of a run again
+    Check(crate::check::CheckArgs),
     /// The results of several machines that ran together, as one
     Merge(crate::merge::MergeArgs),
     /// Print the JSON Schema of result.json
@@ -212,6 +214,8 @@ pub(crate) struct RunArgs {
     pub(crate) verdict: VerdictArgs,
     #[command(flatten)]
     pub(crate) series: crate::series::SeriesArgs,
+    #[command(flatten)]
+    pub(crate) checker: crate::history::CheckerArgs,
 
     /// Directory of this run's files [default: loadgen-runs/TIME-NAME]
     #[arg(short, long, value_name = "DIR", help_heading = "Output")]

@@ -7,6 +7,7 @@ mod agent;
 mod args;
 mod backend;
 mod calibration;
+mod check;
 mod clock;
 #[allow(dead_code, reason = "counters and the like are for reports to come")]
 mod cluster;
@@ -21,6 +22,7 @@ mod faults;
 mod frames;
 #[allow(dead_code, reason = "as for the cluster")]
 mod guard;
+mod history;
 mod interrupt;
 mod intervals;
 mod live;
@@ -68,6 +70,7 @@ fn main() -> ExitCode {
         Some(Command::Agent) => agent::run_agent()
             .map(|()| 0)
             .map_err(|error| RunError::Tool(format!("worker process: {error}"))),
+        Some(Command::Check(args)) => check::run(&args),
         Some(Command::Merge(args)) => merge::run(&args),
         Some(Command::Schema) => Ok(schema::print()),
         Some(Command::Compare(args)) => compare::run(&args),

@@ -27,8 +27,20 @@ pub(crate) struct Found {
     pub(crate) under_test: Vec<Difference>,
 }
 
-/// Settings that say where a run's files go or what it is called.
-const OF_NO_MATTER: [&str; 5] = ["name", "nodes", "seed", "percentiles", "preset"];
+/// Settings that say what a run is called or how it is reported.
+const OF_NO_MATTER: [&str; 11] = [
+    "name",
+    "labels",
+    "nodes",
+    "seed",
+    "percentiles",
+    "preset",
+    "time_unit",
+    "thresholds",
+    "allow_overload",
+    "history",
+    "strict",
+];
 /// Kept short: a list that nobody reads to its end helps nobody.
 const MOST: usize = 40;
 

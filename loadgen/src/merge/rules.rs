@@ -27,7 +27,7 @@ enum Rule {
 }
 
 const OUTCOMES: &[&str] = &["unsafe", "invalid", "interrupted", "threshold", "pass"];
-const SAFETY: &[&str] = &["violated", "unknown", "holds"];
+const SAFETY: &[&str] = &["violated", "unknown", "expected", "holds"];
 
 /// By path; the first that matches counts, `*` at the end matches the rest.
 const RULES: &[(&str, Rule)] = &[

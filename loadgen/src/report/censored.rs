@@ -83,9 +83,10 @@ mod tests {
         let of = Censored::new(samples(1..=900), Some(&ages));
         assert_eq!(of.at(50.0), (500, false));
         assert_eq!(of.at(90.0), (900, false), "the last of the answered");
-        assert_eq!(marks(&of, &[50.0, 89.9, 90.0, 90.1, 99.0, 99.9]), [
-            false, false, false, true, true, true
-        ]);
+        assert_eq!(
+            marks(&of, &[50.0, 89.9, 90.0, 90.1, 99.0, 99.9]),
+            [false, false, false, true, true, true]
+        );
         let (p99, _) = of.at(99.0);
         assert!(p99 >= 18_000, "{p99}: ages count");
         assert!(of.max().1);
@@ -94,11 +95,13 @@ mod tests {
     #[test]
     fn the_youngest_of_a_few_missing_does_not_put_every_percentile_in_doubt() {
         // Four of 100 000 had only just arrived when the run ended.
-        let of = Censored::new(samples((0..100_000).map(|n| 40_000 + n % 7)), Some(&samples([9; 4])));
+        let of =
+            Censored::new(samples((0..100_000).map(|n| 40_000 + n % 7)), Some(&samples([9; 4])));
         assert_eq!(of.at(50.0), (40_031, false), "within the same three digits");
-        assert_eq!(marks(&of, &[50.0, 90.0, 99.0, 99.9, 99.999]), [
-            false, false, false, false, true
-        ]);
+        assert_eq!(
+            marks(&of, &[50.0, 90.0, 99.0, 99.9, 99.999]),
+            [false, false, false, false, true]
+        );
         // Ages in the middle of wide-spread answers move what lies above them.
         let of = Censored::new(samples((1..=100).map(|n| n * 1_000)), Some(&samples([50_000; 5])));
         assert_eq!(marks(&of, &[20.0, 60.0, 90.0]), [false, true, true]);
