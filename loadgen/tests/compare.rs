@@ -213,7 +213,7 @@ fn a_saved_history_is_judged_as_the_run_was() {
 #[test]
 fn a_sampled_history_shows_what_it_has_and_claims_no_more() {
     let dir = Dir::new("sampled");
-    dir.run("out", "--backend noop -c 8 -k 256 -d 500ms -w 0 --history sampled");
+    dir.run("out", "--backend noop -c 8 -k 256 -d 1s -w 200ms --history sampled");
     let (code, text, _) = dir.loadgen("check out --json out.json");
     assert!(code == 0 && text.contains("is a sample"), "{code} {text}");
     let found = dir.json("out.json");
@@ -232,8 +232,13 @@ fn results_of_two_machines_become_one() {
         command.spawn().unwrap()
     };
     let mut both = [line(1), line(2)];
-    both.iter_mut().for_each(|child| assert!(child.wait().unwrap().code().is_some()));
-    let (_, text, errors) = dir.loadgen("merge m1 m2 -o all");
+    for child in &mut both {
+        // Invalid where the machine was too busy, which does not matter here.
+        let code = child.wait().unwrap().code();
+        assert!(matches!(code, Some(0 | 5)), "{code:?}");
+    }
+    let (code, text, errors) = dir.loadgen("merge m1 m2 -o all");
+    assert!([0, 5].contains(&code), "{code} {text}{errors}");
     let (all, one, two) =
         (dir.json("all/result.json"), dir.json("m1/result.json"), dir.json("m2/result.json"));
     for path in ["/totals/ok", "/totals/offered", "/safety/sections"] {
@@ -246,7 +251,8 @@ fn results_of_two_machines_become_one() {
     let errors = schema::errors(&published, &all);
     assert!(errors.is_empty(), "{errors:#?}");
     let ok: u64 = all["series"]["ok"].as_array().unwrap().iter().filter_map(Value::as_u64).sum();
-    assert_eq!(ok, count(&all), "every grant is in one interval");
+    let in_time = all["totals"]["ok_in_time"].as_u64();
+    assert_eq!(Some(ok), in_time, "every grant of the measured time is in one interval");
     assert!(all["series"]["acquire.response"]["p99"][0].is_u64(), "from the interval logs");
     assert!(text.contains("m1") && text.contains("its own clients only"), "{text}");
     assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");

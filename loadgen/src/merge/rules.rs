@@ -32,6 +32,8 @@ const SAFETY: &[&str] = &["violated", "unknown", "expected", "holds"];
 /// By path; the first that matches counts, `*` at the end matches the rest.
 const RULES: &[(&str, Rule)] = &[
     ("config*", Rule::First),
+    ("environment.target.test_node", Rule::Any),
+    ("environment.target.spawned", Rule::All),
     ("run.monotonic_start_ns", Rule::First),
     ("run.seed", Rule::First),
     ("run.duration_ns", Rule::Max),
@@ -39,42 +41,43 @@ const RULES: &[(&str, Rule)] = &[
     ("run.interrupted", Rule::Any),
     ("totals.oldest_unfinished_ns", Rule::Max),
     ("totals.failure_texts", Rule::Concat(8)),
-    ("totals*", Rule::Sum),
+    ("totals.*", Rule::Sum),
     ("latency_ns*", Rule::LeaveOut),
     ("series*", Rule::LeaveOut),
     ("heatmap*", Rule::LeaveOut),
     ("thresholds*", Rule::LeaveOut),
     ("attempts.per_acquisition", Rule::Weighed),
-    ("attempts*", Rule::LeaveOut),
+    ("attempts.*", Rule::LeaveOut),
     ("contention.window_ns", Rule::Max),
     ("contention.attempts_per_acquisition", Rule::Weighed),
     ("contention.hold_mean_ns", Rule::Weighed),
     ("contention.ping_p50_ns_by_node", Rule::Concat(900)),
     ("contention.ping_p50_ns", Rule::LeaveOut),
     ("contention.commands*", Rule::LeaveOut),
-    ("contention*", Rule::Sum),
+    ("contention.*", Rule::Sum),
     ("fairness.longest_wait_ns", Rule::Max),
     ("fairness.jain*", Rule::LeaveOut),
-    ("fairness*", Rule::Sum),
+    ("fairness.*", Rule::Sum),
     ("nodes", Rule::Concat(900)),
     ("cost_per_acquisition.acquisitions", Rule::Sum),
     ("cost_per_acquisition.nodes_counted", Rule::Sum),
     ("cost_per_acquisition.client_cpu_ns", Rule::Weighed),
-    ("cost_per_acquisition*", Rule::LeaveOut),
+    ("cost_per_acquisition.*", Rule::LeaveOut),
     ("faults", Rule::Concat(1_000)),
     ("safety.verdict", Rule::Worst(SAFETY)),
     ("safety.keys", Rule::Max),
     ("safety.violations", Rule::Concat(16)),
     ("safety.counter_exact", Rule::All),
     ("safety.witness*", Rule::LeaveOut),
-    ("safety*", Rule::Sum),
+    ("safety.*", Rule::Sum),
     ("fencing.verdict", Rule::Worst(SAFETY)),
     ("fencing.highest_token", Rule::Max),
     ("fencing.one_round_trip_share", Rule::LeaveOut),
-    ("fencing*", Rule::Sum),
+    ("fencing.*", Rule::Sum),
     ("quality.valid", Rule::All),
     ("quality.processes_lost", Rule::Concat(100)),
-    ("quality*", Rule::Max),
+    ("quality.hottest_key", Rule::LeaveOut),
+    ("quality.*", Rule::Max),
     ("verdict.outcome", Rule::Worst(OUTCOMES)),
     ("verdict.exit_code", Rule::LeaveOut),
     ("verdict.reasons", Rule::LeaveOut),
@@ -131,14 +134,18 @@ fn number(value: &Value) -> f64 {
 /// `None`: the field is left out.
 fn at(path: &str, values: &[&Value], weights: &[f64]) -> Option<Value> {
     // Sections of numbers are walked into; their fields find the same rule.
-    if values.iter().any(|value| value.is_object()) && !matches!(rule(path), Some(Rule::First)) {
+    let is_whole = matches!(rule(path), Some(Rule::First | Rule::LeaveOut));
+    if values.iter().any(|value| value.is_object()) && !is_whole {
         let mut fields = Map::new();
         let names = values.iter().filter_map(|value| value.as_object()).flat_map(Map::keys);
         for name in names.collect::<std::collections::BTreeSet<_>>() {
             let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
             let theirs: Vec<&Value> = values.iter().map(|v| v.get(name).unwrap_or(&NULL)).collect();
-            if let Some(value) = at(&path, &theirs, weights) {
-                fields.insert(name.clone(), value);
+            match at(&path, &theirs, weights) {
+                Some(value) => drop(fields.insert(name.clone(), value)),
+                // Part of a thing that has a meaning only as a whole.
+                None if rule(&path).is_none() && path.matches('.').count() > 1 => return None,
+                None => {}
             }
         }
         return Some(Value::Object(fields));
