@@ -42,6 +42,10 @@ pub(crate) enum Command {
     Sweep(Box<crate::sweep::SweepArgs>),
     /// What changed between runs, how sure that is, and an exit code for it
     Compare(crate::compare::CompareArgs),
+    /// Judge the saved history of a run again
+    Check(crate::check::CheckArgs),
+    /// The results of several machines that ran together, as one
+    Merge(crate::merge::MergeArgs),
     /// Print the JSON Schema of result.json
     Schema,
     #[command(flatten)]
@@ -221,6 +225,8 @@ pub(crate) struct RunArgs {
     pub(crate) verdict: VerdictArgs,
     #[command(flatten)]
     pub(crate) series: crate::series::SeriesArgs,
+    #[command(flatten)]
+    pub(crate) checker: crate::history::CheckerArgs,
 
     /// What this run is called, in its report and its directory
     #[arg(long, value_name = "NAME", value_parser = values::run_name, help_heading = "Output")]
@@ -319,11 +325,7 @@ impl Command {
             Self::Run(args) => Some(args),
             Self::Chaos(args) => Some(&mut args.run),
             Self::Sweep(args) => Some(&mut args.run),
-            Self::Agent
-            | Self::Cluster(_)
-            | Self::Compare(_)
-            | Self::Completions { .. }
-            | Self::Schema => None,
+            _ => None,
         }
     }
 

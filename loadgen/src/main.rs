@@ -8,6 +8,7 @@ mod args;
 mod backend;
 mod calibration;
 mod chaos;
+mod check;
 mod clock;
 #[allow(dead_code, reason = "counters and the like are for reports to come")]
 mod cluster;
@@ -22,9 +23,11 @@ mod faults;
 mod frames;
 #[allow(dead_code, reason = "as for the cluster")]
 mod guard;
+mod history;
 mod interrupt;
 mod intervals;
 mod live;
+mod merge;
 mod metrics;
 mod mode;
 mod near;
@@ -84,6 +87,8 @@ fn main() -> ExitCode {
             args::completions(shell, &mut std::io::stdout());
             Ok(0)
         }
+        Some(Command::Check(args)) => check::run(&args),
+        Some(Command::Merge(args)) => merge::run(&args),
         Some(Command::Schema) => Ok(schema::print()),
         Some(Command::Compare(args)) => compare::run(&args),
         Some(Command::Run(args)) => {
