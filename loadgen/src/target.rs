@@ -56,6 +56,12 @@ pub(crate) struct Faults {
     pub(crate) problems: Vec<String>,
 }
 
+/// Whether the settings go with the nodes they name, so far as that shows without any.
+pub(crate) fn check(args: &RunArgs, config: &RunConfig) -> Result<(), RunError> {
+    let ground = schedule::ground(args, config);
+    schedule::plan(config, &ground).map(drop).map_err(RunError::Usage)
+}
+
 impl Target {
     /// Starts local nodes, or takes those that were given.
     pub(crate) fn bring_up(args: &RunArgs, config: &RunConfig) -> Result<Self, RunError> {
