@@ -256,9 +256,13 @@ pub(crate) fn parse(line: impl Iterator<Item = OsString>) -> Result<Cli, clap::E
         Some(run) if run.contains_id("preset") => Cli::try_parse_from(preset::expand(line, run))?,
         _ => Cli::from_arg_matches(&matches)?,
     };
-    if let (Some(Command::Sweep(args)), Some((_, typed))) = (&mut cli.command, matches.subcommand())
-    {
-        args.typed = crate::sweep::words::typed(typed);
+    let args = match &mut cli.command {
+        Some(Command::Run(args)) => Some(&mut **args),
+        Some(Command::Sweep(args)) => Some(&mut args.run),
+        _ => None,
+    };
+    if let Some((args, (_, typed))) = args.zip(matches.subcommand()) {
+        args.series.typed = crate::sweep::words::typed(typed);
     }
     Ok(cli)
 }

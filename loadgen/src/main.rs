@@ -16,6 +16,7 @@ mod document;
 mod driver;
 #[allow(dead_code, reason = "as for the cluster")]
 mod faults;
+mod findmax;
 mod frames;
 #[allow(dead_code, reason = "as for the cluster")]
 mod guard;

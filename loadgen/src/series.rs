@@ -8,7 +8,8 @@
 
 pub(crate) mod figures;
 
-use std::path::{Path, PathBuf};
+use std::ffi::OsString;
+use std::path::PathBuf;
 
 use clap::Args;
 
@@ -22,7 +23,6 @@ use crate::report::format::Paint;
 use crate::run::{self, RunError, files};
 use crate::target::Target;
 use crate::values;
-use crate::verdict::Outcome;
 
 /// What a restarted node needs besides the longest ttl before it votes.
 const QUARANTINE_MARGIN_NS: u64 = NS_PER_S;
@@ -45,6 +45,9 @@ pub(crate) struct SeriesArgs {
     /// many short runs instead of one
     #[arg(long, value_name = "BOUND", help_heading = "Series", conflicts_with = "repeat")]
     pub(crate) find_max: Option<String>,
+    /// The flags of a run that were typed, as words.
+    #[arg(skip)]
+    pub(crate) typed: Vec<OsString>,
 }
 
 /// Nodes that are up, and a directory for what is measured on them.
@@ -154,11 +157,6 @@ impl Series {
     pub(crate) fn about(&self) -> crate::report::TargetAbout {
         self.target.about()
     }
-
-    /// `path` as it is told to the user: below the directory of the series.
-    pub(crate) fn shown(&self, path: &Path) -> String {
-        path.display().to_string()
-    }
 }
 
 /// How much longer `left` runs take, after `done` of them took `elapsed_ns`; before the first one
@@ -185,11 +183,6 @@ pub(crate) fn worst_exit(codes: impl IntoIterator<Item = u8>, interrupted: bool)
     let mut codes: Vec<u8> = codes.into_iter().collect();
     codes.extend(interrupted.then_some(130));
     WORST_FIRST.into_iter().find(|code| codes.contains(code)).unwrap_or(0)
-}
-
-/// Whether a run can be compared with others.
-pub(crate) fn is_valid(document: &Document) -> bool {
-    document.verdict.outcome == Outcome::Pass
 }
 
 #[cfg(test)]
