@@ -14,6 +14,8 @@ const WIDTHS: [f64; 4] = [0.7, 1.5, 3.0, 6.0];
 const LAPSES: f64 = 0.06;
 /// Places per level.
 const GRAIN: i32 = 2;
+/// Bins per level in which places are put together.
+const BINS: f64 = 8.0;
 /// The place asked for is where two of three probes pass: so many widths before the middle.
 const TWO_OF_THREE: f64 = std::f64::consts::LN_2;
 
@@ -26,47 +28,78 @@ pub(super) struct Tally {
 
 /// Levels at which two of three probes pass, with how sure that is.
 #[derive(Clone, Debug)]
-pub(super) struct Estimate(Vec<(f64, f64)>);
+pub(super) struct Estimate {
+    /// Where the first bin begins.
+    first: f64,
+    /// Of each bin, not yet divided by their sum.
+    weights: Vec<f64>,
+    all: f64,
+}
 
 impl Estimate {
     /// From the tallies by level; the place is looked for from `lowest` to `highest`.
     pub(super) fn of(tallies: &BTreeMap<i32, Tally>, lowest: i32, highest: i32) -> Self {
+        let curves = WIDTHS.map(|width| (width, Curve::of(width, highest - lowest)));
         let mut logs: Vec<(f64, f64)> = Vec::new();
         for place in lowest * GRAIN..=highest * GRAIN {
-            let place = f64::from(place) / f64::from(GRAIN);
-            for width in WIDTHS {
-                let log: f64 = tallies
-                    .iter()
-                    .map(|(&level, tally)| {
-                        let passes = 1.0 / (1.0 + ((f64::from(level) - place) / width).exp());
-                        let passes = LAPSES + (1.0 - 2.0 * LAPSES) * passes;
-                        let failed = tally.all - tally.passed;
-                        f64::from(tally.passed) * passes.ln()
-                            + f64::from(failed) * (1.0 - passes).ln()
-                    })
-                    .sum();
-                logs.push((place - TWO_OF_THREE * width, log));
+            for (width, curve) in &curves {
+                let log =
+                    |(&level, tally): (&i32, &Tally)| curve.log(level * GRAIN - place, *tally);
+                let log: f64 = tallies.iter().map(log).sum();
+                logs.push((f64::from(place) / f64::from(GRAIN) - TWO_OF_THREE * width, log));
             }
         }
         let most = logs.iter().map(|&(_, log)| log).fold(f64::NEG_INFINITY, f64::max);
-        let mut weights: Vec<(f64, f64)> =
-            logs.into_iter().map(|(place, log)| (place, (log - most).exp())).collect();
-        weights.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let all: f64 = weights.iter().map(|&(_, weight)| weight).sum();
-        weights.iter_mut().for_each(|(_, weight)| *weight /= all);
-        Self(weights)
+        let first = f64::from(lowest) - TWO_OF_THREE * WIDTHS.into_iter().fold(0.0, f64::max);
+        let bins = crate::num::floor_u64((f64::from(highest) - first).max(0.0) * BINS) + 1;
+        let mut weights = vec![0.0; crate::num::usize_of(bins)];
+        let mut all = 0.0;
+        for (place, log) in logs {
+            let bin = crate::num::usize_of(crate::num::floor_u64((place - first) * BINS));
+            if let Some(weight) = weights.get_mut(bin) {
+                *weight += (log - most).exp();
+                all += (log - most).exp();
+            }
+        }
+        Self { first, weights, all }
     }
 
     /// The level below which the place lies with probability `q`.
     pub(super) fn quantile(&self, q: f64) -> f64 {
         let mut sum = 0.0;
-        for &(place, weight) in &self.0 {
+        let at = self.weights.iter().position(|weight| {
             sum += weight;
-            if sum >= q {
-                return place;
-            }
-        }
-        self.0.last().map_or(0.0, |&(place, _)| place)
+            sum >= q * self.all
+        });
+        self.first + at.unwrap_or(self.weights.len()) as f64 / BINS
+    }
+}
+
+/// The logarithms of the odds to pass and to fail, by the distance to the place.
+struct Curve {
+    /// Steps of a grain below the place that the table begins with.
+    reach: i32,
+    logs: Vec<(f64, f64)>,
+}
+
+impl Curve {
+    /// Of a width, for distances up to so many levels.
+    fn of(width: f64, levels: i32) -> Self {
+        let reach = levels.max(0) * GRAIN;
+        let logs = (-reach..=reach).map(|distance| {
+            let levels = f64::from(distance) / f64::from(GRAIN);
+            let passes = 1.0 / (1.0 + (levels / width).exp());
+            let passes = LAPSES + (1.0 - 2.0 * LAPSES) * passes;
+            (passes.ln(), (1.0 - passes).ln())
+        });
+        Self { reach, logs: logs.collect() }
+    }
+
+    /// Of what was seen so far from the place.
+    fn log(&self, distance: i32, tally: Tally) -> f64 {
+        let at = usize::try_from(distance.clamp(-self.reach, self.reach) + self.reach);
+        let (passes, fails) = at.ok().and_then(|at| self.logs.get(at)).copied().unwrap_or_default();
+        f64::from(tally.passed) * passes + f64::from(tally.all - tally.passed) * fails
     }
 }
 
