@@ -9,12 +9,14 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 use crate::cluster::{Persist, Transport};
 use crate::config::{BackendKind, Waiting};
 use crate::mode::Mode;
+use crate::scenario::{self, Origin};
 use crate::values::{self, Arrival, CatchUp, Hold, KeyDist, Percentiles, Rate, Stages, TimeUnit};
-use groups::{EngineArgs, VerdictArgs};
+use groups::{EngineArgs, ScenarioArgs, VerdictArgs};
 use preset::Preset;
 
 /// Load generator for redlatch: how long locks take under contention and while nodes die, and
@@ -36,8 +38,18 @@ pub(crate) enum Command {
     Run(Box<RunArgs>),
     /// The same load at many settings: tables and a curve of latency over throughput
     Sweep(Box<crate::sweep::SweepArgs>),
+    /// What changed between runs, how sure that is, and an exit code for it
+    Compare(crate::compare::CompareArgs),
+    /// Print the JSON Schema of result.json
+    Schema,
     #[command(flatten)]
     Cluster(crate::cluster::cli::Command),
+    /// Completions for a shell, to be put where it looks for them
+    Completions {
+        /// bash, elvish, fish, powershell or zsh
+        #[arg(value_name = "SHELL", hide_possible_values = true)]
+        shell: Shell,
+    },
     /// A worker process of a run; speaks with its parent on stdin and stdout
     #[command(name = "__agent", hide = true)]
     Agent,
@@ -63,6 +75,9 @@ valid as a measurement, 130 interrupted (the report is still written). 4 hides 5
 #[derive(Debug, Args)]
 #[command(after_help = format!("{}\n\n{UNITS}\n\n{EXIT_CODES}", preset::help()))]
 pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) scenario: ScenarioArgs,
+
     /// A whole load by name, see below; flags beside it win
     #[arg(long, value_name = "NAME", help_heading = "Load")]
     pub(crate) preset: Option<Preset>,
@@ -199,7 +214,8 @@ pub(crate) struct RunArgs {
 
     /// A fault on spawned nodes: kill@START/LENGTH or pause@START/LENGTH on one by chance; append
     /// :node=N, :minority or :majority to choose; may be repeated
-    #[arg(long = "fault", value_name = "FAULT", help_heading = "Faults")]
+    #[arg(long = "fault", value_name = "FAULT", value_parser = values::fault,
+          help_heading = "Faults")]
     pub(crate) faults: Vec<String>,
 
     #[command(flatten)]
@@ -248,21 +264,89 @@ pub(crate) fn main_job() -> Result<RunArgs, clap::Error> {
     }
 }
 
-/// The command line as it is meant: with what a preset sets, where it was not set otherwise.
-pub(crate) fn parse(line: impl Iterator<Item = OsString>) -> Result<Cli, clap::Error> {
+/// Writes what `shell` needs to complete command lines of this program.
+pub(crate) fn completions(shell: Shell, out: &mut dyn std::io::Write) {
+    // Into memory first: the generator gives up loudly where a reader has closed its end.
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "loadgen", &mut text);
+    let _ = out.write_all(&text);
+}
+
+/// Why a command line cannot be followed.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// Also what asks for help or the version.
+    Clap(clap::Error),
+    /// Of a scenario, in one line.
+    Scenario(String),
+}
+
+impl From<clap::Error> for Refusal {
+    fn from(error: clap::Error) -> Self {
+        Self::Clap(error)
+    }
+}
+
+impl Refusal {
+    /// Without the usage and the advice that follow it on a screen.
+    pub(crate) fn one_line(&self) -> String {
+        match self {
+            Self::Clap(error) => {
+                let text = error.render().to_string();
+                let first = text.lines().take_while(|line| !line.trim().is_empty());
+                let first: Vec<&str> = first.map(str::trim).collect();
+                first.join(" ").trim_start_matches("error: ").to_owned()
+            }
+            Self::Scenario(text) => text.clone(),
+        }
+    }
+}
+
+impl Command {
+    /// The flags of a run, where the command has them.
+    fn run_args_mut(&mut self) -> Option<&mut RunArgs> {
+        match self {
+            Self::Run(args) => Some(args),
+            Self::Sweep(args) => Some(&mut args.run),
+            Self::Agent
+            | Self::Cluster(_)
+            | Self::Compare(_)
+            | Self::Completions { .. }
+            | Self::Schema => None,
+        }
+    }
+
+    /// Where flags that were not typed come from.
+    pub(crate) fn origins(&mut self) -> Vec<Origin> {
+        self.run_args_mut().map(|args| args.scenario.origins.clone()).unwrap_or_default()
+    }
+}
+
+/// The command line as it is meant: with what a scenario, `--set` and a preset say, where it was
+/// not set otherwise.
+pub(crate) fn parse(line: impl Iterator<Item = OsString>) -> Result<Cli, Refusal> {
     let line: Vec<OsString> = line.collect();
-    let matches = Cli::command().try_get_matches_from(&line)?;
-    let mut cli = match matches.subcommand_matches("run") {
-        Some(run) if run.contains_id("preset") => Cli::try_parse_from(preset::expand(line, run))?,
-        _ => Cli::from_arg_matches(&matches)?,
+    let mut whole = Cli::command();
+    let matches = whole.try_get_matches_from_mut(&line)?;
+    whole.build();
+    let Some((name, typed)) = matches.subcommand() else {
+        return Ok(Cli::from_arg_matches(&matches)?);
     };
-    let args = match &mut cli.command {
-        Some(Command::Run(args)) => Some(&mut **args),
-        Some(Command::Sweep(args)) => Some(&mut args.run),
-        _ => None,
+    let takes_scenario = |command: &&clap::Command| {
+        command.get_arguments().any(|arg| arg.get_long() == Some("scenario"))
     };
-    if let Some((args, (_, typed))) = args.zip(matches.subcommand()) {
-        args.series.typed = crate::sweep::words::typed(typed);
+    let Some(command) = whole.find_subcommand(name).filter(takes_scenario) else {
+        return Ok(Cli::from_arg_matches(&matches)?);
+    };
+    let words = crate::sweep::words::typed(typed);
+    let expanded = scenario::expand(line, command, typed).map_err(Refusal::Scenario)?;
+    let matches = Cli::command().try_get_matches_from(expanded.line)?;
+    let mut cli = Cli::from_arg_matches(&matches)?;
+    let read = matches.subcommand().map(|(_, read)| read);
+    if let Some((args, read)) = cli.command.as_mut().and_then(Command::run_args_mut).zip(read) {
+        args.scenario.settings = scenario::settings(command, read);
+        args.scenario.origins = expanded.origins;
+        args.series.typed = words;
     }
     Ok(cli)
 }

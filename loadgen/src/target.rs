@@ -62,6 +62,23 @@ pub(crate) struct Faults {
     pub(crate) problems: Vec<String>,
 }
 
+/// Whether the settings go with the nodes they name, so far as that shows without any.
+pub(crate) fn check(args: &RunArgs, config: &RunConfig) -> Result<(), RunError> {
+    match config.backend {
+        BackendKind::Engine if args.nodes.is_empty() => spawned::check(args, config),
+        BackendKind::Engine => given_is_whole(config),
+        _ => Ok(()),
+    }
+}
+
+fn given_is_whole(config: &RunConfig) -> Result<(), RunError> {
+    if config.faults.is_empty() {
+        return Ok(());
+    }
+    let text = "--fault breaks nodes that loadgen spawned itself; leave --nodes out";
+    Err(RunError::Usage(text.to_owned()))
+}
+
 impl Target {
     /// Starts local nodes, or takes those that were given.
     pub(crate) fn bring_up(args: &RunArgs, config: &RunConfig) -> Result<Self, RunError> {
@@ -71,10 +88,7 @@ impl Target {
         if args.nodes.is_empty() {
             return spawned::Spawned::start(args, config).map(Self::Spawned);
         }
-        if !config.faults.is_empty() {
-            let text = "--fault breaks nodes that loadgen spawned itself; leave --nodes out";
-            return Err(RunError::Usage(text.to_owned()));
-        }
+        given_is_whole(config)?;
         Given::new(args).map(Self::Given)
     }
 

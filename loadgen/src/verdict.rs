@@ -103,8 +103,10 @@ pub(crate) struct Facts {
     pub(crate) lag_p99_ns: Option<u64>,
     pub(crate) response_p50_ns: Option<u64>,
     pub(crate) service_p50_ns: Option<u64>,
-    /// CPU time of all processes over what their worker threads could use.
+    /// The share of the time that the busiest worker thread was on a CPU.
     pub(crate) cpu_share: f64,
+    /// The load asks more of a name than can be served: what was said about it before the start.
+    pub(crate) overload: Option<String>,
     pub(crate) agents_lost: Vec<String>,
     /// Faults that could not be carried out or healed.
     pub(crate) fault_problems: Vec<String>,
@@ -215,31 +217,14 @@ fn invalid(config: &RunConfig, facts: &Facts, findings: &Findings, reasons: &mut
 
 /// Whether the planned arrivals were really made.
 fn undriven(config: &RunConfig, facts: &Facts, findings: &Findings, reasons: &mut Vec<String>) {
-    let busy = facts.cpu_share > 0.9;
-    if config.requests.is_none() && (facts.finished as f64) < facts.offered as f64 * 0.99 {
-        let share = 100.0 * num::share(facts.finished, facts.offered);
-        // Over the whole run: a backlog from the warm-up can fill all of the measured time.
-        let rate = num::share(findings.sections, facts.whole_ns) * NS_PER_S as f64;
-        let rate = format::rate(rate);
-        let what_to_do = if config.backend != BackendKind::Engine {
-            "that is this generator's own ceiling on this machine: lower --rate, or add --threads \
-             or --processes"
-                .to_owned()
-        } else if busy {
-            format!(
-                "this generator's threads were {:.0} % busy: add --threads or --processes, or \
-                 lower --rate",
-                100.0 * facts.cpu_share
-            )
-        } else {
-            "the locks did not keep up: lower --rate below that, or add --clients if service time \
-             is short"
-                .to_owned()
-        };
-        reasons.push(format!(
-            "rate missed: {share:.1} % of the offered arrivals were answered in time, about \
-             {rate} locks/s were had; {what_to_do}"
-        ));
+    match missed(config, facts, findings) {
+        Some(text) if !config.allow_overload => reasons.push(text),
+        _ if is_busy(facts) => reasons.push(format!(
+            "generator-bound: a worker thread was {:.0} % busy, so responses tell of this \
+             generator as well; add --threads or --processes, or lower --rate",
+            100.0 * facts.cpu_share
+        )),
+        _ => {}
     }
     if let (Some(lag), Some(response)) = (facts.lag_p50_ns, facts.response_p50_ns)
         && lag > NS_PER_MS.max(response / 2)
@@ -252,8 +237,59 @@ fn undriven(config: &RunConfig, facts: &Facts, findings: &Findings, reasons: &mu
     }
 }
 
+fn is_busy(facts: &Facts) -> bool {
+    facts.cpu_share > 0.9
+}
+
+/// Arrivals of an open loop that were not answered in time, if they are too many.
+fn missed(config: &RunConfig, facts: &Facts, findings: &Findings) -> Option<String> {
+    let most = facts.offered as f64 * 0.99;
+    if !config.is_open_loop() || config.requests.is_some() || facts.finished as f64 >= most {
+        return None;
+    }
+    let share = 100.0 * num::share(facts.finished, facts.offered);
+    // Over the whole run: a backlog from the warm-up can fill all of the measured time.
+    let rate = num::share(findings.sections, facts.whole_ns) * NS_PER_S as f64;
+    let rate = format::rate(rate);
+    let what_to_do = if facts.overload.is_some() {
+        "a name is asked for more than it can give, as was said before the start: lower --rate or \
+         --hold, raise --keys, or say --allow-overload if that is meant"
+            .to_owned()
+    } else if config.backend != BackendKind::Engine {
+        "that is this generator's own ceiling on this machine: lower --rate, or add --threads or \
+         --processes"
+            .to_owned()
+    } else if is_busy(facts) {
+        format!(
+            "this generator's threads were {:.0} % busy: add --threads or --processes, or lower \
+             --rate",
+            100.0 * facts.cpu_share
+        )
+    } else {
+        "the locks did not keep up: lower --rate below that, or add --clients if service time is \
+         short"
+            .to_owned()
+    };
+    Some(format!(
+        "rate missed: {share:.1} % of the offered arrivals were answered in time, about {rate} \
+         locks/s were had; {what_to_do}"
+    ))
+}
+
 fn warnings(config: &RunConfig, facts: &Facts, findings: &Findings) -> Vec<String> {
     let mut warnings = Vec::new();
+    if config.allow_overload {
+        warnings.extend(missed(config, facts, findings));
+    } else {
+        warnings.extend(facts.overload.clone());
+    }
+    if !config.is_open_loop() && config.backend == BackendKind::Engine && is_busy(facts) {
+        warnings.push(format!(
+            "a worker thread was {:.0} % busy: the rate is what this generator can drive, and not \
+             the most that the locks can; add --threads or --processes",
+            100.0 * facts.cpu_share
+        ));
+    }
     if let (Some(lag), Some(response)) = (facts.lag_p99_ns, facts.response_p50_ns)
         && lag > NS_PER_MS.max(response / 10)
     {
@@ -265,7 +301,7 @@ fn warnings(config: &RunConfig, facts: &Facts, findings: &Findings) -> Vec<Strin
     }
     if let (Some(response), Some(service)) = (facts.response_p50_ns, facts.service_p50_ns)
         && config.is_open_loop()
-        && response > 2 * service + NS_PER_MS
+        && response > 2 * service + NS_PER_MS + facts.lag_p50_ns.unwrap_or(0)
     {
         warnings.push(
             "arrivals waited for a free client: response is mostly queueing; add --clients"

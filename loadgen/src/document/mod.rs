@@ -13,6 +13,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::calibration::Calibration;
+use crate::calibration::overload::Hottest;
 use crate::config::RunConfig;
 use crate::mode::Class;
 use crate::recorder::{Hist, Metric};
@@ -83,6 +85,9 @@ pub(crate) struct Environment {
     pub(crate) os: Option<String>,
     pub(crate) cores: Option<usize>,
     pub(crate) loadavg: Option<String>,
+    /// Of this process, just before the run.
+    #[serde(default)]
+    pub(crate) calibration: Option<Calibration>,
     pub(crate) target: TargetAbout,
 }
 
@@ -138,6 +143,9 @@ pub(crate) struct Percentile {
     pub(crate) ns: u64,
     /// Fewer than 10 samples lie above it.
     pub(crate) weak: bool,
+    /// Only a lower bound, because of arrivals that had no answer when the run ended.
+    #[serde(default)]
+    pub(crate) at_least: bool,
 }
 
 /// How often acquisitions asked.
@@ -237,7 +245,13 @@ pub(crate) struct QualityReport {
     pub(crate) hold_late_ns: Summary,
     pub(crate) cpu_pct: Option<f64>,
     pub(crate) cpu_share: Option<f64>,
+    /// The share of the measured time that the busiest worker thread was on a CPU.
+    #[serde(default)]
+    pub(crate) busiest_worker: Option<f64>,
     pub(crate) mean_burst: Option<f64>,
+    /// What the load asks of its busiest name; `null` where nothing can fall behind.
+    #[serde(default)]
+    pub(crate) hottest_key: Option<Hottest>,
     pub(crate) processes_lost: Vec<String>,
 }
 

@@ -1,6 +1,7 @@
 //! What a run leaves behind: one [`RunResult`], and the writers that put it into text, JSON and
 //! histogram files.
 
+pub(crate) mod censored;
 pub(crate) mod contention;
 pub(crate) mod cost;
 pub(crate) mod faults;
@@ -12,6 +13,8 @@ pub(crate) mod text;
 
 use serde::{Deserialize, Serialize};
 
+use crate::calibration::Calibration;
+use crate::calibration::overload::Hottest;
 use crate::collect::{Collector, Hists, Row};
 use crate::config::RunConfig;
 use crate::num;
@@ -63,7 +66,11 @@ pub(crate) struct Quality {
     pub(crate) cpu_pct: f64,
     /// Of one thread each, over all processes: 100 % is `threads * processes` cores.
     pub(crate) cpu_share: f64,
+    /// Of the busiest worker thread: the share of the measured time that it was on a CPU.
+    pub(crate) busiest_worker: Option<f64>,
     pub(crate) mean_burst: Option<f64>,
+    /// What the load asks of its busiest name; `None` where nothing can fall behind.
+    pub(crate) hottest: Option<Hottest>,
     pub(crate) agents_lost: Vec<String>,
 }
 
@@ -96,6 +103,7 @@ pub(crate) struct RunResult {
     pub(crate) fairness: Fairness,
     pub(crate) findings: Findings,
     pub(crate) quality: Quality,
+    pub(crate) calibration: Calibration,
     pub(crate) failure_texts: Vec<String>,
     pub(crate) thresholds: Vec<Checked>,
     pub(crate) verdict: Verdict,

@@ -380,6 +380,7 @@ fn quality(out: &mut String, run: &RunResult, paint: Paint) {
         run.quality.cpu_pct
     );
     out.push_str(&format::wrapped(" quality   ", &text));
+    out.extend(run.calibration.words().map(|text| format::wrapped("           ", &text)));
     for warning in &run.verdict.warnings {
         out.push_str(&paint.warn(&format::wrapped(" warning   ", warning)));
     }

@@ -12,6 +12,8 @@ use super::RunError;
 use super::sums::{Sums, facts, lasted_ns, quality};
 use crate::agent::{Crew, Message};
 use crate::backend::NodeView;
+use crate::calibration::Calibration;
+use crate::calibration::overload::Hottest;
 use crate::clock::{self, NS_PER_MS, NS_PER_S};
 use crate::cluster::node_name;
 use crate::collect::{Collector, Interval};
@@ -24,7 +26,7 @@ use crate::recorder::{Metric, TICK_NS};
 use crate::report::contention::{self, Contention};
 use crate::report::cost::{self, Cost, ServerShare};
 use crate::report::faults::{self as fault_report, Evidence};
-use crate::report::{self, RunResult, hlog, json};
+use crate::report::{self, Quality, RunResult, hlog, json};
 use crate::scratch::Scratch;
 use crate::target::{Faults, Target};
 use crate::thresholds::{self, SoFar, Watch};
@@ -59,10 +61,22 @@ struct Session<'a> {
     oracle: Arc<Oracle>,
     crew: Crew,
     collector: Collector,
+    calibration: Calibration,
+    hottest: Option<Hottest>,
     interrupted: bool,
     watch: Watch,
     /// The threshold that ended the run, and how it failed.
     ended_by: Option<String>,
+}
+
+/// Thresholds on a load that cannot be served say how long the run was, so they need a word that
+/// this is meant; without them it is a warning.
+fn refuse_overload(config: &RunConfig, hottest: Option<&Hottest>) -> Result<(), RunError> {
+    let refused = !config.allow_overload && !config.thresholds.is_empty();
+    match hottest.and_then(Hottest::overload).filter(|_| refused) {
+        None => Ok(()),
+        Some(text) => Err(RunError::Usage(text)),
+    }
 }
 
 pub(super) fn measure(
@@ -71,6 +85,11 @@ pub(super) fn measure(
     live: &mut Live,
     dir: PathBuf,
 ) -> Result<RunResult, RunError> {
+    live.stage("calibrating");
+    let calibration = Calibration::measure(config, &target.node_urls());
+    let hottest = Hottest::of(config, calibration.handoff_ns.unwrap_or(0));
+    refuse_overload(config, hottest.as_ref())?;
+    live.calibrated(&calibration, hottest.as_ref());
     live.stage("connecting");
     let scratch = Scratch::new("run").map_err(RunError::tool("cannot make a directory"))?;
     let cells = scratch.path().join("cells");
@@ -79,9 +98,19 @@ pub(super) fn measure(
     let oracle = Arc::new(oracle);
     let crew = Crew::start(config, &cells).map_err(RunError::tool("cannot start the load"))?;
     let collector = Collector::new(config);
-    let (watch, interrupted, ended_by) = (Watch::new(config), false, None);
-    let mut session =
-        Session { config, target, live, oracle, crew, collector, interrupted, watch, ended_by };
+    let mut session = Session {
+        config,
+        target,
+        live,
+        oracle,
+        crew,
+        collector,
+        calibration,
+        hottest,
+        interrupted: false,
+        watch: Watch::new(config),
+        ended_by: None,
+    };
     session.connect()?;
     // Everybody has mapped it: from here on no end of this process can leave it behind.
     drop(scratch);
@@ -217,6 +246,7 @@ impl Session<'_> {
         dir: PathBuf,
     ) -> RunResult {
         let Self { config, target, oracle, crew, collector, interrupted, ended_by, .. } = self;
+        let (calibration, hottest) = (self.calibration, self.hottest);
         drop(crew);
         let shown = target.shown();
         let lasted_ns = lasted_ns(config, &collector);
@@ -227,7 +257,7 @@ impl Session<'_> {
         let faults =
             done.spans.iter().map(|span| fault_report::judge(span, &evidence, gap)).collect();
         let findings = oracle.findings();
-        let quality = quality(config, &collector);
+        let quality = Quality { hottest, ..quality(config, &collector) };
         let sums = Sums::of(config, &collector);
         let facts = facts(config, &collector, &sums, &quality);
         let facts = Facts { interrupted, ended_by, fault_problems: done.problems, ..facts };
@@ -262,6 +292,7 @@ impl Session<'_> {
             fairness: contention::fairness(&clients, config.processes, sums.oldest_unfinished_ns),
             findings,
             quality,
+            calibration,
             failure_texts,
             thresholds: Vec::new(),
             verdict,

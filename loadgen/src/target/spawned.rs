@@ -31,7 +31,7 @@ pub(crate) struct Spawned {
 impl Spawned {
     /// Reads the faults, then starts the nodes: a mistake in a fault starts nothing.
     pub(crate) fn start(args: &RunArgs, config: &RunConfig) -> Result<Self, RunError> {
-        let nodes = usize::try_from(args.spawn.unwrap_or(DEFAULT_NODES)).unwrap_or(usize::MAX);
+        let nodes = nodes(args);
         let plan = plan(config, nodes).map_err(RunError::Usage)?;
         let options = ClusterOptions {
             nodes,
@@ -104,6 +104,15 @@ impl Spawned {
         problems.extend(healed.err().map(|error| format!("a node could not be healed: {error}")));
         Faults { spans: records.into_iter().map(span).collect(), problems }
     }
+}
+
+fn nodes(args: &RunArgs) -> usize {
+    usize::try_from(args.spawn.unwrap_or(DEFAULT_NODES)).unwrap_or(usize::MAX)
+}
+
+/// Whether the faults can be carried out on the nodes that would be spawned.
+pub(super) fn check(args: &RunArgs, config: &RunConfig) -> Result<(), RunError> {
+    plan(config, nodes(args)).map(drop).map_err(RunError::Usage)
 }
 
 fn plan(config: &RunConfig, nodes: usize) -> Result<Plan, String> {

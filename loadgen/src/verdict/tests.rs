@@ -129,3 +129,31 @@ fn a_run_that_a_threshold_ended_has_failed_and_is_not_called_too_short() {
     verdict.judge_thresholds(&[checked("errors.rate<5%", false)]);
     assert_eq!((verdict.exit_code, verdict.reasons.len()), (3, 2));
 }
+
+#[test]
+fn a_generator_at_its_limit_makes_an_open_loop_invalid_and_warns_in_a_closed_one() {
+    let busy = Facts { cpu_share: 0.95, ..good() };
+    let verdict = judge(&open(), &busy, &Findings::default());
+    assert_eq!(verdict.exit_code, 5);
+    assert!(verdict.reasons[0].contains("generator-bound: a worker thread was 95 % busy"));
+    assert!(verdict.reasons[0].contains("--threads"), "{:?}", verdict.reasons);
+    let closed = RunConfig { rate: Rate::Max, ..open() };
+    let verdict = judge(&closed, &busy, &Findings::default());
+    assert_eq!(verdict.exit_code, 0);
+    assert!(verdict.warnings[0].contains("95 % busy"), "{:?}", verdict.warnings);
+}
+
+#[test]
+fn an_overload_is_a_warning_unless_it_is_meant() {
+    let hot = Facts { overload: Some("overload: `k`".to_owned()), ..good() };
+    let verdict = judge(&open(), &hot, &Findings::default());
+    assert_eq!((verdict.exit_code, verdict.warnings), (0, vec!["overload: `k`".to_owned()]));
+    let meant = RunConfig { allow_overload: true, ..open() };
+    assert!(judge(&meant, &hot, &Findings::default()).warnings.is_empty());
+    let missed = Facts { finished: 500, ..hot };
+    let verdict = judge(&open(), &missed, &Findings::default());
+    assert!(verdict.reasons[0].contains("more than it can give"), "{:?}", verdict.reasons);
+    let verdict = judge(&meant, &missed, &Findings::default());
+    assert_eq!(verdict.exit_code, 0, "{:?}", verdict.reasons);
+    assert!(verdict.warnings[0].contains("50.0 %"), "{:?}", verdict.warnings);
+}
