@@ -81,13 +81,6 @@ pub(crate) struct RunArgs {
     /// A whole load by name, see below; flags beside it win
     #[arg(long, value_name = "NAME", help_heading = "Load")]
     pub(crate) preset: Option<Preset>,
-    /// What this run is called, in its report and its directory
-    #[arg(long, value_name = "NAME", value_parser = values::run_name, help_heading = "Output")]
-    pub(crate) name: Option<String>,
-    /// What to tell this run apart by; goes into the result; may be repeated
-    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = values::label,
-          help_heading = "Output")]
-    pub(crate) labels: Vec<(String, String)>,
 
     /// Nodes to use: redis://HOST:PORT or unix:///PATH, separated by commas
     #[arg(long, value_name = "URL,..", value_delimiter = ',', help_heading = "Target",
@@ -223,6 +216,13 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) series: crate::series::SeriesArgs,
 
+    /// What this run is called, in its report and its directory
+    #[arg(long, value_name = "NAME", value_parser = values::run_name, help_heading = "Output")]
+    pub(crate) name: Option<String>,
+    /// What to tell this run apart by; goes into the result; may be repeated
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = values::label,
+          help_heading = "Output")]
+    pub(crate) labels: Vec<(String, String)>,
     /// Directory of this run's files [default: loadgen-runs/TIME-NAME]
     #[arg(short, long, value_name = "DIR", help_heading = "Output")]
     pub(crate) out: Option<PathBuf>,

@@ -85,7 +85,7 @@ pub(super) fn fault(spot: &Spot) -> Result<String, String> {
     Ok(line)
 }
 
-/// `one`, `node=2`; a number, or a list of one, is a node's.
+/// `one`, `node=2`; a number is a node's, and a list has several.
 fn target(table: &Table) -> Result<Option<String>, String> {
     let Some((_, spot)) = table.iter().find(|(key, _)| key.name == "target") else {
         return Ok(None);
@@ -94,15 +94,16 @@ fn target(table: &Table) -> Result<Option<String>, String> {
     match &spot.node {
         Node::Text(text) if number(text) => Ok(Some(format!("node={text}"))),
         Node::Text(text) => Ok(Some(text.clone())),
-        Node::List(list) => match list.as_slice() {
-            [Spot { node: Node::Text(text), .. }] if number(text) => {
-                Ok(Some(format!("node={text}")))
-            }
-            _ => Err(format!(
-                "{}: `target` is one node here; write a [[fault]] for each of several",
-                spot.place
-            )),
-        },
+        Node::List(list) => {
+            let nodes = list.iter().map(|spot| match &spot.node {
+                Node::Text(text) if number(text) => Ok(text.as_str()),
+                _ => Err(format!(
+                    "{}: a list of targets has numbers of nodes, as in target = [1, 3]",
+                    spot.place
+                )),
+            });
+            Ok(Some(format!("node={}", nodes.collect::<Result<Vec<_>, _>>()?.join("+"))))
+        }
         _ => Err(format!(
             "{}: `target` is {}; write one, minority, majority, all or the number of a node",
             spot.place,

@@ -255,9 +255,9 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ("[[fault]]\nat = \"1s\"\nkind = \"melt\"\nfor = \"1s\"\n", "s.toml:1:1", "melt@1s/1s"),
     ("[[fault]]\nat = 1\nkind = \"kill\"\nfor = \"1s\"\n", "s.toml:1:1", "bad start"),
     (
-        "[[fault]]\nat=\"1s\"\nkind=\"kill\"\nfor=\"1s\"\ntarget=[1,2]\n",
-        "s.toml:5:8",
-        "a [[fault]]",
+        "[[fault]]\nat=\"1s\"\nkind=\"kill\"\nfor=\"1s\"\ntarget=[1,\"b\"]\n",
+        "s.toml:5:11",
+        "numbers of nodes",
     ),
     ("\n[[fault]]\nat=\"11s\"\nkind=\"kill\"\nfor=\"1s\"\n", "s.toml:2:1", "after the end"),
     ("[fault]\nat = \"1s\"\n", "s.toml:1:2", "two brackets"),
