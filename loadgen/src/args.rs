@@ -38,6 +38,8 @@ pub(crate) enum Command {
     Run(Box<RunArgs>),
     /// The same load at many settings: tables and a curve of latency over throughput
     Sweep(Box<crate::sweep::SweepArgs>),
+    /// Search the settings of the engine that serve an objective best
+    Tune(Box<crate::tune::TuneArgs>),
     /// What changed between runs, how sure that is, and an exit code for it
     Compare(crate::compare::CompareArgs),
     /// Print the JSON Schema of result.json
@@ -308,6 +310,7 @@ impl Command {
         match self {
             Self::Run(args) => Some(args),
             Self::Sweep(args) => Some(&mut args.run),
+            Self::Tune(args) => Some(&mut args.run),
             Self::Agent
             | Self::Cluster(_)
             | Self::Compare(_)

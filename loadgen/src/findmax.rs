@@ -125,7 +125,7 @@ fn search_all(args: &RunArgs, points: Vec<Vec<Setting>>, text: &str) -> Result<u
     }
     let seed = args.seed.unwrap_or_else(run::fresh_seed);
     let typed = &args.series.typed;
-    let was_typed = |flag: &str| typed.iter().any(|word| is_flag(word, flag));
+    let was_typed = |flag: &str| series::was_typed(args, flag);
     let duration_ns = if was_typed("duration") { args.duration } else { PROBE_NS };
     let warmup_ns = if was_typed("warmup") { args.warmup } else { PROBE_WARMUP_NS };
     let first_rate = match args.rate {
@@ -133,7 +133,7 @@ fn search_all(args: &RunArgs, points: Vec<Vec<Setting>>, text: &str) -> Result<u
         Rate::PerSecond(rate) => rate,
     };
     let typed: Vec<OsString> =
-        typed.iter().filter(|word| !is_flag(word, "rate")).cloned().collect();
+        typed.iter().filter(|word| !series::is_flag(word, "rate")).cloned().collect();
     let prober =
         |settings| Prober { bound: &bound, typed: &typed, settings, seed, duration_ns, warmup_ns };
     let configs = points.iter().map(|settings| prober(settings).config(first_rate));
@@ -163,11 +163,18 @@ fn search_all(args: &RunArgs, points: Vec<Vec<Setting>>, text: &str) -> Result<u
     conclude(args, &series, searches, &bound, seed)
 }
 
-/// Whether `word` is `--flag=..`.
-fn is_flag(word: &OsString, flag: &str) -> bool {
-    word.to_string_lossy().strip_prefix("--").is_some_and(|word| {
-        word.strip_prefix(flag).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
-    })
+/// Why a probe failed; `None` if it passed.
+pub(crate) fn failure(document: &Document, bound: &Threshold) -> Option<String> {
+    if document.verdict.outcome != Outcome::Pass {
+        let reasons = &document.verdict.reasons;
+        return Some(reasons.first().cloned().unwrap_or_else(|| "not valid".to_owned()));
+    }
+    let checked = thresholds::check(std::slice::from_ref(bound), document, None);
+    if !checked.iter().all(|checked| checked.ok) {
+        return Some(format!("{bound} not kept"));
+    }
+    growth::grows(document)
+        .then(|| "arrivals under way grew in number: the rate is not sustained".to_owned())
 }
 
 impl Prober<'_> {
@@ -196,7 +203,7 @@ impl Prober<'_> {
         }
         let checked = thresholds::check(std::slice::from_ref(self.bound), &document, None);
         let checked = checked.into_iter().next().unwrap_or_default();
-        let reason = self.reason(&document, checked.ok);
+        let reason = failure(&document, self.bound);
         Ok(Probe {
             rate,
             level,
@@ -208,18 +215,6 @@ impl Prober<'_> {
             exit_code: document.verdict.exit_code,
             figures: Figures::of(&document),
         })
-    }
-
-    fn reason(&self, document: &Document, keeps_bound: bool) -> Option<String> {
-        if document.verdict.outcome != Outcome::Pass {
-            let reasons = &document.verdict.reasons;
-            return Some(reasons.first().cloned().unwrap_or_else(|| "not valid".to_owned()));
-        }
-        if !keeps_bound {
-            return Some(format!("{} not kept", self.bound));
-        }
-        growth::grows(document)
-            .then(|| "arrivals under way grew in number: the rate is not sustained".to_owned())
     }
 }
 

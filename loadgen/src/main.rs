@@ -46,6 +46,7 @@ mod sweep;
 mod target;
 mod thresholds;
 mod timer;
+mod tune;
 mod values;
 mod verdict;
 mod witness;
@@ -89,6 +90,9 @@ fn main() -> ExitCode {
         }
         Some(Command::Sweep(args)) => {
             scenario::preview(&args.run, "sweep").unwrap_or_else(|| sweep::run(&args))
+        }
+        Some(Command::Tune(args)) => {
+            scenario::preview(&args.run, "tune").unwrap_or_else(|| tune::run(&args))
         }
         None => match args::main_job() {
             Ok(args) => run::run(&args, "main-job"),

@@ -8,7 +8,7 @@
 
 pub(crate) mod figures;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -107,6 +107,11 @@ impl Series {
         files::write(&result)
     }
 
+    /// Rests so long between runs from now on.
+    pub(crate) const fn set_settle(&mut self, settle_ns: u64) {
+        self.settle_ns = settle_ns;
+    }
+
     /// Waits for the nodes to be as they were before the last run.
     fn rest(&self) -> Result<(), RunError> {
         loop {
@@ -157,6 +162,18 @@ impl Series {
     pub(crate) fn about(&self) -> crate::report::TargetAbout {
         self.target.about()
     }
+}
+
+/// Whether `--flag` was typed.
+pub(crate) fn was_typed(args: &RunArgs, flag: &str) -> bool {
+    args.series.typed.iter().any(|word| is_flag(word, flag))
+}
+
+/// Whether `word` is `--flag` or `--flag=..`.
+pub(crate) fn is_flag(word: &OsStr, flag: &str) -> bool {
+    word.to_string_lossy().strip_prefix("--").is_some_and(|word| {
+        word.strip_prefix(flag).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+    })
 }
 
 /// How much longer `left` runs take, after `done` of them took `elapsed_ns`; before the first one
