@@ -241,7 +241,16 @@ fn every_shipped_scenario_holds_shortened() {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let file = path.display().to_string();
         let head = ["run", "-q", "-o", "out", "-f", &file];
-        let (code, text, err) = dir.loadgen(&[&head, &words[..]].concat());
+        let run = || dir.loadgen(&[&head, &words[..]].concat());
+        // A machine with other things to do makes three seconds of load invalid now and then, which
+        // is no word about the scenario; a threshold or exclusion that fails is.
+        let mut told = run();
+        for _ in 0..4 {
+            if told.0 == 5 {
+                told = run();
+            }
+        }
+        let (code, text, err) = told;
         assert_eq!(code, 0, "{file}: {text}{err}");
         let result = dir.result();
         let thresholds = result["thresholds"].as_array().unwrap();
