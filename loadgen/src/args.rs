@@ -249,6 +249,10 @@ pub(crate) struct RunArgs {
     /// Live status; auto: a block on a terminal, lines elsewhere
     #[arg(long, value_name = "HOW", default_value = "auto", help_heading = "Output")]
     pub(crate) progress: Progress,
+    /// Serve the values so far at http://ADDR/metrics while the run lasts; :PORT is on this host
+    #[arg(long, value_name = "ADDR", value_parser = crate::prometheus::address,
+          help_heading = "Output")]
+    pub(crate) prometheus: Option<std::net::SocketAddr>,
     /// No live status
     #[arg(short, long, help_heading = "Output")]
     pub(crate) quiet: bool,

@@ -11,6 +11,7 @@ pub(crate) mod heat;
 use std::collections::BTreeMap;
 
 use crate::agent::Message;
+use crate::backend::NodeLook;
 use crate::config::RunConfig;
 use crate::driver::{Event, Final, NodeNews, Tick};
 use crate::recorder::{Counts, Hist, Metric, TICK_NS, histogram, merge};
@@ -106,6 +107,8 @@ pub(crate) struct Collector {
     /// Responses outside faults.
     pub(crate) calm: Calm,
     pub(crate) news: Vec<NodeNews>,
+    /// What the nodes look like by the last interval.
+    pub(crate) looks: Vec<NodeLook>,
     /// What the first process noticed: the same as the others, once.
     pub(crate) first_news: Vec<NodeNews>,
     pub(crate) finals: Vec<(u32, Final)>,
@@ -136,6 +139,7 @@ impl Collector {
             heat: Heat::default(),
             calm: Calm::new(config),
             news: Vec::new(),
+            looks: Vec::new(),
             first_news: Vec::new(),
             finals: Vec::new(),
             started: BTreeMap::new(),
@@ -165,6 +169,12 @@ impl Collector {
                 let first = news.iter().take(if process == 0 { room } else { 0 });
                 self.first_news.extend(first.cloned());
                 self.news.extend(news);
+            }
+            Message::From(process, Event::Looks(looks)) => {
+                // All see the same nodes; one is enough.
+                if self.alive.first() == Some(&process) {
+                    self.looks = looks;
+                }
             }
             Message::From(process, Event::Final(last)) => {
                 self.finals.push((process, *last));

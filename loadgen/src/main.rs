@@ -32,6 +32,7 @@ mod num;
 mod oracle;
 mod pacer;
 mod plan;
+mod prometheus;
 mod proxy;
 mod queue;
 mod recorder;

@@ -84,6 +84,13 @@ pub(crate) struct NodeSample {
     pub(crate) rtt_p99_ns: Option<u64>,
 }
 
+/// The same in two words, for those who watch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct NodeLook {
+    pub(crate) view: NodeView,
+    pub(crate) rtt_p50_ns: Option<u64>,
+}
+
 /// The lock under load.
 #[derive(Debug)]
 pub(crate) enum Backend {
@@ -142,6 +149,16 @@ impl Backend {
             Self::Local(_) => Vec::new(),
             Self::Engine(engine) => engine.nodes(),
         }
+    }
+
+    /// The nodes at a glance, in the order they were given.
+    pub(crate) fn looks(&self) -> Vec<NodeLook> {
+        let views = self.node_views().into_iter();
+        let look = |(view, sample): (NodeView, NodeSample)| NodeLook {
+            view,
+            rtt_p50_ns: sample.rtt_p50_ns,
+        };
+        views.zip(self.nodes()).map(look).collect()
     }
 
     /// Gives back what is held and closes connections.

@@ -127,6 +127,7 @@ pub(super) fn measure(
     session.crew.go(start_ns);
     session.live.stage("warming up");
     session.gather(&mut log, measured_ns)?;
+    session.live.finish();
     let seen = witness.end();
     let done = session.target.end_faults();
     let after = session.target.counters();
@@ -216,8 +217,7 @@ impl Session<'_> {
                     for interval in intervals {
                         log.append(&interval)?;
                         self.judge_meanwhile();
-                        let violations = self.oracle.violations() + self.oracle.tokens().violations;
-                        self.live.interval(&interval, &self.collector, violations);
+                        self.live.interval(&interval, &self.collector, &self.oracle);
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {
