@@ -49,7 +49,7 @@ impl RunError {
 pub(crate) fn run(args: &RunArgs, name: &str) -> Result<u8, RunError> {
     let mut config = args.resolve(name, fresh_seed()).map_err(RunError::Usage)?;
     if args.series.repeat > 1 {
-        return repeat::run(args, &config, name);
+        return repeat::run(args, &config, &config.name);
     }
     let paint = paint(args);
     let mut target = Target::bring_up(args, &config)?;
@@ -66,6 +66,7 @@ pub(crate) fn run(args: &RunArgs, name: &str) -> Result<u8, RunError> {
         let _ = std::fs::remove_dir(&dir);
     })?;
     let document = files::write(&result)?;
+    files::keep_settings(args, &result)?;
     files::show(args, &text::render(&result, paint), &document)?;
     Ok(result.verdict.exit_code)
 }

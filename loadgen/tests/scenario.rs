@@ -106,6 +106,11 @@ fn a_threshold_that_holds_passes_and_is_in_every_report() {
     let result = dir.result();
     assert_eq!(result["config"]["labels"]["machine"], "ci");
     assert_eq!(result["run"]["duration_ns"], 300_000_000);
+    let kept = std::fs::read_to_string(dir.0.join("out/scenario.toml")).unwrap();
+    dir.file(&kept);
+    assert_eq!(dir.run("-f s.toml").0, 0, "{kept}");
+    assert_eq!(dir.result()["run"]["seed"], result["run"]["seed"], "the same run again");
+    assert_eq!(dir.result()["run"]["plan_hash"], result["run"]["plan_hash"], "{kept}");
     let threshold = &result["thresholds"][0];
     assert_eq!((&threshold["expr"], &threshold["ok"]), (&"throughput > 10".into(), &true.into()));
     assert!(threshold["value"].as_f64().unwrap() > 10.0, "{threshold}");

@@ -30,7 +30,7 @@ use flatten::Entry;
 pub(crate) use place::Origin;
 use place::Place;
 pub(crate) use preview::preview;
-pub(crate) use show::settings;
+pub(crate) use show::{repeating, settings};
 
 /// More of `--set` than this is a mistake in a script.
 const MAX_SETS: usize = 256;

@@ -378,6 +378,16 @@ fn settings_that_are_shown_read_back_as_the_same_settings() {
 }
 
 #[test]
+fn what_repeats_a_run_has_its_seed() {
+    let file = File::new("name = \"x\"\n[load]\nclients = 3\n");
+    let shown = file.args(&[]).unwrap().scenario.settings.clone();
+    let again = File::new(&repeating(&shown, 123)).config(&[]);
+    assert_eq!(again, RunConfig { seed: 123, ..file.config(&[]) });
+    let seeded = repeating(&shown, 123);
+    assert_eq!(repeating(&seeded, 9), seeded, "a seed that was given stays");
+}
+
+#[test]
 fn passwords_of_nodes_are_not_shown() {
     let file = File::new("[cluster]\nnodes = [\"redis://:s3cret@h:1\", \"unix:///tmp/x\"]\n");
     let shown = &file.args(&[]).unwrap().scenario.settings;
