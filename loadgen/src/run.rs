@@ -27,6 +27,7 @@ use crate::live::Live;
 use crate::prometheus::Exporter;
 use crate::report::format::Paint;
 use crate::report::{RunResult, text};
+use crate::scenario;
 use crate::target::Target;
 
 /// Why there is no run.
@@ -70,7 +71,7 @@ pub(crate) fn run(args: &RunArgs, name: &str) -> Result<u8, RunError> {
         let _ = std::fs::remove_dir(&dir);
     })?;
     let document = files::write(&result)?;
-    files::keep_settings(args, &result)?;
+    scenario::keep(args, &result)?;
     files::show(args, &text::render(&result, paint), &document)?;
     Ok(result.verdict.exit_code)
 }

@@ -11,7 +11,6 @@ use crate::document::Document;
 use crate::recorder::Metric;
 use crate::report::format::Paint;
 use crate::report::{RunResult, hgrm, json, text};
-use crate::scenario;
 
 /// Writes every file of a run into its directory; gives back what is in `result.json`.
 pub(crate) fn write(result: &RunResult) -> Result<Document, RunError> {
@@ -37,14 +36,6 @@ pub(crate) fn json_text<T: Serialize>(document: &T) -> Result<Vec<u8>, RunError>
         .map_err(|error| RunError::Tool(format!("cannot write the result as JSON: {error}")))?;
     json.push(b'\n');
     Ok(json)
-}
-
-/// Writes the settings of a run as the scenario that repeats it, its seed included.
-pub(crate) fn keep_settings(args: &RunArgs, result: &RunResult) -> Result<(), RunError> {
-    let path = result.dir.join("scenario.toml");
-    let what = format!("cannot write `{}`", path.display());
-    let text = scenario::repeating(&args.scenario.settings, result.config.seed);
-    std::fs::write(&path, text).map_err(RunError::tool(&what))
 }
 
 /// Prints a report, and its JSON where that was asked for.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::show::repeating;
 use super::*;
 use crate::args::{self, Command, Refusal, RunArgs};
 use crate::config::RunConfig;
