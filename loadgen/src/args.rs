@@ -275,10 +275,10 @@ pub(crate) const MAIN_JOB: &str = "loadgen run --clients 256 --rate 2k --duratio
      --fault kill@4s/3s --fault pause@11s/2s";
 
 /// The arguments of `loadgen` without any.
-pub(crate) fn main_job() -> Result<RunArgs, clap::Error> {
-    match Cli::try_parse_from(MAIN_JOB.split_whitespace())?.command {
-        Some(Command::Run(args)) => Ok(*args),
-        _ => Err(clap::Error::new(clap::error::ErrorKind::InvalidSubcommand)),
+pub(crate) fn main_job() -> Result<RunArgs, String> {
+    match parse(MAIN_JOB.split_whitespace().map(OsString::from)).map_err(|why| why.one_line())? {
+        Cli { command: Some(Command::Run(args)), .. } => Ok(*args),
+        _ => Err("the main job is no run".to_owned()),
     }
 }
 

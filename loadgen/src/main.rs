@@ -107,7 +107,7 @@ fn main() -> ExitCode {
         }
         None => match args::main_job() {
             Ok(args) => run::run(&args, "main-job"),
-            Err(error) => Err(RunError::Tool(error.to_string())),
+            Err(text) => Err(RunError::Tool(text)),
         },
     };
     match outcome {
