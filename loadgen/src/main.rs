@@ -15,6 +15,7 @@ mod collect;
 mod compare;
 mod config;
 #[allow(dead_code, unused_imports, reason = "reading is for commands to come")]
+mod doctor;
 mod document;
 mod driver;
 #[allow(dead_code, reason = "as for the cluster")]
@@ -71,6 +72,7 @@ fn main() -> ExitCode {
             .map(|()| 0)
             .map_err(|error| RunError::Tool(format!("worker process: {error}"))),
         Some(Command::Check(args)) => check::run(&args),
+        Some(Command::Doctor(args)) => doctor::run(&args),
         Some(Command::Merge(args)) => merge::run(&args),
         Some(Command::Schema) => Ok(schema::print()),
         Some(Command::Compare(args)) => compare::run(&args),
