@@ -58,10 +58,6 @@ pub(crate) struct CheckerArgs {
     /// that forget their locks); otherwise that is reported as expected
     #[arg(long, help_heading = "Verdict")]
     pub(crate) strict: bool,
-    /// Read the busiest names on all nodes every 50 ms: two holders with a quorum each are a
-    /// violation, whatever the clients saw
-    #[arg(long, help_heading = "Verdict")]
-    pub(crate) witness: bool,
 }
 
 /// One section's hold of one name.
