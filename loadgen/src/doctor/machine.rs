@@ -50,8 +50,8 @@ fn core_count() -> u64 {
 fn cores(processes: u32) -> Finding {
     let cores = core_count();
     let found = format!("{cores} for this program");
-    let remedy = "generator, nodes and engine share them: results say what this machine can do, not \
-                  what the locks can; use more cores, or nodes on other machines";
+    let remedy = "generator, nodes and engine share them: results say what this machine can do, \
+                  not what the locks can; use more cores, or nodes on other machines";
     Finding::warn_if(cores < u64::from(processes) + 2, "cores", found, remedy)
 }
 
