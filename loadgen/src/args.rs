@@ -48,6 +48,8 @@ pub(crate) enum Command {
     Check(crate::check::CheckArgs),
     /// The results of several machines that ran together, as one
     Merge(crate::merge::MergeArgs),
+    /// Whether this machine and these nodes are fit for a measurement
+    Doctor(crate::doctor::DoctorArgs),
     /// Print the JSON Schema of result.json
     Schema,
     #[command(flatten)]
