@@ -112,6 +112,10 @@ pub(crate) struct Collector {
     /// What the first process noticed: the same as the others, once.
     pub(crate) first_news: Vec<NodeNews>,
     pub(crate) finals: Vec<(u32, Final)>,
+    /// Arrivals that each process has told of.
+    started: BTreeMap<u32, u64>,
+    /// Processes that a fault ended, and the arrivals that they had told of until then.
+    pub(crate) killed: Vec<(u32, u64)>,
     /// Processes that failed or ended early, and why.
     pub(crate) trouble: Vec<String>,
 }
@@ -138,6 +142,8 @@ impl Collector {
             looks: Vec::new(),
             first_news: Vec::new(),
             finals: Vec::new(),
+            started: BTreeMap::new(),
+            killed: Vec::new(),
             trouble: Vec::new(),
         }
     }
@@ -178,6 +184,11 @@ impl Collector {
                 self.trouble.push(text);
                 self.alive.retain(|&alive| alive != process);
             }
+            Message::Killed(process) => {
+                self.alive.retain(|&alive| alive != process);
+                let started = self.started.remove(&process).unwrap_or(0);
+                self.killed.push((process, started));
+            }
             Message::Gone(process, why) => {
                 if self.alive.contains(&process) {
                     self.trouble.push(format!("process {process} is gone: {why}"));
@@ -196,6 +207,7 @@ impl Collector {
             }
             return;
         };
+        *self.started.entry(process).or_default() += tick.started;
         let pending = self.pending.entry(index).or_default();
         pending.from.push(process);
         pending.counts.add(&tick.snapshot.counts);
@@ -345,5 +357,20 @@ mod tests {
         all.take(Message::Gone(0, "it ended".to_owned()));
         assert!(all.all_done());
         assert_eq!(all.trouble.len(), 1, "an end after the final report is no trouble");
+    }
+
+    #[test]
+    fn a_process_that_a_fault_ends_is_no_trouble_and_what_it_did_counts() {
+        let mut all = two();
+        all.take(Message::From(1, tick(Some(0), 30)));
+        all.take(Message::From(0, tick(Some(0), 10)));
+        all.take(Message::From(0, tick(Some(1), 10)));
+        assert_eq!(all.rows.len(), 1, "process 1 is waited for");
+        all.take(Message::Killed(1));
+        assert_eq!((all.rows.len(), all.counts.ok), (2, 3));
+        assert!(all.trouble.is_empty());
+        assert_eq!(all.killed, [(1, 1)], "one arrival was told of");
+        all.take(Message::From(0, Event::Final(Box::default())));
+        assert!(all.all_done());
     }
 }

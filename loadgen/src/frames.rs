@@ -201,7 +201,7 @@ mod tests {
         let mut wire = Vec::new();
         send_event(&mut wire, &Event::Tick(tick(0, 1))).unwrap();
         for cut in [1, 4, 5, 20, wire.len() - 1] {
-            assert!(receive_event(&mut wire[..cut].as_ref()).is_err(), "cut at {cut}");
+            assert!(receive_event(&mut &wire[..cut]).is_err(), "cut at {cut}");
         }
         assert!(receive_event(&mut [0xFF; 9].as_ref()).is_err(), "a length beyond the bound");
         assert!(receive_event(&mut [0, 0, 0, 0, b'?'].as_ref()).is_err());

@@ -164,16 +164,16 @@ impl<'a> Client<'a> {
 
     async fn hold(&mut self, plan: Section, grant: Grant, at: Instants, recorded: bool) {
         let shared = self.shared;
-        let Grant { held, attempts, contended, remaining_ns, .. } = grant;
+        let Grant { held, attempts, contended, valid_until_ns, token, .. } = grant;
         self.generation += 1;
-        // The remaining validity was read after the guard was returned: this end is not too late.
-        let valid_until_ns = at.granted_ns.saturating_add(remaining_ns);
+        let remaining_ns = valid_until_ns.saturating_sub(at.granted_ns);
         let entered = (remaining_ns > 0).then(|| {
             let entry = Entry {
                 client: self.id,
                 generation: self.generation,
                 called_ns: at.called_ns,
                 contended,
+                token: token.unwrap_or(0),
                 begin_ns: at.granted_ns,
                 end_ns: valid_until_ns,
             };

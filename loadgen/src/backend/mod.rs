@@ -21,8 +21,9 @@ pub(crate) struct Grant {
     pub(crate) attempts: u32,
     /// Whether anybody else held or wanted the lock meanwhile.
     pub(crate) contended: bool,
-    /// Validity left, read after the guard was returned.
-    pub(crate) remaining_ns: u64,
+    /// When its validity ends: what was left of it, counted from before that was asked. A process
+    /// that is stopped in between then takes its lock for shorter than it is, not for longer.
+    pub(crate) valid_until_ns: u64,
     /// The fencing token, in a fenced run.
     pub(crate) token: Option<u64>,
 }

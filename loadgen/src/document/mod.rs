@@ -56,6 +56,9 @@ pub(crate) struct Document {
     #[serde(default)]
     pub(crate) thresholds: Vec<Checked>,
     pub(crate) verdict: VerdictReport,
+    /// Of a result that was merged from several machines': each one's part.
+    #[serde(default)]
+    pub(crate) machines: Vec<crate::merge::Part>,
 }
 
 /// Which run this is.
@@ -64,8 +67,6 @@ pub(crate) struct Run {
     /// The name of its directory.
     pub(crate) id: Option<String>,
     pub(crate) name: String,
-    #[serde(default)]
-    pub(crate) labels: BTreeMap<String, String>,
     pub(crate) started_at: String,
     /// The start of the measured time on the machine's own clock.
     pub(crate) monotonic_start_ns: u64,
