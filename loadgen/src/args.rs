@@ -40,6 +40,8 @@ pub(crate) enum Command {
     Chaos(Box<crate::chaos::ChaosArgs>),
     /// The same load at many settings: tables and a curve of latency over throughput
     Sweep(Box<crate::sweep::SweepArgs>),
+    /// Search the settings of the engine that serve an objective best
+    Tune(Box<crate::tune::TuneArgs>),
     /// What changed between runs, how sure that is, and an exit code for it
     Compare(crate::compare::CompareArgs),
     /// Judge the saved history of a run again
@@ -325,6 +327,7 @@ impl Command {
             Self::Run(args) => Some(args),
             Self::Chaos(args) => Some(&mut args.run),
             Self::Sweep(args) => Some(&mut args.run),
+            Self::Tune(args) => Some(&mut args.run),
             _ => None,
         }
     }
@@ -356,13 +359,11 @@ pub(crate) fn parse(line: impl Iterator<Item = OsString>) -> Result<Cli, Refusal
     let expanded = scenario::expand(line, command, typed, defaults).map_err(Refusal::Scenario)?;
     let matches = Cli::command().try_get_matches_from(expanded.line)?;
     let mut cli = Cli::from_arg_matches(&matches)?;
-    if let Some(Command::Sweep(args)) = &mut cli.command {
-        args.typed = words;
-    }
     let read = matches.subcommand().map(|(_, read)| read);
     if let Some((args, read)) = cli.command.as_mut().and_then(Command::run_args_mut).zip(read) {
         args.scenario.settings = scenario::settings(command, read);
         args.scenario.origins = expanded.origins;
+        args.series.typed = words;
     }
     Ok(cli)
 }

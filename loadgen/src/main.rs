@@ -20,6 +20,7 @@ mod document;
 mod driver;
 #[allow(dead_code, reason = "as for the cluster")]
 mod faults;
+mod findmax;
 mod frames;
 #[allow(dead_code, reason = "as for the cluster")]
 mod guard;
@@ -51,6 +52,7 @@ mod sweep;
 mod target;
 mod thresholds;
 mod timer;
+mod tune;
 mod values;
 mod verdict;
 mod witness;
@@ -99,6 +101,9 @@ fn main() -> ExitCode {
         }
         Some(Command::Sweep(args)) => {
             scenario::preview(&args.run, "sweep").unwrap_or_else(|| sweep::run(&args))
+        }
+        Some(Command::Tune(args)) => {
+            scenario::preview(&args.run, "tune").unwrap_or_else(|| tune::run(&args))
         }
         None => match args::main_job() {
             Ok(args) => run::run(&args, "main-job"),
