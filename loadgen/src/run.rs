@@ -30,9 +30,10 @@ use crate::plan;
 use crate::recorder::Metric;
 use crate::report::contention::{self, Contention};
 use crate::report::cost::{self, Cost, ServerShare};
-use crate::report::faults::{self as fault_report, Evidence};
+use crate::report::faults::{self as fault_report, Evidence, FaultSpan};
 use crate::report::format::Paint;
-use crate::report::{self, RunResult, hgrm, hlog, json, text};
+use crate::report::machine::Look;
+use crate::report::{self, RunResult, Timeline, hgrm, hlog, html, json, text};
 use crate::scratch::Scratch;
 use crate::target::{Faults, Target};
 use crate::verdict::{self, Facts};
@@ -121,6 +122,7 @@ struct Session<'a> {
     oracle: Arc<Oracle>,
     crew: Crew,
     collector: Collector,
+    machine: Look,
     interrupted: bool,
 }
 
@@ -138,7 +140,9 @@ fn measure(
     let oracle = Arc::new(oracle);
     let crew = Crew::start(config, &cells).map_err(RunError::tool("cannot start the load"))?;
     let collector = Collector::new(config);
-    let mut session = Session { config, target, live, oracle, crew, collector, interrupted: false };
+    let (machine, interrupted) = (Look::before(), false);
+    let mut session =
+        Session { config, target, live, oracle, crew, collector, machine, interrupted };
     session.connect()?;
     // Everybody has mapped it: from here on no end of this process can leave it behind.
     drop(scratch);
@@ -252,7 +256,8 @@ impl Session<'_> {
         (servers, seen): (&[Option<ServerShare>], &Seen),
         dir: PathBuf,
     ) -> RunResult {
-        let Self { config, target, oracle, crew, collector, interrupted, .. } = self;
+        let Self { config, target, oracle, crew, collector, machine, interrupted, .. } = self;
+        let machine = machine.after();
         drop(crew);
         let shown = target.shown();
         let lasted_ns = lasted_ns(config, &collector);
@@ -262,6 +267,15 @@ impl Session<'_> {
         let gap = |from, to| oracle.longest_gap_ns(from, to, end_ns);
         let faults =
             done.spans.iter().map(|span| fault_report::judge(span, &evidence, gap)).collect();
+        let gap = |span: &FaultSpan| {
+            oracle.longest_gap(span.begin_ns, span.end_ns.unwrap_or(end_ns), end_ns)
+        };
+        let timeline = Timeline {
+            heat: collector.heat.map(collector.late_responses()),
+            gaps: done.spans.iter().map(gap).collect(),
+            node_facts: target.facts(),
+            news: collector.first_news.clone(),
+        };
         let findings = oracle.findings();
         let quality = quality(config, &collector);
         let sums = Sums::of(config, &collector);
@@ -300,6 +314,8 @@ impl Session<'_> {
             quality,
             failure_texts,
             verdict,
+            timeline,
+            machine,
             dir,
             config: RunConfig { nodes: shown, ..config.clone() },
             totals: collector.totals,
@@ -331,6 +347,7 @@ fn report(args: &RunArgs, result: &RunResult, paint: Paint) -> Result<(), RunErr
         .map_err(|error| RunError::Tool(format!("cannot write the result as JSON: {error}")))?;
     json.push(b'\n');
     write("result.json", &json)?;
+    write("report.html", html::render(&document).as_bytes())?;
     write("report.txt", text::render(result, Paint(false)).as_bytes())?;
     let mut table = Vec::new();
     if let Some(hist) = result.totals.get(Metric::Response) {

@@ -5,7 +5,7 @@
 mod spawned;
 
 use crate::args::RunArgs;
-use crate::cluster::probe::{self, NodeCounters};
+use crate::cluster::probe::{self, NodeCounters, NodeFacts};
 use crate::cluster::server::TEST_NODE_NAME;
 use crate::cluster::url::{Address, NodeUrl};
 use crate::config::{BackendKind, RunConfig};
@@ -124,6 +124,17 @@ impl Target {
             Self::Given(given) => given.urls.clone(),
             Self::Spawned(nodes) => nodes.node_urls(),
         }
+    }
+
+    /// Who each node is; `None` where it does not answer.
+    pub(crate) fn facts(&self) -> Vec<Option<NodeFacts>> {
+        let urls = self.node_urls();
+        // At once, as for the counters.
+        std::thread::scope(|scope| {
+            let asked: Vec<_> =
+                urls.iter().map(|url| scope.spawn(|| probe::facts(url).ok())).collect();
+            asked.into_iter().map(|asked| asked.join().ok().flatten()).collect()
+        })
     }
 
     /// What each node has counted since its start; `None` where it does not answer.
