@@ -32,6 +32,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// One measured run
     Run(Box<RunArgs>),
+    /// A saved run shown again: text, HTML, Markdown, CSV, figures
+    Report(crate::report::command::ReportArgs),
     #[command(flatten)]
     Cluster(crate::cluster::cli::Command),
     /// A worker process of a run; speaks with its parent on stdin and stdout

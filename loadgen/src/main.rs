@@ -53,6 +53,7 @@ fn main() -> ExitCode {
         Some(Command::Agent) => agent::run_agent()
             .map(|()| 0)
             .map_err(|error| RunError::Tool(format!("worker process: {error}"))),
+        Some(Command::Report(args)) => report::command::run(&args),
         Some(Command::Run(args)) => run::run(&args, "run"),
         None => match args::main_job() {
             Ok(args) => run::run(&args, "main-job"),

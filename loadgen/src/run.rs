@@ -33,7 +33,7 @@ use crate::report::cost::{self, Cost, ServerShare};
 use crate::report::faults::{self as fault_report, Evidence, FaultSpan};
 use crate::report::format::Paint;
 use crate::report::machine::Look;
-use crate::report::{self, RunResult, Timeline, hgrm, hlog, html, json, text};
+use crate::report::{self, RunResult, Timeline, hgrm, hlog, html, json, tabular, text};
 use crate::scratch::Scratch;
 use crate::target::{Faults, Target};
 use crate::verdict::{self, Facts};
@@ -348,6 +348,8 @@ fn report(args: &RunArgs, result: &RunResult, paint: Paint) -> Result<(), RunErr
     json.push(b'\n');
     write("result.json", &json)?;
     write("report.html", html::render(&document).as_bytes())?;
+    write("series.csv", tabular::csv(&document).as_bytes())?;
+    write("events.jsonl", tabular::events(&document).as_bytes())?;
     write("report.txt", text::render(result, Paint(false)).as_bytes())?;
     let mut table = Vec::new();
     if let Some(hist) = result.totals.get(Metric::Response) {

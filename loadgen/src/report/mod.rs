@@ -1,22 +1,22 @@
 //! What a run leaves behind: one [`RunResult`], and the writers that put it into text, JSON and
 //! histogram files.
 
+pub(crate) mod command;
 pub(crate) mod contention;
 pub(crate) mod cost;
 mod events;
 pub(crate) mod faults;
-#[allow(dead_code)]
-pub(crate) mod figures;
+mod figures;
 pub(crate) mod format;
 pub(crate) mod hgrm;
 pub(crate) mod hlog;
-#[allow(dead_code)]
 pub(crate) mod html;
 pub(crate) mod json;
 pub(crate) mod machine;
+mod markdown;
 pub(crate) mod rows;
-#[allow(dead_code)]
-pub(crate) mod svg;
+mod svg;
+pub(crate) mod tabular;
 pub(crate) mod text;
 pub(crate) mod words;
 

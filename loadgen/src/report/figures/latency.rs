@@ -175,12 +175,13 @@ fn heat(out: &mut String, map: &HeatMap, cells: &[Vec<(u32, u64)>], time: &Time,
     out.push_str("</g>");
 }
 
-/// 1 to [`LEVELS`] by the logarithm of the count, 0 of none.
+/// 1 to [`LEVELS`] by about the root of the count, 0 of none: a single answer shows, and the bulk
+/// still has a shape.
 fn level(count: u64, most: u64) -> u64 {
     if count == 0 {
         return 0;
     }
-    let share = (count as f64).ln() / (most.max(2) as f64).ln();
+    let share = num::share(count, most).powf(0.45);
     1 + num::floor_u64(share * (LEVELS - 1) as f64).min(LEVELS - 1)
 }
 
@@ -294,29 +295,29 @@ mod tests {
         let mut document = filled();
         let what = What::GrantsAgain { fault: 1, gap_ns: 7_000_000 };
         document.events.push(Event { at_ns: 2_500_000_000, what });
-        let figure = super::figure(&document, &time(&document).unwrap()).unwrap();
+        let drawn = figure(&document, &time(&document).unwrap()).unwrap();
         let (x, w) = (n(ACROSS * 0.2), n(ACROSS * 0.3));
         let band = format!("<rect class=\"band f-kill\" x=\"{x}\" y=\"0\" width=\"{w}\"");
-        assert!(figure.body.contains(&band), "{band}");
-        assert!(figure.body.contains(">kill n1</text>"));
+        assert!(drawn.body.contains(&band), "{band}");
+        assert!(drawn.body.contains(">kill n1</text>"));
         let mark = format!("data-x=\"{}\"", n(ACROSS * 0.25));
-        assert!(figure.body.contains(&mark) && figure.body.contains("granted again after 7.00ms"));
+        assert!(drawn.body.contains(&mark) && drawn.body.contains("granted again after 7.00ms"));
         // 30 is empty: every row and every line is broken there.
-        assert!(figure.body.contains("M0 ") && figure.body.contains("M31 "));
-        assert_eq!(figure.body.matches("class=\"curve p99\" d=\"M").count(), 1);
+        assert!(drawn.body.contains("M0 ") && drawn.body.contains("M31 "));
+        assert_eq!(drawn.body.matches("class=\"curve p99\" d=\"M").count(), 1);
     }
 
     #[test]
     fn a_run_without_an_answer_has_no_figure_of_latency() {
         let mut document = document();
-        assert!(super::figure(&document, &time(&document).unwrap()).is_none());
+        assert!(figure(&document, &time(&document).unwrap()).is_none());
         document.run.duration_ns = 0;
         assert!(time(&document).is_none());
     }
 
     #[test]
-    fn levels_rise_with_the_logarithm_and_stay_inside() {
-        assert_eq!([0, 1, 10, 100].map(|count| level(count, 100)), [0, 1, 4, 7]);
+    fn levels_rise_with_the_count_and_stay_inside() {
+        assert_eq!([0, 1, 10, 50, 100].map(|count| level(count, 100)), [0, 1, 3, 5, 7]);
         assert_eq!((level(1, 1), level(u64::MAX, 1)), (1, 7));
     }
 }

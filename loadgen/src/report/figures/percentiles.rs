@@ -160,20 +160,20 @@ mod tests {
 
     #[test]
     fn every_line_ends_at_its_longest_sample_and_is_dashed_where_samples_are_few() {
-        let figure = super::figure(&document()).unwrap();
+        let drawn = figure(&document()).unwrap();
         for name in ["response", "service", "uncontended", "contended", "handoff"] {
-            assert!(figure.body.contains(&format!("class=\"curve {name}\"")), "{name}");
-            assert!(figure.body.contains(&format!("class=\"curve {name} weak\"")), "{name}");
+            assert!(drawn.body.contains(&format!("class=\"curve {name}\"")), "{name}");
+            assert!(drawn.body.contains(&format!("class=\"curve {name} weak\"")), "{name}");
         }
-        assert!(figure.body.contains("response 50.0s"), "5 000 samples, 10 ms apart");
-        assert!(figure.body.contains(">99.9 %<") && !figure.body.contains(">99.99 %<"));
+        assert!(drawn.body.contains("response 50.0s"), "5 000 samples, 10 ms apart");
+        assert!(drawn.body.contains(">99.9 %<") && !drawn.body.contains(">99.99 %<"));
     }
 
     #[test]
     fn one_sample_and_none_are_no_trouble() {
         let mut document = document();
         document.latency_ns.clear();
-        assert!(super::figure(&document).is_none());
+        assert!(figure(&document).is_none());
         let mut hist = crate::recorder::histogram();
         hist.saturating_record(5);
         let mut out = String::new();

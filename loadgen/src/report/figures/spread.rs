@@ -85,15 +85,15 @@ mod tests {
     fn bars_hold_every_sample() {
         let mut hist = histogram();
         (1..=1_000_u64).for_each(|n| hist.saturating_record(n * 10_000));
-        let figure = figure("x", "x", &hist);
-        let counts = figure.body.split("<title>").skip(1).map(|rest| {
+        let drawn = figure("x", "x", &hist);
+        let counts = drawn.body.split("<title>").skip(1).map(|rest| {
             let count = rest.split(": ").nth(1).unwrap().split(" (").next().unwrap();
             count.replace(' ', "").parse::<u64>().unwrap()
         });
         assert_eq!(counts.sum::<u64>(), 1_000);
-        assert!(figure.body.contains("p50 5.00ms") && figure.body.contains("p99 9.90ms"));
+        assert!(drawn.body.contains("p50 5.00ms") && drawn.body.contains("p99 9.90ms"));
         let mut one = histogram();
         one.saturating_record(0);
-        assert!(!super::figure("x", "x", &one).body.contains("NaN"));
+        assert!(!figure("x", "x", &one).body.contains("NaN"));
     }
 }

@@ -11,6 +11,9 @@ const TALL: f64 = 170.0;
 const FLIGHT_TALL: f64 = 64.0;
 const GAP: f64 = 26.0;
 
+/// Where a layer ends in a column.
+type Height = fn(&Column) -> f64;
+
 /// One column: per second, but for what is under way.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Column {
@@ -39,7 +42,7 @@ pub(super) fn figure(document: &Document, time: &Time) -> Option<Figure> {
         line(&mut out, (0.0, y.at(tick)), (ACROSS, y.at(tick)), "grid");
     }
     let x = |at: usize| time.x(at as f64 * width_ns as f64);
-    let layers: [(&str, fn(&Column) -> f64, fn(&Column) -> f64); 3] = [
+    let layers: [(&str, Height, Height); 3] = [
         ("a-ok", |_| 0.0, |of| of.uncontended),
         ("a-con", |of| of.uncontended, Column::answers),
         ("a-err", Column::answers, |of| of.answers() + of.errors),
@@ -201,10 +204,10 @@ mod tests {
         let mut document = with(100);
         document.series.started.clear();
         document.series.contended.clear();
-        let figure = super::figure(&document, &time(&document).unwrap()).unwrap();
-        assert!(!figure.body.contains("class=\"curve offered\" d="), "no line of arrivals");
-        assert!(figure.body.contains("class=\"a-ok\" d=\"M0 "));
+        let drawn = figure(&document, &time(&document).unwrap()).unwrap();
+        assert!(!drawn.body.contains("class=\"curve offered\" d="), "no line of arrivals");
+        assert!(drawn.body.contains("class=\"a-ok\" d=\"M0 "));
         document.series.t.clear();
-        assert!(super::figure(&document, &time(&document).unwrap()).is_none());
+        assert!(figure(&document, &time(&document).unwrap()).is_none());
     }
 }

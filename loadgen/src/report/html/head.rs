@@ -129,7 +129,9 @@ pub(super) fn tiles(out: &mut String, document: &Document) {
     };
     out.push_str("<div class=\"tiles\">\n");
     tile(out, "", &rate, &share);
-    tile(out, "", &value(&response, 50.0), "response p50, from the planned arrival");
+    let open = document.config.is_open_loop();
+    let from = if open { "response p50, from the planned arrival" } else { "response p50" };
+    tile(out, "", &value(&response, 50.0), from);
     tile(out, "", &value(&response, 99.0), "response p99");
     tile(out, "", &longest, "longest response");
     tile(out, "", &value(&service, 99.0), "service p99, from the call");

@@ -281,9 +281,11 @@ pub(super) fn contention(out: &mut String, document: &Document) {
     if lines.is_empty() {
         lines.push("Nobody waited for anybody.".to_owned());
     }
+    out.push_str("<ul class=\"lines\">\n");
     for text in lines {
-        put!(out, "<p class=\"about\">{}</p>\n", escape(&text));
+        put!(out, "<li>{}</li>\n", escape(&text));
     }
+    out.push_str("</ul>\n");
     let caption = "Hand-offs by length: from one holder's call of release to the next one's grant.";
     figure(out, figures::handoff(document), caption);
     let caption = "Acquisitions that somebody else was in the way of, from call to grant.";
@@ -297,18 +299,19 @@ pub(super) fn nodes(out: &mut String, document: &Document) {
     }
     let about = "Round trips as the slowest process saw them. Commands per write is the batch: how \
                  many commands went to the node in one piece.";
-    section(out, "nodes", "Nodes", about);
+    section(out, "nodes", "Nodes and batching", about);
     let away = figures::away_ns(document);
     let pings = &document.contention.ping_p50_ns_by_node;
     let row = |(at, node): (usize, &crate::report::NodeReport)| -> Vec<Cell> {
-        let batch = (node.writes > 0)
-            .then(|| format!("{:.1}", num::share(node.commands, node.writes)))
-            .unwrap_or_else(|| "–".to_owned());
+        let batch = match node.writes {
+            0 => "–".to_owned(),
+            writes => format!("{:.1}", num::share(node.commands, writes)),
+        };
         let away = away.get(at).copied().filter(|&away| away > 0);
         let state = if node.up { Kind::Good } else { Kind::Warn };
         vec![
             (Kind::Main, format!("n{}", node.id)),
-            (Kind::Text, node.url.clone()),
+            (Kind::Address, node.url.clone()),
             (state, node.state.clone()),
             number(maybe_ns(node.rtt_p50_ns)),
             number(maybe_ns(node.rtt_p99_ns)),

@@ -6,6 +6,8 @@ use crate::report::svg::{escape, put};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Text,
+    /// Text in one line, cut where it is too long.
+    Address,
     /// The name of a row.
     Main,
     /// The name of a row that is a part of the one above.
@@ -22,6 +24,7 @@ impl Kind {
     const fn class(self) -> &'static str {
         match self {
             Self::Text => "wrap",
+            Self::Address => "address",
             Self::Main => "main",
             Self::Sub => "sub",
             Self::Number => "num",

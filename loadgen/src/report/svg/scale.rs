@@ -92,7 +92,7 @@ pub(crate) fn time_label(at_ns: u64) -> String {
 pub(crate) fn latency_ticks(low_ns: f64, high_ns: f64) -> Vec<u64> {
     let times: &[u64] = match (high_ns / low_ns.max(1.0)).log10() {
         decades if decades < 1.3 => &[1, 2, 3, 5, 7],
-        decades if decades < 2.8 => &[1, 2, 5],
+        decades if decades < 3.4 => &[1, 2, 5],
         _ => &[1],
     };
     let powers = (0..12).map(|power| 10_u64.pow(power));
