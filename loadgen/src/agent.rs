@@ -18,6 +18,7 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use crate::config::RunConfig;
 use crate::driver::{Event, Load};
 use crate::frames::{self, Command, Order};
+use crate::interrupt;
 use crate::oracle::judge::Oracle;
 
 /// Messages that may wait for the parent's loop.
@@ -53,7 +54,7 @@ impl Crew {
         let (sender, messages) = sync_channel(MOST_WAITING);
         let stop = Arc::new(AtomicBool::new(false));
         let mut crew = Self { members: Vec::new(), stop, messages };
-        watch_signals(sender.clone())?;
+        interrupt::send_to(sender.clone())?;
         for process in 0..config.processes {
             let member = if config.processes == 1 {
                 crew.local(config.clone(), oracle, sender.clone())?
@@ -191,35 +192,6 @@ fn agent(
         let _ = sender.send(Message::Gone(process, why));
     })?;
     Ok(Member::Process { child, input })
-}
-
-/// Reports the first Ctrl-C or SIGTERM; a second one ends the process at once.
-fn watch_signals(sender: SyncSender<Message>) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        runtime.block_on(async {
-            use tokio::signal::unix::{SignalKind, signal};
-            let term = signal(SignalKind::terminate());
-            let int = signal(SignalKind::interrupt());
-            let (Ok(mut term), Ok(mut int)) = (term, int) else { return };
-            for patience in [true, false] {
-                std::future::poll_fn(|context| {
-                    let came = term.poll_recv(context).is_ready();
-                    match came || int.poll_recv(context).is_ready() {
-                        true => std::task::Poll::Ready(()),
-                        false => std::task::Poll::Pending,
-                    }
-                })
-                .await;
-                if patience {
-                    let _ = sender.try_send(Message::Interrupted);
-                } else {
-                    std::process::exit(130);
-                }
-            }
-        });
-    })?;
-    Ok(())
 }
 
 /// The worker process: an order and commands on stdin, events on stdout.

@@ -1,18 +1,20 @@
 //! The command line. Grammars of single values are in `values`; this file says which flags exist,
 //! what they default to, and which combinations make no sense.
 
+mod groups;
 pub(crate) mod preset;
+mod resolve;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
-use crate::clock::{NS_PER_MS, NS_PER_S};
-use crate::cluster::Transport;
-use crate::config::{BackendKind, EngineKnobs, Gather, RunConfig, Waiting};
+use crate::cluster::{Persist, Transport};
+use crate::config::{BackendKind, Waiting};
 use crate::mode::Mode;
-use crate::values::{self, Arrival, Hold, KeyDist, Percentiles, Rate};
+use crate::values::{self, Arrival, CatchUp, Hold, KeyDist, Percentiles, Rate, Stages, TimeUnit};
+use groups::{EngineArgs, VerdictArgs};
 use preset::Preset;
 
 /// Load generator for redlatch: how long locks take under contention and while nodes die, and
@@ -34,6 +36,12 @@ pub(crate) enum Command {
     Run(Box<RunArgs>),
     /// A saved run shown again: text, HTML, Markdown, CSV, figures
     Report(crate::report::command::ReportArgs),
+    /// The same load at many settings: tables and a curve of latency over throughput
+    Sweep(Box<crate::sweep::SweepArgs>),
+    /// What changed between runs, how sure that is, and an exit code for it
+    Compare(crate::compare::CompareArgs),
+    /// Print the JSON Schema of result.json
+    Schema,
     #[command(flatten)]
     Cluster(crate::cluster::cli::Command),
     /// A worker process of a run; speaks with its parent on stdin and stdout
@@ -54,9 +62,9 @@ pub(crate) enum Progress {
 
 const UNITS: &str = "TIME is a number with a unit: 50us, 1.5ms, 10s, 2m; N and R \
 take k and M: 20k.";
-const EXIT_CODES: &str = "Exit codes: 0 pass, 1 tool or I/O error, 2 bad usage, 4 mutual \
-exclusion or the order of fencing tokens violated, 5 the run is not valid as a measurement, 130 \
-interrupted (the report is still written).";
+const EXIT_CODES: &str = "Exit codes: 0 pass, 1 tool or I/O error, 2 bad usage, 3 a \
+threshold failed, 4 mutual exclusion or the order of fencing tokens violated, 5 the run is not \
+valid as a measurement, 130 interrupted (the report is still written). 4 hides 5, and 5 hides 3.";
 
 #[derive(Debug, Args)]
 #[command(after_help = format!("{}\n\n{UNITS}\n\n{EXIT_CODES}", preset::help()))]
@@ -64,6 +72,13 @@ pub(crate) struct RunArgs {
     /// A whole load by name, see below; flags beside it win
     #[arg(long, value_name = "NAME", help_heading = "Load")]
     pub(crate) preset: Option<Preset>,
+    /// What this run is called, in its report and its directory
+    #[arg(long, value_name = "NAME", value_parser = values::run_name, help_heading = "Output")]
+    pub(crate) name: Option<String>,
+    /// What to tell this run apart by; goes into the result; may be repeated
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = values::label,
+          help_heading = "Output")]
+    pub(crate) labels: Vec<(String, String)>,
 
     /// Nodes to use: redis://HOST:PORT or unix:///PATH, separated by commas
     #[arg(long, value_name = "URL,..", value_delimiter = ',', help_heading = "Target",
@@ -79,6 +94,9 @@ pub(crate) struct RunArgs {
     /// How spawned nodes are reached
     #[arg(long, value_name = "KIND", default_value = "tcp", help_heading = "Target")]
     pub(crate) transport: Transport,
+    /// What spawned nodes keep on disk
+    #[arg(long, value_name = "WHAT", default_value = "none", help_heading = "Target")]
+    pub(crate) persist: Persist,
     #[arg(long, hide = true, default_value = "engine")]
     pub(crate) backend: BackendKind,
 
@@ -98,9 +116,20 @@ pub(crate) struct RunArgs {
     #[arg(short, long, value_name = "R", default_value = "max", value_parser = values::rate,
           help_heading = "Load")]
     pub(crate) rate: Rate,
-    /// Arrivals of an open loop: as of many independent users, or evenly spaced
-    #[arg(long, value_name = "KIND", default_value = "poisson", help_heading = "Load")]
+    /// The rate over time, in straight lines from 0: 10s:1k,30s:5k,5s:0; --duration is then their
+    /// sum, unless it is given
+    #[arg(long, value_name = "TIME:R,..", value_parser = values::stages, conflicts_with = "rate",
+          help_heading = "Load")]
+    pub(crate) stages: Option<Stages>,
+    /// Arrivals of an open loop: poisson, as of many independent users; constant, evenly spaced;
+    /// burst:N, N in one instant
+    #[arg(long, value_name = "KIND", default_value = "poisson", value_parser = values::arrival,
+          help_heading = "Load")]
     pub(crate) arrival: Arrival,
+    /// After a stall, make up for missed arrivals at most at R times the rate; inf: at once
+    #[arg(long, value_name = "R", default_value = "inf", value_parser = values::catch_up,
+          help_heading = "Load")]
+    pub(crate) catch_up: CatchUp,
     /// Measured time
     #[arg(short, long, value_name = "TIME", default_value = "10s", help_heading = "Load",
           value_parser = values::positive_duration)]
@@ -116,6 +145,9 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "N", default_value = "100k", value_parser = values::count_u32,
           help_heading = "Load")]
     pub(crate) max_in_flight: u32,
+    /// Run although a lock is asked for more time than there is
+    #[arg(long, help_heading = "Load")]
+    pub(crate) allow_overload: bool,
     /// Seed of the plan [default: random, printed]
     #[arg(long, value_name = "N", help_heading = "Load")]
     pub(crate) seed: Option<u64>,
@@ -168,30 +200,18 @@ pub(crate) struct RunArgs {
     #[arg(long, help_heading = "Workload")]
     pub(crate) fenced: bool,
 
-    /// Commands per write
-    #[arg(long, value_name = "N", value_parser = values::count_u32, help_heading = "Engine")]
-    pub(crate) batch_max_commands: Option<u32>,
-    /// Bytes per write
-    #[arg(long, value_name = "N", value_parser = values::count_u32, help_heading = "Engine")]
-    pub(crate) batch_max_bytes: Option<u32>,
-    /// When a node's driver gathers commands before it writes
-    #[arg(long, value_name = "MODE", help_heading = "Engine")]
-    pub(crate) batch_gather: Option<Gather>,
-    /// Gather only with so many commands in flight
-    #[arg(long, value_name = "N", value_parser = values::count_u32, help_heading = "Engine")]
-    pub(crate) batch_gather_min_inflight: Option<u32>,
-    /// Commands in flight per node
-    #[arg(long, value_name = "N", value_parser = values::count_u32, help_heading = "Engine")]
-    pub(crate) max_inflight: Option<u32>,
-    /// How long a node may take to answer
-    #[arg(long, value_name = "TIME", value_parser = values::positive_duration,
-          help_heading = "Engine")]
-    pub(crate) node_timeout: Option<u64>,
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
 
     /// A fault on spawned nodes: kill@START/LENGTH or pause@START/LENGTH on one by chance; append
     /// :node=N, :minority or :majority to choose; may be repeated
     #[arg(long = "fault", value_name = "FAULT", help_heading = "Faults")]
     pub(crate) faults: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) verdict: VerdictArgs,
+    #[command(flatten)]
+    pub(crate) series: crate::series::SeriesArgs,
 
     /// Directory of this run's files [default: loadgen-runs/TIME-NAME]
     #[arg(short, long, value_name = "DIR", help_heading = "Output")]
@@ -203,6 +223,9 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "LIST", default_value = "50,90,99,99.9,99.99",
           value_parser = values::percentiles, help_heading = "Output")]
     pub(crate) percentiles: Percentiles,
+    /// Unit of the times in reports
+    #[arg(short = 'u', long, value_name = "UNIT", default_value = "auto", help_heading = "Output")]
+    pub(crate) time_unit: TimeUnit,
     /// Time between two live lines, and length of the intervals in latency.hlog
     #[arg(short, long, value_name = "TIME", default_value = "1s", help_heading = "Output",
           value_parser = values::positive_duration)]
@@ -217,9 +240,6 @@ pub(crate) struct RunArgs {
     #[arg(long, help_heading = "Output")]
     pub(crate) no_color: bool,
 }
-
-/// Half a GiB of the checker's memory, most of it never touched.
-const MOST_CROWD_WORDS: u64 = 1 << 26;
 
 /// What the main job sets; everything else keeps the defaults of `loadgen run`.
 pub(crate) const MAIN_JOB: &str = "loadgen run --clients 256 --rate 2k --duration 18s --keys 1000 \
@@ -238,119 +258,15 @@ pub(crate) fn main_job() -> Result<RunArgs, clap::Error> {
 pub(crate) fn parse(line: impl Iterator<Item = OsString>) -> Result<Cli, clap::Error> {
     let line: Vec<OsString> = line.collect();
     let matches = Cli::command().try_get_matches_from(&line)?;
-    match matches.subcommand_matches("run") {
-        Some(run) if run.contains_id("preset") => Cli::try_parse_from(preset::expand(line, run)),
-        _ => Cli::from_arg_matches(&matches),
+    let mut cli = match matches.subcommand_matches("run") {
+        Some(run) if run.contains_id("preset") => Cli::try_parse_from(preset::expand(line, run))?,
+        _ => Cli::from_arg_matches(&matches)?,
+    };
+    if let (Some(Command::Sweep(args)), Some((_, typed))) = (&mut cli.command, matches.subcommand())
+    {
+        args.typed = crate::sweep::words::typed(typed);
     }
-}
-
-impl RunArgs {
-    /// The resolved settings of the run; `nodes` are filled in once they are known.
-    pub(crate) fn resolve(&self, name: &str, fresh_seed: u64) -> Result<RunConfig, String> {
-        self.check()?;
-        let config = RunConfig {
-            name: name.to_owned(),
-            preset: self.preset,
-            backend: self.backend,
-            nodes: self.nodes.clone(),
-            clients: self.clients,
-            threads: self.threads,
-            processes: self.processes,
-            rate: self.rate,
-            arrival: self.arrival,
-            duration_ns: self.duration,
-            warmup_ns: if self.requests.is_some() { 0 } else { self.warmup },
-            requests: self.requests,
-            max_in_flight: self.max_in_flight,
-            seed: self.seed.unwrap_or(fresh_seed),
-            keys: self.keys,
-            key_dist: self.key_dist,
-            key_prefix: self.key_prefix.clone(),
-            mode: self.mode,
-            ttl_ns: self.ttl,
-            max_ttl_ns: self.max_ttl.unwrap_or_else(|| self.ttl.max(3 * NS_PER_S)),
-            hold: self.effective_hold(),
-            think_ns: self.think,
-            wait_ns: self.wait,
-            try_only: self.try_only,
-            waiting: self.waiting,
-            fenced: self.fenced,
-            interval_ns: self.interval,
-            percentiles: self.percentiles.0.clone(),
-            faults: self.faults.clone(),
-            engine: EngineKnobs {
-                batch_max_commands: self.batch_max_commands,
-                batch_max_bytes: self.batch_max_bytes,
-                batch_gather: self.batch_gather,
-                batch_gather_min_inflight: self.batch_gather_min_inflight,
-                max_inflight: self.max_inflight,
-                node_timeout_ns: self.node_timeout,
-            },
-        };
-        if config.crowd_words() > MOST_CROWD_WORDS {
-            return Err(format!(
-                "--keys {} times --clients {} is too much to check in mode {}; lower one of them",
-                self.keys, self.clients, self.mode
-            ));
-        }
-        Ok(config)
-    }
-
-    fn check(&self) -> Result<(), String> {
-        let limit = |what: &str, value: u64, most: u64| {
-            if value <= most {
-                Ok(())
-            } else {
-                Err(format!("--{what} {value} is too many; at most {most} are supported"))
-            }
-        };
-        limit("clients", self.clients.into(), 100_000)?;
-        limit("keys", self.keys.into(), 10_000_000)?;
-        limit("max-in-flight", self.max_in_flight.into(), 10_000_000)?;
-        if self.clients < self.processes {
-            return Err(format!(
-                "--clients {} cannot be spread over --processes {}; every process needs a client",
-                self.clients, self.processes
-            ));
-        }
-        if self.interval < 100 * NS_PER_MS || !self.interval.is_multiple_of(100 * NS_PER_MS) {
-            return Err("--interval must be a multiple of 100ms".to_owned());
-        }
-        if self.duration < 100 * NS_PER_MS || self.duration > 6 * 3_600 * NS_PER_S {
-            return Err("--duration must be between 100ms and 6h".to_owned());
-        }
-        if self.backend != BackendKind::Engine && !self.faults.is_empty() {
-            return Err("--fault needs nodes; this backend has none".to_owned());
-        }
-        if self.mode != Mode::Mutex && self.fenced {
-            return Err("--fenced goes with --mode mutex alone: other locks have no one order of \
-                        holders"
-                .to_owned());
-        }
-        if let Mode::All(k) = self.mode
-            && k > self.keys
-        {
-            return Err(format!("--mode all:{k} needs as many --keys; there are {}", self.keys));
-        }
-        if self.max_ttl.is_some_and(|most| most < self.ttl) {
-            return Err("--max-ttl must not be shorter than --ttl".to_owned());
-        }
-        if self.key_prefix.len() > 1_024 {
-            return Err("--key-prefix is longer than 1024 bytes; use a shorter one".to_owned());
-        }
-        Ok(())
-    }
-
-    /// A wrong grant shows only where two sections can overlap in time, so the broken lock is never
-    /// held for nothing.
-    fn effective_hold(&self) -> Hold {
-        match (self.backend, self.hold) {
-            (BackendKind::Broken | BackendKind::BrokenModes, Hold::Fixed(0)) => {
-                Hold::Fixed(NS_PER_MS / 5)
-            }
-            (_, hold) => hold,
-        }
-    }
+    Ok(cli)
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use crate::agent::Message;
 use crate::config::RunConfig;
 use crate::driver::{Event, Final, NodeNews, Tick};
 use crate::recorder::{Counts, Hist, Metric, TICK_NS, histogram, merge};
+use crate::thresholds::Calm;
 use heat::Heat;
 
 /// Changes at nodes that are kept for drawing; more is a node that never settles.
@@ -102,6 +103,8 @@ pub(crate) struct Collector {
     pub(crate) counts: Counts,
     pub(crate) rows: Vec<Row>,
     pub(crate) heat: Heat,
+    /// Responses outside faults.
+    pub(crate) calm: Calm,
     pub(crate) news: Vec<NodeNews>,
     /// What the first process noticed: the same as the others, once.
     pub(crate) first_news: Vec<NodeNews>,
@@ -127,6 +130,7 @@ impl Collector {
             counts: Counts::default(),
             rows: Vec::new(),
             heat: Heat::default(),
+            calm: Calm::new(config),
             news: Vec::new(),
             first_news: Vec::new(),
             finals: Vec::new(),
@@ -216,6 +220,7 @@ impl Collector {
         }
         let responses = pending.hists.get(Metric::Response);
         self.heat.add(at, responses);
+        self.calm.take(index, responses);
         let value = |p| pending.hists.at(Metric::Response, p);
         self.rows.push(Row {
             counts: pending.counts,

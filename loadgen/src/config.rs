@@ -1,12 +1,16 @@
 //! A run's resolved settings: what the parent hands to its worker processes and writes into
 //! `result.json`. Times are nanoseconds; nothing here is optional by accident.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::args::preset::Preset;
 use crate::clock::{NS_PER_MS, NS_PER_S};
+use crate::cluster::Persist;
 use crate::mode::Mode;
-use crate::values::{Arrival, Hold, KeyDist, Rate};
+use crate::thresholds::Threshold;
+use crate::values::{Arrival, Hold, KeyDist, Rate, Stage, TimeUnit};
 
 /// Which lock is put under load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -25,6 +29,8 @@ pub(crate) enum BackendKind {
     BrokenTokens,
     /// Constant service of 100 us and one stall of a tenth of the run: a known answer.
     Stall,
+    /// As noop, but the pacer sleeps 5 ms too long every time: the run must say so.
+    Late,
 }
 
 /// `--batch-gather`.
@@ -67,25 +73,46 @@ pub(crate) struct EngineKnobs {
     pub(crate) batch_gather_min_inflight: Option<u32>,
     pub(crate) max_inflight: Option<u32>,
     pub(crate) node_timeout_ns: Option<u64>,
+    /// Bound of the first pause between two attempts, and what it doubles to at most.
+    pub(crate) retry_base_ns: Option<u64>,
+    pub(crate) retry_cap_ns: Option<u64>,
 }
 
 /// Everything a worker process needs to know.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct RunConfig {
     pub(crate) name: String,
+    /// What the user tells this run apart by.
+    #[serde(default)]
+    pub(crate) labels: BTreeMap<String, String>,
     /// What the rest was set by, where it was not set otherwise.
     pub(crate) preset: Option<Preset>,
     pub(crate) backend: BackendKind,
     pub(crate) nodes: Vec<String>,
+    /// What spawned nodes keep on disk.
+    #[serde(default)]
+    pub(crate) persist: Persist,
     pub(crate) clients: u32,
     pub(crate) threads: u32,
     pub(crate) processes: u32,
+    /// With stages, the highest of theirs.
     pub(crate) rate: Rate,
+    /// From 0, the rate goes in a straight line to each stage's in turn; the last one's then
+    /// stays. Empty: the rate is the same all the time.
+    #[serde(default)]
+    pub(crate) stages: Vec<Stage>,
     pub(crate) arrival: Arrival,
+    /// After a stall, missed arrivals are made up for at most at so many times the rate; `None`:
+    /// at once.
+    #[serde(default)]
+    pub(crate) catch_up: Option<f64>,
     pub(crate) duration_ns: u64,
     pub(crate) warmup_ns: u64,
     pub(crate) requests: Option<u64>,
     pub(crate) max_in_flight: u32,
+    /// A load beyond what the locks can serve is meant.
+    #[serde(default)]
+    pub(crate) allow_overload: bool,
     pub(crate) seed: u64,
     pub(crate) keys: u32,
     pub(crate) key_dist: KeyDist,
@@ -101,7 +128,15 @@ pub(crate) struct RunConfig {
     pub(crate) fenced: bool,
     pub(crate) interval_ns: u64,
     pub(crate) percentiles: Vec<f64>,
+    #[serde(default)]
+    pub(crate) time_unit: TimeUnit,
     pub(crate) faults: Vec<String>,
+    #[serde(default)]
+    pub(crate) thresholds: Vec<Threshold>,
+    /// A threshold that fails after so much of the measured time ends the run; `None`: only those
+    /// that say so themselves do.
+    #[serde(default)]
+    pub(crate) abort_on_fail_ns: Option<u64>,
     pub(crate) engine: EngineKnobs,
 }
 
@@ -161,18 +196,23 @@ impl RunConfig {
     pub(crate) fn for_tests() -> Self {
         Self {
             name: "test".to_owned(),
+            labels: BTreeMap::new(),
             preset: None,
             backend: BackendKind::Noop,
             nodes: Vec::new(),
+            persist: Persist::None,
             clients: 4,
             threads: 1,
             processes: 1,
             rate: Rate::Max,
+            stages: Vec::new(),
             arrival: Arrival::Constant,
+            catch_up: None,
             duration_ns: 300_000_000,
             warmup_ns: 0,
             requests: None,
             max_in_flight: 1_000,
+            allow_overload: false,
             seed: 1,
             keys: 8,
             key_dist: KeyDist::Uniform,
@@ -188,7 +228,10 @@ impl RunConfig {
             fenced: false,
             interval_ns: 1_000_000_000,
             percentiles: vec![50.0, 99.0],
+            time_unit: TimeUnit::Auto,
             faults: Vec::new(),
+            thresholds: Vec::new(),
+            abort_on_fail_ns: None,
             engine: EngineKnobs::default(),
         }
     }

@@ -4,7 +4,7 @@
 //! The same code runs in the parent when there is one process and in every worker process when
 //! there are more; only where its [`Event`]s go differs.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
 
 use crate::backend::{Backend, NodeSample, NodeView};
+use crate::calibration::threads::{self, Workers};
 use crate::clock::{self, NS_PER_MS};
 use crate::config::RunConfig;
 use crate::num;
@@ -80,6 +81,8 @@ pub(crate) struct Final {
     /// How long that was.
     pub(crate) wall_whole_ns: u64,
     pub(crate) cpu_wall_ns: u64,
+    /// CPU time of the busiest worker thread within the measured time, where the kernel tells.
+    pub(crate) busiest_worker_ns: Option<u64>,
 }
 
 /// What a process tells while it runs.
@@ -106,7 +109,7 @@ impl Load {
         let threads = num::usize_of(config.threads.max(1).into());
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(threads)
-            .thread_name("loadgen-worker")
+            .thread_name(threads::WORKERS)
             .enable_all()
             .build()
             .map_err(|error| format!("cannot start {threads} worker threads: {error}"))?;
@@ -123,9 +126,8 @@ impl Load {
             // thread.
             recorder: Recorder::new(threads + 3),
             timer,
-            queue: Queue::default(),
+            queue: Queue::new(config.catch_up),
             tallies: (0..clients).map(|_| Tally::default()).collect(),
-            busy: AtomicU64::new(0),
             stop: AtomicBool::new(false),
             texts: Mutex::new(Vec::new()),
             config,
@@ -158,6 +160,7 @@ impl Load {
             let mut ticker = Ticker::new(&shared, times);
             ticker.until_end(stop, &mut clients, &mut emit);
             last.cpu_ns = clock::cpu_ns().saturating_sub(ticker.cpu_at_start_ns);
+            last.busiest_worker_ns = Workers::now().busiest_since(&ticker.workers_at_start);
             last.cpu_wall_ns = clock::now_ns().saturating_sub(times.measured_ns);
             if stop.load(Ordering::Relaxed) {
                 shared.stop.store(true, Ordering::Relaxed);
@@ -240,6 +243,7 @@ struct Ticker<'a> {
     /// What each node was at the last look.
     seen: Vec<NodeView>,
     cpu_at_start_ns: u64,
+    workers_at_start: Workers,
     poll_ns: u64,
     /// Arrivals handed over up to the last tick.
     started: u64,
@@ -249,8 +253,16 @@ impl<'a> Ticker<'a> {
     fn new(shared: &'a Shared, times: Times) -> Self {
         let seen = shared.backend.node_views();
         let poll_ns = if shared.config.faults.is_empty() { TICK_NS } else { NODE_POLL_NS };
-        let snapshots = Snapshots::new();
-        Self { shared, times, snapshots, seen, cpu_at_start_ns: 0, poll_ns, started: 0 }
+        Self {
+            shared,
+            times,
+            snapshots: Snapshots::new(),
+            seen,
+            cpu_at_start_ns: 0,
+            workers_at_start: Workers::default(),
+            poll_ns,
+            started: 0,
+        }
     }
 
     /// Sleeps to `deadline_ns`, watching the nodes and the clients. False: stopped, or all done.
@@ -298,6 +310,7 @@ impl<'a> Ticker<'a> {
             return;
         }
         self.cpu_at_start_ns = clock::cpu_ns();
+        self.workers_at_start = Workers::now();
         self.started = self.shared.started();
         let ticks_per_interval = (self.shared.config.interval_ns / TICK_NS).max(1);
         for index in 0..self.shared.config.ticks() {

@@ -4,6 +4,8 @@
 use std::io::{IsTerminal, Write};
 
 use crate::args::Progress;
+use crate::calibration::Calibration;
+use crate::calibration::overload::Hottest;
 use crate::clock::NS_PER_S;
 use crate::collect::{Collector, Interval};
 use crate::config::RunConfig;
@@ -58,6 +60,14 @@ impl Live {
             let lines = vec![self.title.clone(), format!(" {text}")];
             self.redraw(&lines);
         }
+    }
+
+    /// What the generator costs by itself, and what the load asks of its busiest name.
+    pub(crate) fn calibrated(&mut self, found: &Calibration, hottest: Option<&Hottest>) {
+        if let Some(words) = found.words() {
+            self.title.push_str(&format!("\n {words}"));
+        }
+        self.events.extend(hottest.and_then(Hottest::overload));
     }
 
     /// A fault began or ended, a process died.

@@ -1,13 +1,17 @@
 //! Load generator for redlatch: acquisition latency under contention and while nodes die, with a
 //! verdict on mutual exclusion.
 
+#![allow(dead_code, unused_imports, reason = "parts are being put together")]
+
 mod agent;
 mod args;
 mod backend;
+mod calibration;
 mod clock;
 #[allow(dead_code, reason = "counters and the like are for reports to come")]
 mod cluster;
 mod collect;
+mod compare;
 mod config;
 #[allow(dead_code, unused_imports, reason = "reading is for commands to come")]
 mod document;
@@ -17,8 +21,12 @@ mod faults;
 mod frames;
 #[allow(dead_code, reason = "as for the cluster")]
 mod guard;
+mod interrupt;
+mod intervals;
 mod live;
+mod metrics;
 mod mode;
+mod near;
 mod num;
 mod oracle;
 mod pacer;
@@ -27,8 +35,14 @@ mod queue;
 mod recorder;
 mod report;
 mod run;
+mod schema;
 mod scratch;
+mod series;
+#[allow(dead_code, reason = "for comparisons and searches")]
+mod statistics;
+mod sweep;
 mod target;
+mod thresholds;
 mod timer;
 mod values;
 mod verdict;
@@ -54,7 +68,10 @@ fn main() -> ExitCode {
             .map(|()| 0)
             .map_err(|error| RunError::Tool(format!("worker process: {error}"))),
         Some(Command::Report(args)) => report::command::run(&args),
+        Some(Command::Schema) => Ok(schema::print()),
+        Some(Command::Compare(args)) => compare::run(&args),
         Some(Command::Run(args)) => run::run(&args, "run"),
+        Some(Command::Sweep(args)) => sweep::run(&args),
         None => match args::main_job() {
             Ok(args) => run::run(&args, "main-job"),
             Err(error) => Err(RunError::Tool(error.to_string())),

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::clock::{self, NS_PER_MS};
+use crate::config::BackendKind;
 use crate::num;
 use crate::plan::Schedule;
 use crate::recorder::{Metric, histogram};
@@ -20,6 +21,8 @@ use crate::worker::{Shared, Times};
 const MOST_AT_ONCE: usize = 1_024;
 /// Arrivals of a missed schedule counted one by one; beyond that the rate says how many there were.
 const MOST_COUNTED: u64 = 2_000_000;
+/// How much too long the pacer of `--backend late` sleeps.
+const LATE_NS: u64 = 5 * NS_PER_MS;
 
 /// What the schedule asked for within the measured time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,9 +39,8 @@ pub(crate) struct Paced {
 /// Runs the schedule of `clients` until the end of the run.
 pub(crate) fn run(shared: &Arc<Shared>, mut schedule: Schedule, times: Times) -> Paced {
     clock::sharpen_timers();
-    let share = num::usize_of(u64::from(
-        shared.config.max_in_flight.div_ceil(shared.config.processes.max(1)).max(1),
-    ));
+    let late_ns = if shared.config.backend == BackendKind::Late { LATE_NS } else { 0 };
+    let mut room = Room::of(shared);
     let mut paced = Paced::default();
     let mut due = Vec::with_capacity(MOST_AT_ONCE);
     while let Some(next_ns) = schedule.peek_ns().map(|offset| times.start_ns + offset) {
@@ -46,30 +48,59 @@ pub(crate) fn run(shared: &Arc<Shared>, mut schedule: Schedule, times: Times) ->
             break;
         }
         // Wakes at least every 50 ms, so that a stop is seen at any rate.
-        clock::sleep_until(next_ns.min(clock::now_ns() + 50 * NS_PER_MS));
+        clock::sleep_until(next_ns.min(clock::now_ns() + 50 * NS_PER_MS) + late_ns);
         let now = clock::now_ns();
-        if now >= times.end_ns {
-            break;
-        }
-        let room = share.saturating_sub(num::usize_of(shared.in_flight())).min(MOST_AT_ONCE);
-        while due.len() < room
-            && schedule.peek_ns().is_some_and(|offset| times.start_ns + offset <= now)
+        let is_over = now >= times.end_ns;
+        let most = room.at_most(shared, MOST_AT_ONCE);
+        // What the end overtook while this thread slept is due as well, once.
+        let latest_ns = now.min(times.end_ns.saturating_sub(1));
+        while due.len() < most
+            && schedule.peek_ns().is_some_and(|offset| times.start_ns + offset <= latest_ns)
         {
             due.extend(schedule.next());
         }
-        if due.is_empty() {
-            if room == 0 {
-                clock::sleep_until(now + NS_PER_MS);
-            }
-            continue;
+        if !due.is_empty() {
+            room.take(due.len());
+            paced.hand_over(shared, &mut due, times);
+        } else if most == 0 && !is_over {
+            clock::sleep_until(now + NS_PER_MS);
         }
-        paced.hand_over(shared, &mut due, times);
+        if is_over {
+            break;
+        }
     }
     shared.queue.finish();
     if !shared.stop.load(Ordering::Relaxed) {
         paced.count_missed(shared, schedule, times);
     }
     paced
+}
+
+/// How many more arrivals may be outstanding. Counting them means looking at every client, so that
+/// is done only when as many were handed over as there was room for.
+struct Room {
+    share: u64,
+    left: u64,
+}
+
+impl Room {
+    fn of(shared: &Shared) -> Self {
+        let config = &shared.config;
+        let share = config.max_in_flight.div_ceil(config.processes.max(1)).max(1);
+        Self { share: share.into(), left: 0 }
+    }
+
+    /// As much as there is, `most` at most.
+    fn at_most(&mut self, shared: &Shared, most: usize) -> usize {
+        if self.left == 0 {
+            self.left = self.share.saturating_sub(shared.in_flight());
+        }
+        num::usize_of(self.left).min(most)
+    }
+
+    fn take(&mut self, n: usize) {
+        self.left = self.left.saturating_sub(n as u64);
+    }
 }
 
 impl Paced {
@@ -105,10 +136,10 @@ impl Paced {
                 ages.saturating_record(now.saturating_sub(at));
             }
             if missed >= MOST_COUNTED {
-                let rate = shared.config.rate_per_s().unwrap_or(0.0);
                 let share = 1.0 / f64::from(shared.config.processes.max(1));
-                let rest_s = (times.end_ns - last_ns) as f64 / clock::NS_PER_S as f64;
-                let rest = num::floor_u64(rest_s * rate * share);
+                let (from, to) = (last_ns - times.start_ns, times.end_ns - times.start_ns);
+                let all = shared.config.curve().map_or(0.0, |curve| curve.arrivals(from, to));
+                let rest = num::floor_u64(all * share);
                 missed += rest;
                 // The last of them is as old as this at least, and so are the others.
                 ages.saturating_record_n(now.saturating_sub(times.end_ns), rest);

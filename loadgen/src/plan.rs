@@ -9,17 +9,18 @@
 //! 2. Arrivals come out in the order of their instants; nothing is stored ahead but one per client.
 
 pub(crate) mod claims;
+pub(crate) mod curve;
 pub(crate) mod rng;
 mod zipf;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use crate::clock::NS_PER_S;
 use crate::config::RunConfig;
 use crate::mode::Mode;
 use crate::num;
 use crate::values::{Arrival, Hold, KeyDist};
+use curve::Curve;
 use rng::Xoshiro;
 use zipf::Zipf;
 
@@ -84,15 +85,20 @@ pub(crate) struct Stream {
     draws: bool,
     client: u32,
     clients: u32,
-    /// Arrivals per second of the whole run; `None` in a closed loop.
-    rate: Option<f64>,
+    /// The rate of the whole run; `None` in a closed loop.
+    curve: Option<Curve>,
     index: u64,
     left: u64,
-    clock_ns: f64,
+    /// Under the rate up to the last arrival.
+    area: f64,
 }
 
 impl Stream {
     pub(crate) fn new(config: &RunConfig, client: u32) -> Self {
+        Self::with(config, client, config.curve())
+    }
+
+    fn with(config: &RunConfig, client: u32, curve: Option<Curve>) -> Self {
         let quota = config.requests.map_or(u64::MAX, |all| {
             let clients = u64::from(config.clients.max(1));
             all / clients + u64::from(u64::from(client) < all % clients)
@@ -105,10 +111,10 @@ impl Stream {
             draws: config.mode != Mode::Mutex,
             client,
             clients: config.clients.max(1),
-            rate: config.rate_per_s(),
+            curve,
             index: 0,
             left: quota,
-            clock_ns: 0.0,
+            area: 0.0,
         }
     }
 
@@ -120,17 +126,17 @@ impl Stream {
         }
     }
 
-    fn intended_ns(&mut self, position: u64) -> u64 {
-        let Some(rate) = self.rate else { return 0 };
-        match self.arrival {
+    /// `None`: the rate has gone to 0 for good.
+    fn intended_ns(&mut self, position: u64) -> Option<u64> {
+        let Some(curve) = &mut self.curve else { return Some(0) };
+        self.area = match self.arrival {
             // Client c takes every clients-th arrival of one evenly spaced schedule.
-            Arrival::Constant => num::floor_u64(position as f64 / rate * NS_PER_S as f64),
-            Arrival::Poisson => {
-                let mean_ns = f64::from(self.clients) / rate * NS_PER_S as f64;
-                self.clock_ns += self.rng.exponential() * mean_ns;
-                num::floor_u64(self.clock_ns)
-            }
-        }
+            Arrival::Constant => position as f64,
+            // The whole burst comes when the first of it would.
+            Arrival::Burst(n) => (position - position % u64::from(n.max(1))) as f64,
+            Arrival::Poisson => self.area + self.rng.exponential() * f64::from(self.clients),
+        };
+        curve.reaches_ns(self.area)
     }
 }
 
@@ -144,7 +150,7 @@ impl Iterator for Stream {
             .saturating_mul(u64::from(self.clients))
             .saturating_add(u64::from(self.client));
         self.index += 1;
-        let intended_ns = self.intended_ns(position);
+        let intended_ns = self.intended_ns(position)?;
         let key = self.keys.pick(&mut self.rng, position);
         let hold_ns = self.hold_ns();
         let draw = if self.draws { self.rng.next() } else { 0 };
@@ -161,10 +167,9 @@ pub(crate) struct Schedule {
 
 impl Schedule {
     pub(crate) fn new(config: &RunConfig, clients: impl Iterator<Item = u32>) -> Self {
-        let mut schedule = Self {
-            streams: clients.map(|client| Stream::new(config, client)).collect(),
-            next: BinaryHeap::new(),
-        };
+        let curve = config.curve();
+        let stream = |client| Stream::with(config, client, curve.clone());
+        let mut schedule = Self { streams: clients.map(stream).collect(), next: BinaryHeap::new() };
         for at in 0..schedule.streams.len() {
             schedule.refill(at);
         }
@@ -205,6 +210,14 @@ pub(crate) fn hash(config: &RunConfig) -> String {
     for word in [config.clients.into(), config.keys.into(), config.duration_ns, config.warmup_ns] {
         eat(word);
     }
+    // Small numbers of arrivals do not reach the later stages.
+    for stage in &config.stages {
+        eat(stage.over_ns);
+        eat(stage.to_rate.to_bits());
+    }
+    if let Some(times) = config.catch_up {
+        eat(times.to_bits());
+    }
     for client in 0..config.clients.min(64) {
         for section in Stream::new(config, client).take(256) {
             eat(section.intended_ns);
@@ -221,7 +234,7 @@ pub(crate) fn hash(config: &RunConfig) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::values::Rate;
+    use crate::values::{Rate, Stage};
 
     fn open(rate: f64, arrival: Arrival) -> RunConfig {
         RunConfig { rate: Rate::PerSecond(rate), arrival, ..RunConfig::for_tests() }
@@ -260,6 +273,35 @@ mod tests {
         let last = Schedule::new(&open(1_000.0, Arrival::Poisson), 0..4).nth(99_999).unwrap();
         let mean = last.intended_ns as f64 / 100_000.0;
         assert!((mean - 1e6).abs() < 2e4, "{mean}");
+    }
+
+    #[test]
+    fn bursts_come_whole_and_at_the_rate_however_clients_are_spread() {
+        let config = open(1_000.0, Arrival::Burst(10));
+        let all: Vec<u64> = Schedule::new(&config, 0..4).take(40).map(|s| s.intended_ns).collect();
+        let expected: Vec<u64> = (0..40).map(|n| n / 10 * 10_000_000).collect();
+        assert_eq!(all, expected);
+        let odd = Schedule::new(&config, [1, 3].into_iter()).take(20).map(|s| s.intended_ns);
+        assert_eq!(odd.filter(|&at| at == 10_000_000).count(), 5, "half of the second burst");
+    }
+
+    #[test]
+    fn stages_shape_the_plan_and_its_fingerprint_knows_them() {
+        let stages = vec![
+            Stage { over_ns: 1_000_000_000, to_rate: 2_000.0 },
+            Stage { over_ns: 1_000_000_000, to_rate: 0.0 },
+        ];
+        for arrival in [Arrival::Constant, Arrival::Poisson] {
+            let config = RunConfig { stages: stages.clone(), ..open(2_000.0, arrival) };
+            let all: Vec<u64> = Schedule::new(&config, 0..4).map(|s| s.intended_ns).collect();
+            assert!((1_850..2_150).contains(&all.len()), "2000 under the triangle: {}", all.len());
+            let middle = all.iter().filter(|&&at| (500_000_000..1_500_000_000).contains(&at));
+            assert!((1_400..1_600).contains(&middle.count()), "three quarters in the middle half");
+            let mut later = config.clone();
+            later.stages[1].to_rate = 1.0;
+            assert_ne!(hash(&config), hash(&later));
+            assert_ne!(hash(&config), hash(&RunConfig { catch_up: Some(2.0), ..config.clone() }));
+        }
     }
 
     #[test]

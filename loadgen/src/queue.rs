@@ -5,13 +5,20 @@
 //! 1. Arrivals leave in the order they came; none is lost or given twice.
 //! 2. The pacer keeps it at `--max-in-flight` at most, so it is bounded.
 //! 3. After [`Queue::close`] every client sees the end at once; arrivals still inside are counted.
+//! 4. With `--catch-up`, arrivals that a stall made late start no denser than so many times the
+//!    rate: at so small a share of their planned gaps. Their planned instants stay, and so does
+//!    the delay in their response times.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use crate::clock::{self, NS_PER_MS};
 use crate::plan::Section;
+
+/// Later than this, an arrival was held up by a stall: sleeps overshoot by less.
+const STALLED_NS: u64 = 5 * NS_PER_MS;
 
 #[derive(Debug, Default)]
 struct State {
@@ -19,15 +26,33 @@ struct State {
     idle: VecDeque<Waker>,
     closed: bool,
     finished: bool,
+    /// Of the last arrival taken: its planned instant and when it starts. Kept with `--catch-up`.
+    last: Option<(u64, u64)>,
+}
+
+/// What was taken from the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Taken {
+    pub(crate) section: Section,
+    /// Not to be started before; 0: at once.
+    pub(crate) not_before_ns: u64,
 }
 
 /// Many tasks take, one thread gives.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     state: Mutex<State>,
+    /// With `--catch-up`: the share of its planned gap that a late arrival keeps to the one before.
+    gap_share: Option<f64>,
 }
 
 impl Queue {
+    /// A queue that catches up with at most `catch_up` times the rate; `None`: at once.
+    pub(crate) fn new(catch_up: Option<f64>) -> Self {
+        let gap_share = catch_up.map(|times| 1.0 / times.max(1.0));
+        Self { state: Mutex::default(), gap_share }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -68,18 +93,23 @@ impl Queue {
         idle.into_iter().for_each(Waker::wake);
     }
 
-    /// The next arrival, or `None` at the end.
-    pub(crate) async fn take(&self) -> Option<Section> {
-        poll_fn(|context| self.poll_take(context)).await
+    /// The next arrival of a run that began at `start_ns`, or `None` at the end.
+    pub(crate) async fn take(&self, start_ns: u64) -> Option<Taken> {
+        poll_fn(|context| self.poll_take(context, start_ns)).await
     }
 
-    fn poll_take(&self, context: &Context<'_>) -> Poll<Option<Section>> {
+    fn poll_take(&self, context: &Context<'_>, start_ns: u64) -> Poll<Option<Taken>> {
         let mut state = self.lock();
         if state.closed {
             return Poll::Ready(None);
         }
         match state.arrivals.pop_front() {
-            Some(section) => Poll::Ready(Some(section)),
+            Some(section) => {
+                let share = self.gap_share;
+                let not_before_ns = share
+                    .map_or(0, |share| state.spaced(section, start_ns, clock::now_ns(), share));
+                Poll::Ready(Some(Taken { section, not_before_ns }))
+            }
             None if state.finished => Poll::Ready(None),
             None => {
                 state.idle.push_back(context.waker().clone());
@@ -91,6 +121,22 @@ impl Queue {
     /// The instants of the arrivals nobody took.
     pub(crate) fn left_over(&self) -> Vec<u64> {
         self.lock().arrivals.iter().map(|section| section.intended_ns).collect()
+    }
+}
+
+impl State {
+    /// When `section` may start: now, unless it is late and the one before it started just now.
+    fn spaced(&mut self, section: Section, start_ns: u64, now: u64, gap_share: f64) -> u64 {
+        let intended_ns = start_ns.saturating_add(section.intended_ns);
+        let at = match self.last {
+            Some((before_ns, began_ns)) if now.saturating_sub(intended_ns) > STALLED_NS => {
+                let gap_ns = intended_ns.saturating_sub(before_ns) as f64 * gap_share;
+                now.max(began_ns.saturating_add(crate::num::floor_u64(gap_ns)))
+            }
+            _ => now,
+        };
+        self.last = Some((intended_ns, at));
+        at
     }
 }
 
@@ -109,8 +155,8 @@ mod tests {
                 let queue = Arc::clone(&queue);
                 runtime.spawn(async move {
                     let mut taken = Vec::new();
-                    while let Some(section) = queue.take().await {
-                        taken.push(section.intended_ns);
+                    while let Some(taken_now) = queue.take(0).await {
+                        taken.push(taken_now.section.intended_ns);
                     }
                     taken
                 })
@@ -133,7 +179,30 @@ mod tests {
         queue.give(&mut vec![Section { intended_ns: 7, key: 0, hold_ns: 0, draw: 0 }]);
         queue.close();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        assert_eq!(runtime.block_on(queue.take()), None);
+        assert_eq!(runtime.block_on(queue.take(0)), None);
         assert_eq!((queue.left_over(), queue.len()), (vec![7], 1));
+    }
+
+    #[test]
+    fn after_a_stall_arrivals_start_at_a_multiple_of_the_rate_until_they_are_on_time() {
+        // Planned 1 ms apart; nobody took anything for 100 ms. At twice the rate.
+        let mut state = State::default();
+        let mut now = 0;
+        let mut starts = Vec::new();
+        for n in 0..400_u64 {
+            let intended_ns = n * NS_PER_MS;
+            let section = Section { intended_ns, key: 0, hold_ns: 0, draw: 0 };
+            let stalled = if (100..200).contains(&n) { 200 * NS_PER_MS } else { 0 };
+            now = now.max(intended_ns).max(stalled);
+            now = state.spaced(section, 0, now, 0.5);
+            starts.push(now);
+        }
+        assert_eq!(starts[99], 99 * NS_PER_MS);
+        assert_eq!((starts[100], starts[101]), (200 * NS_PER_MS, 200_500_000));
+        assert_eq!(starts[180] - starts[120], 30 * NS_PER_MS, "60 arrivals in half their time");
+        assert_eq!(starts[399], 399 * NS_PER_MS, "on time again");
+        // 95 ms of delay are made up for at 0.5 ms each; what is below 5 ms at once.
+        let late = starts.iter().zip(0..).filter(|&(&at, n)| at > n * NS_PER_MS).count();
+        assert!((185..=195).contains(&late), "{late}");
     }
 }

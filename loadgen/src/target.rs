@@ -148,6 +148,14 @@ impl Target {
         })
     }
 
+    /// Takes the fault schedule of the next run, where it is not that of the last one.
+    pub(crate) fn plan_faults(&mut self, config: &RunConfig) -> Result<(), RunError> {
+        match self {
+            Self::None | Self::Given(_) => Ok(()),
+            Self::Spawned(nodes) => nodes.plan_faults(config),
+        }
+    }
+
     /// Starts the fault schedule; its instants count from `measured_ns`.
     pub(crate) fn start_faults(&mut self, measured_ns: u64) -> Result<(), RunError> {
         match self {

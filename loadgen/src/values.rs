@@ -3,15 +3,23 @@
 //! Every error names the value and shows one that would be right. Bounded: no accepted value can
 //! overflow the arithmetic of a run.
 
+mod schedule;
+
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{NS_PER_MS, NS_PER_S, NS_PER_US};
 use crate::num;
 
+pub(crate) use schedule::{CatchUp, Stage, Stages, catch_up, label, run_name, stages};
+
 /// The longest duration a flag takes: a day.
 const MAX_DURATION_NS: u64 = 86_400 * NS_PER_S;
 /// The highest rate a flag takes, per second.
 const MAX_RATE: f64 = 100_000_000.0;
+/// The most arrivals that come in one instant.
+const MAX_BURST: u32 = 1_000_000;
 
 /// `-r`: how arrivals are driven.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,13 +32,36 @@ pub(crate) enum Rate {
 }
 
 /// `--arrival`: the gaps between arrivals of an open loop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Arrival {
-    // Evenly spaced.
+    /// Evenly spaced.
     Constant,
-    // Exponential gaps, as of many independent users.
+    /// Exponential gaps, as of many independent users.
     Poisson,
+    /// So many in the same instant, evenly spaced bursts.
+    Burst(u32),
+}
+
+impl fmt::Display for Arrival {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Constant => f.write_str("constant"),
+            Self::Poisson => f.write_str("poisson"),
+            Self::Burst(n) => write!(f, "burst:{n}"),
+        }
+    }
+}
+
+/// `--time-unit`: in which unit reports print times. No documentation of single values: see `args`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum TimeUnit {
+    // The unit that keeps three digits.
+    #[default]
+    Auto,
+    Us,
+    Ms,
 }
 
 /// `--key-dist`: which lock name an arrival asks for.
@@ -99,6 +130,11 @@ pub(crate) fn positive_duration(text: &str) -> Result<u64, String> {
     }
 }
 
+/// `0`, `2.5`, `9.5k`, `1M`.
+pub(crate) fn decimal(text: &str) -> Option<f64> {
+    scaled(text.trim())
+}
+
 fn scaled(text: &str) -> Option<f64> {
     let (digits, suffix) = split_number(text);
     let factor = match suffix {
@@ -144,6 +180,23 @@ pub(crate) fn count(text: &str) -> Result<u64, String> {
 pub(crate) fn count_u32(text: &str) -> Result<u32, String> {
     let value = count(text)?;
     u32::try_from(value).map_err(|_| format!("`{text}` is too large; at most {} fits", u32::MAX))
+}
+
+/// `poisson`, `constant`, `burst:N`.
+pub(crate) fn arrival(text: &str) -> Result<Arrival, String> {
+    match text.trim().split_once(':') {
+        None if text.trim() == "poisson" => Ok(Arrival::Poisson),
+        None if text.trim() == "constant" => Ok(Arrival::Constant),
+        Some(("burst", n)) => match count_u32(n) {
+            Ok(n) if n <= MAX_BURST => Ok(Arrival::Burst(n)),
+            _ => Err(format!(
+                "`{text}`: a burst has 1 to {MAX_BURST} arrivals; write for example burst:100"
+            )),
+        },
+        _ => Err(format!(
+            "`{text}` is no kind of arrival; use poisson, constant or burst:N, as in burst:100"
+        )),
+    }
 }
 
 /// `uniform`, `zipf:1.1`, `hot:0.1/0.9`, `seq`.
@@ -253,6 +306,16 @@ mod tests {
             assert!(count(bad).unwrap_err().contains(&format!("`{bad}`")), "{bad}");
         }
         assert!(count_u32("5000M").unwrap_err().contains("5000M"));
+    }
+
+    #[test]
+    fn arrivals_are_shown_as_they_are_written() {
+        for text in ["poisson", "constant", "burst:50"] {
+            assert_eq!(arrival(text).unwrap().to_string(), text);
+        }
+        for bad in ["burst", "burst:0", "burst:2M", "uniform", "constant:3"] {
+            assert!(arrival(bad).unwrap_err().contains(&format!("`{bad}`")), "{bad}");
+        }
     }
 
     #[test]

@@ -18,15 +18,17 @@ use crate::mode::Claim;
 use crate::oracle::judge::{Entry, Handover, Inside, Oracle};
 use crate::plan::claims::Claims;
 use crate::plan::{Section, Stream};
-use crate::queue::Queue;
+use crate::queue::{Queue, Taken};
 use crate::recorder::{FailureKind, Metric, Recorder};
 use crate::timer::Timer;
 
 /// Kept texts of failures, per process.
 const MAX_TEXTS: usize = 8;
 
-/// What one client did; read by the tick loop while it runs.
+/// What one client did; written by its task alone and read by the tick loop while it runs. On a
+/// cache line of its own, or clients on different cores would slow each other down.
 #[derive(Debug, Default)]
+#[repr(align(64))]
 pub(crate) struct Tally {
     /// The planned instant of the section under way, 0 when idle.
     pub(crate) busy_since_ns: AtomicU64,
@@ -48,8 +50,6 @@ pub(crate) struct Shared {
     pub(crate) queue: Queue,
     /// Tallies of this process's clients, in the order of their numbers.
     pub(crate) tallies: Vec<Tally>,
-    /// Sections under way.
-    pub(crate) busy: AtomicU64,
     pub(crate) stop: AtomicBool,
     /// Texts of the first failures.
     pub(crate) texts: Mutex<Vec<String>>,
@@ -90,8 +90,14 @@ pub(crate) async fn run(shared: Arc<Shared>, place: usize, id: u32, times: Times
     let measured_ns = times.measured_ns;
     let mut client = Client::new(&shared, tally, id, measured_ns);
     if shared.config.is_open_loop() {
-        while let Some(section) = shared.queue.take().await {
-            client.section(section, times.start_ns + section.intended_ns).await;
+        while let Some(Taken { section, not_before_ns }) = shared.queue.take(times.start_ns).await {
+            let intended_ns = times.start_ns + section.intended_ns;
+            if not_before_ns > 0 {
+                // Taken, so it is this client's, which is where it is counted if the run ends.
+                tally.busy_since_ns.store(intended_ns, Ordering::Relaxed);
+                shared.timer.until(not_before_ns).await;
+            }
+            client.section(section, intended_ns, None).await;
         }
         return;
     }
@@ -100,7 +106,7 @@ pub(crate) async fn run(shared: Arc<Shared>, place: usize, id: u32, times: Times
         if now >= times.end_ns || shared.stop.load(Ordering::Relaxed) {
             return;
         }
-        client.section(section, now).await;
+        client.section(section, now, Some(now)).await;
         if shared.config.think_ns > 0 {
             shared.timer.until(now_ns() + shared.config.think_ns).await;
         } else {
@@ -119,24 +125,26 @@ impl<'a> Client<'a> {
         Self { shared, tally, id, generation: 0, measured_ns, first_cell, claims }
     }
 
-    async fn section(&mut self, plan: Section, intended_ns: u64) {
+    /// Makes one section. `now`: the clock was read just before, by whoever planned it.
+    async fn section(&mut self, plan: Section, intended_ns: u64, now: Option<u64>) {
         self.tally.busy_since_ns.store(intended_ns, Ordering::Relaxed);
-        self.shared.busy.fetch_add(1, Ordering::Relaxed);
-        self.tally.asked.fetch_add(1, Ordering::Relaxed);
+        add_one(&self.tally.asked);
         self.shared.claims.of(plan, &mut self.claims);
         let key = u64::from(plan.key) + self.first_cell;
         // Read before the call: whatever this acquisition gets must be above it. Only locks of one
         // name have tokens.
         let floor = self.shared.oracle.highest_token(key);
-        let called_ns = now_ns();
+        let called_ns = now.unwrap_or_else(now_ns);
         let outcome = self.shared.backend.acquire(&self.claims).await;
         let granted_ns = now_ns();
         let waited_ns = granted_ns.saturating_sub(intended_ns);
-        self.tally.longest_ns.fetch_max(waited_ns, Ordering::Relaxed);
+        if waited_ns > self.tally.longest_ns.load(Ordering::Relaxed) {
+            self.tally.longest_ns.store(waited_ns, Ordering::Relaxed);
+        }
         let recorded = intended_ns >= self.measured_ns;
         match outcome {
             Ok(grant) => {
-                self.tally.granted.fetch_add(1, Ordering::Relaxed);
+                add_one(&self.tally.granted);
                 if let Some(token) = grant.token {
                     let valid = || grant.held.is_valid();
                     self.shared.oracle.check_token(key, token, floor, valid);
@@ -147,7 +155,6 @@ impl<'a> Client<'a> {
             Err(failure) => self.failed(&failure, waited_ns, recorded),
         }
         self.tally.busy_since_ns.store(0, Ordering::Relaxed);
-        self.shared.busy.fetch_sub(1, Ordering::Relaxed);
     }
 
     async fn hold(&mut self, plan: Section, grant: Grant, at: Instants, recorded: bool) {
@@ -260,10 +267,16 @@ struct Instants {
     granted_ns: u64,
 }
 
+/// Counts up what one task alone writes: no other update can be lost, so no locked addition.
+fn add_one(count: &AtomicU64) {
+    count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+}
+
 impl Shared {
-    /// Sections under way or waiting for a client.
+    /// Sections under way or waiting for a client. Looks at every client, so not for each arrival.
     pub(crate) fn in_flight(&self) -> u64 {
-        self.busy.load(Ordering::Relaxed) + self.queue.len() as u64
+        let busy = self.tallies.iter().filter(|tally| tally.busy_ns().is_some()).count();
+        busy as u64 + self.queue.len() as u64
     }
 
     /// Arrivals that clients took so far, and those that wait for one.

@@ -92,7 +92,23 @@ impl Clock {
 }
 
 #[cfg(test)]
+thread_local! {
+    static AT_NEXT_READING: std::cell::Cell<Option<Box<dyn FnOnce()>>> =
+        const { std::cell::Cell::new(None) };
+}
+
+/// Does `what` in the middle of whatever reads a virtual clock of this thread next: what another
+/// thread does in that moment.
+#[cfg(test)]
+pub(crate) fn at_next_reading(what: impl FnOnce() + 'static) {
+    AT_NEXT_READING.set(Some(Box::new(what)));
+}
+
+#[cfg(test)]
 fn virtual_time(origin: tokio::time::Instant) -> Timestamp {
+    if let Some(what) = AT_NEXT_READING.take() {
+        what();
+    }
     let nanos = u64::try_from(origin.elapsed().as_nanos()).unwrap_or(u64::MAX);
     // From one second on, so that a test may look back from its first instant.
     Timestamp::from_nanos(nanos.saturating_add(1_000_000_000))

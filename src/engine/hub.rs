@@ -122,6 +122,11 @@ impl Hub {
     }
 
     #[cfg(test)]
+    pub(crate) fn ticket_for(&self, key: &str) -> Option<Arc<Op>> {
+        self.tickets().get(key.as_bytes()).map(Arc::clone)
+    }
+
+    #[cfg(test)]
     pub(crate) fn lists_nobody(&self) -> bool {
         self.tickets().is_empty()
     }

@@ -1,7 +1,9 @@
 //! The command line: what it accepts, what it refuses, and what it then means.
 
 use super::*;
+use crate::config::{Gather, RunConfig};
 use crate::faults::Fault;
+use crate::values::Stage;
 use std::time::Duration;
 
 fn run(args: &[&str]) -> Result<RunConfig, String> {
@@ -52,6 +54,20 @@ fn flags_reach_the_settings() {
     assert_eq!(run(&["--ttl", "1s"]).unwrap().max_ttl_ns, 3_000_000_000);
     let asked = run(&["--ttl", "1s", "--max-ttl", "2s", "--fenced"]).unwrap();
     assert_eq!((asked.max_ttl_ns, asked.fenced), (2_000_000_000, true));
+    let named = run(&["--name", "mine", "--label", "a=1", "--label", "a=2", "--label", "b="]);
+    let named = named.unwrap();
+    let labels: Vec<_> = named.labels.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+    assert_eq!((named.name.as_str(), labels), ("mine", vec![("a", "2"), ("b", "")]));
+    let stages = run(&["--stages", "1s:1k,2s:3k", "--arrival", "burst:9", "--catch-up", "2"]);
+    let stages = stages.unwrap();
+    assert_eq!(stages.stages[1], Stage { over_ns: 2_000_000_000, to_rate: 3_000.0 });
+    assert_eq!((stages.rate, stages.catch_up), (Rate::PerSecond(3_000.0), Some(2.0)));
+    assert_eq!((stages.arrival, defaults.catch_up), (Arrival::Burst(9), None));
+    let pauses = run(&["--retry-base", "5ms", "--persist", "aof-always"]).unwrap();
+    assert_eq!(
+        (pauses.engine.retry_base_ns, pauses.persist),
+        (Some(5_000_000), Persist::AofAlways)
+    );
 }
 
 #[test]
@@ -68,6 +84,10 @@ fn what_makes_no_sense_is_refused_by_name() {
         (&["--mode", "all:3", "-k", "2"], "all:3 needs"),
         (&["--mode", "shared:50", "--fenced"], "--fenced"),
         (&["--mode", "shared:50", "-k", "10M"], "too much to check"),
+        (&["--retry-base", "21ms"], "--retry-cap"),
+        (&["--arrival", "burst:5"], "--stages"),
+        (&["--rate", "5", "--stages", "1s:5"], "--stages"),
+        (&["--name", "a/b"], "--name"),
         (&["--ttl", "4s", "--max-ttl", "3999ms"], "--max-ttl"),
     ] {
         let error = run(args).unwrap_err();

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use redlatch::{
     AcquireError, AcquireFuture, Batching, Guard, NodeState, NodeStatus, Redlock, ReleaseError,
-    Resource,
+    Resource, Retry,
 };
 
 use super::{Failure, Grant, Held, NodeSample, NodeView, Released};
@@ -62,6 +62,13 @@ fn batching(knobs: &EngineKnobs) -> Batching {
     batching
 }
 
+/// The engine's default pauses, with what the run sets.
+fn retry(knobs: &EngineKnobs) -> Retry {
+    let usual = Retry::default();
+    let span = |ns: Option<u64>, usual| ns.map_or(usual, Duration::from_nanos);
+    usual.pause(span(knobs.retry_base_ns, usual.base), span(knobs.retry_cap_ns, usual.cap))
+}
+
 const fn waiting(how: Waiting) -> redlatch::Waiting {
     match how {
         Waiting::Queue => redlatch::Waiting::Queue,
@@ -80,6 +87,7 @@ impl Engine {
             .max_ttl(Duration::from_nanos(config.max_ttl_ns))
             .client_name("loadgen")
             .waiting(waiting(config.waiting))
+            .retry(retry(knobs))
             .batching(batching(knobs));
         if let Some(most) = knobs.max_inflight {
             builder = builder.max_inflight(size(most));

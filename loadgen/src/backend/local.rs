@@ -6,6 +6,7 @@
 //! * `broken`: the same, but every tenth request that finds the lock held is granted all the same.
 //! * `broken-modes`: every tenth lock is of another kind than was asked for.
 //! * `broken-tokens`: excludes, but every tenth grant repeats the token of the one before.
+//! * `late`: as `noop`; it is the pacer that is at fault.
 //! * `stall`: every acquisition takes 100 us, and the first one after the middle of the measured
 //!   time a tenth of it: the known answer for response against service time.
 //!

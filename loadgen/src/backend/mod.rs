@@ -106,6 +106,7 @@ impl Backend {
             | BackendKind::Broken
             | BackendKind::BrokenModes
             | BackendKind::BrokenTokens
+            | BackendKind::Late
             | BackendKind::Stall => Ok(Self::Local(Local::new(config, timer))),
         }
     }

@@ -14,6 +14,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::calibration::Calibration;
+use crate::calibration::overload::Hottest;
 use crate::cluster::probe::NodeFacts;
 use crate::collect::heat::HeatMap;
 use crate::config::RunConfig;
@@ -24,6 +26,7 @@ use crate::report::cost::Cost;
 use crate::report::faults::FaultReport;
 use crate::report::machine::Machine;
 use crate::report::{NodeReport, TargetAbout};
+use crate::thresholds::Checked;
 use crate::verdict::{Outcome, Safety};
 
 pub(crate) use read::{ReadError, load};
@@ -64,6 +67,8 @@ pub(crate) struct Document {
     /// `null` unless the run was fenced.
     pub(crate) fencing: Option<Fencing>,
     pub(crate) quality: QualityReport,
+    #[serde(default)]
+    pub(crate) thresholds: Vec<Checked>,
     pub(crate) verdict: VerdictReport,
 }
 
@@ -73,6 +78,8 @@ pub(crate) struct Run {
     /// The name of its directory.
     pub(crate) id: Option<String>,
     pub(crate) name: String,
+    #[serde(default)]
+    pub(crate) labels: BTreeMap<String, String>,
     pub(crate) started_at: String,
     /// The start of the measured time on the machine's own clock.
     pub(crate) monotonic_start_ns: u64,
@@ -93,6 +100,9 @@ pub(crate) struct Environment {
     pub(crate) cores: Option<usize>,
     /// At the end of the run.
     pub(crate) loadavg: Option<String>,
+    /// Of this process, just before the run.
+    #[serde(default)]
+    pub(crate) calibration: Option<Calibration>,
     pub(crate) target: TargetAbout,
     #[serde(flatten)]
     pub(crate) machine: Machine,
@@ -153,6 +163,9 @@ pub(crate) struct Percentile {
     pub(crate) ns: u64,
     /// Fewer than 10 samples lie above it.
     pub(crate) weak: bool,
+    /// Only a lower bound, because of arrivals that had no answer when the run ended.
+    #[serde(default)]
+    pub(crate) at_least: bool,
 }
 
 /// How often acquisitions asked.
@@ -261,7 +274,13 @@ pub(crate) struct QualityReport {
     pub(crate) hold_late_ns: Summary,
     pub(crate) cpu_pct: Option<f64>,
     pub(crate) cpu_share: Option<f64>,
+    /// The share of the measured time that the busiest worker thread was on a CPU.
+    #[serde(default)]
+    pub(crate) busiest_worker: Option<f64>,
     pub(crate) mean_burst: Option<f64>,
+    /// What the load asks of its busiest name; `null` where nothing can fall behind.
+    #[serde(default)]
+    pub(crate) hottest_key: Option<Hottest>,
     pub(crate) processes_lost: Vec<String>,
 }
 

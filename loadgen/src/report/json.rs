@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::serialization::{Serializer, V2DeflateSerializer};
 
+use super::censored::Censored;
 use super::{RunResult, contention, events};
 use crate::clock::Utc;
 use crate::collect::Row;
@@ -33,6 +34,7 @@ pub(crate) fn document(run: &RunResult) -> Document {
         run: Run {
             id: run.dir.file_name().map(|name| name.to_string_lossy().into_owned()),
             name: run.config.name.clone(),
+            labels: run.config.labels.clone(),
             started_at: Utc::from_unix_ns(run.started_wall_ns).iso(),
             monotonic_start_ns: run.measured_ns,
             duration_ns: run.lasted_ns,
@@ -64,6 +66,7 @@ pub(crate) fn document(run: &RunResult) -> Document {
         safety,
         fencing: fencing(run),
         quality: quality(run),
+        thresholds: run.thresholds.clone(),
         verdict: VerdictReport {
             outcome: run.verdict.outcome,
             exit_code: run.verdict.exit_code,
@@ -81,6 +84,7 @@ fn environment(run: &RunResult) -> Environment {
         os: read("/proc/sys/kernel/osrelease").map(|release| format!("Linux {release}")),
         cores: std::thread::available_parallelism().ok().map(std::num::NonZeroUsize::get),
         loadavg: read("/proc/loadavg"),
+        calibration: Some(run.calibration),
         target: run.about.clone(),
         machine: run.machine.clone(),
         nodes: run.timeline.node_facts.clone(),
@@ -113,10 +117,12 @@ fn totals(run: &RunResult) -> Totals {
     }
 }
 
-fn latency(hist: &Hist, percentiles: &[f64]) -> Latency {
+pub(crate) fn latency(hist: &Hist, percentiles: &[f64]) -> Latency {
     let n = hist.len();
-    let percentile =
-        |&p: &f64| Percentile { p, ns: hist.value_at_percentile(p), weak: is_weak(p, n) };
+    let percentile = |&p: &f64| {
+        let ns = hist.value_at_percentile(p);
+        Percentile { p, ns, weak: is_weak(p, n), at_least: false }
+    };
     let mut bytes = Vec::new();
     let packed = V2DeflateSerializer::new().serialize(hist, &mut bytes);
     Latency {
@@ -134,8 +140,29 @@ fn latency(hist: &Hist, percentiles: &[f64]) -> Latency {
 
 fn latencies(run: &RunResult) -> BTreeMap<String, Option<Latency>> {
     let all = Metric::ALL.into_iter().filter(|&metric| metric != Metric::Attempts);
-    let of = |metric| run.totals.get(metric).map(|hist| latency(hist, &run.config.percentiles));
+    let of = |metric| {
+        let mut latency = latency(run.totals.get(metric)?, &run.config.percentiles);
+        bound(run, metric, &mut latency.percentiles);
+        Some(latency)
+    };
     all.map(|metric| (metric.name().to_owned(), of(metric))).collect()
+}
+
+/// Makes percentiles that depend on arrivals without an answer lower bounds: of responses by their
+/// ages, of services, which say nothing about the time before the call, by their number.
+fn bound(run: &RunResult, metric: Metric, percentiles: &mut [Percentile]) {
+    let Some(answered) = run.totals.get(metric) else { return };
+    let missing = num::share(run.unfinished, answered.len() + run.unfinished);
+    let ages = run.totals.get(Metric::Unanswered);
+    let responses = (metric == Metric::Response && ages.is_some_and(|ages| !ages.is_empty()))
+        .then(|| Censored::new(answered.clone(), ages));
+    for percentile in percentiles {
+        if let Some(responses) = &responses {
+            (percentile.ns, percentile.at_least) = responses.at(percentile.p);
+        } else if [Metric::Response, Metric::Service].contains(&metric) {
+            percentile.at_least = 1.0 - percentile.p / 100.0 < missing;
+        }
+    }
 }
 
 fn series(rows: &[Row]) -> Series {
@@ -225,7 +252,9 @@ fn quality(run: &RunResult) -> QualityReport {
         hold_late_ns: summary(Metric::HoldLate),
         cpu_pct: num::finite(run.quality.cpu_pct),
         cpu_share: num::finite(run.quality.cpu_share),
+        busiest_worker: run.quality.busiest_worker.and_then(num::finite),
         mean_burst: run.quality.mean_burst.and_then(num::finite),
+        hottest_key: run.quality.hottest.clone(),
         processes_lost: run.quality.agents_lost.clone(),
     }
 }

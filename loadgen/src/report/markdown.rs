@@ -50,6 +50,7 @@ pub(crate) fn render(document: &Document) -> String {
         }
     }
     latencies(&mut out, document);
+    thresholds(&mut out, document);
     faults(&mut out, document);
     totals(&mut out, document);
     out
@@ -73,6 +74,19 @@ fn latencies(out: &mut String, document: &Document) {
         put!(out, "| {indent}{} |", plain(name.trim()));
         percentiles.iter().for_each(|&p| put!(out, " {} |", plain(&values.at(p))));
         put!(out, " {} | {} |\n", values.max(), values.count());
+    }
+    out.push('\n');
+}
+
+fn thresholds(out: &mut String, document: &Document) {
+    if document.thresholds.is_empty() {
+        return;
+    }
+    out.push_str("| threshold | | value | samples |\n|:--|:--|--:|--:|\n");
+    for of in &document.thresholds {
+        let mark = if of.ok { "✅" } else { "❌" };
+        let (expr, shown) = (plain(&of.expr), plain(&of.shown));
+        put!(out, "| {expr} | {mark} | {shown} | {} |\n", count(of.samples));
     }
     out.push('\n');
 }
@@ -133,10 +147,13 @@ fn totals(out: &mut String, document: &Document) {
 mod tests {
     use super::*;
     use crate::report::figures::tests::document;
+    use crate::thresholds::Checked;
 
     #[test]
     fn tables_have_as_many_cells_in_every_row() {
         let mut document = document();
+        let expr = "acquire.response.p99<5ms".to_owned();
+        document.thresholds = vec![Checked { expr, ok: true, ..Checked::default() }];
         document.run.name = "a|b <b> [x](y)\n# z".to_owned();
         let text = render(&document);
         let cells = |line: &str| line.replace("\\|", "").matches('|').count();
@@ -151,7 +168,7 @@ mod tests {
             let here = cells(line);
             assert_eq!(*width.get_or_insert(here), here, "{line}");
         }
-        assert_eq!(tables, 2, "{text}");
+        assert_eq!(tables, 3, "{text}");
         let head = text.lines().next().unwrap();
         assert!(head.contains("a\\|b &lt;b> \\[x\\](y) \\# z"), "{head}");
         assert!(text.contains("| acquire response |"), "{text}");

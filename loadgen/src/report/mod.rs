@@ -1,6 +1,7 @@
 //! What a run leaves behind: one [`RunResult`], and the writers that put it into text, JSON and
 //! histogram files.
 
+pub(crate) mod censored;
 pub(crate) mod command;
 pub(crate) mod contention;
 pub(crate) mod cost;
@@ -22,6 +23,8 @@ pub(crate) mod words;
 
 use serde::{Deserialize, Serialize};
 
+use crate::calibration::Calibration;
+use crate::calibration::overload::Hottest;
 use crate::cluster::probe::NodeFacts;
 use crate::collect::heat::HeatMap;
 use crate::collect::{Collector, Hists, Row};
@@ -30,6 +33,7 @@ use crate::driver::NodeNews;
 use crate::num;
 use crate::oracle::judge::Findings;
 use crate::recorder::{Counts, Hist, Metric};
+use crate::thresholds::Checked;
 use crate::verdict::Verdict;
 use contention::{Contention, Fairness};
 use cost::{Cost, ServerShare};
@@ -76,7 +80,11 @@ pub(crate) struct Quality {
     pub(crate) cpu_pct: f64,
     /// Of one thread each, over all processes: 100 % is `threads * processes` cores.
     pub(crate) cpu_share: f64,
+    /// Of the busiest worker thread: the share of the measured time that it was on a CPU.
+    pub(crate) busiest_worker: Option<f64>,
     pub(crate) mean_burst: Option<f64>,
+    /// What the load asks of its busiest name; `None` where nothing can fall behind.
+    pub(crate) hottest: Option<Hottest>,
     pub(crate) agents_lost: Vec<String>,
 }
 
@@ -109,7 +117,9 @@ pub(crate) struct RunResult {
     pub(crate) fairness: Fairness,
     pub(crate) findings: Findings,
     pub(crate) quality: Quality,
+    pub(crate) calibration: Calibration,
     pub(crate) failure_texts: Vec<String>,
+    pub(crate) thresholds: Vec<Checked>,
     pub(crate) verdict: Verdict,
     pub(crate) timeline: Timeline,
     pub(crate) machine: Machine,

@@ -1,10 +1,11 @@
 //! The rows of the latency table, the same in every format: which metrics, and how far each value
 //! can be trusted.
 
+use super::censored::Censored;
 use super::format::{self, ns};
 use super::json::is_weak;
 use crate::num;
-use crate::recorder::{Hist, Metric, histogram, merge};
+use crate::recorder::{Hist, Metric, histogram};
 
 /// What a row is called, and what stands behind it.
 pub(crate) const ROWS: [(Metric, &str, &str); 9] = [
@@ -23,11 +24,8 @@ pub(crate) const ROWS: [(Metric, &str, &str); 9] = [
 #[derive(Debug)]
 pub(crate) struct Values {
     pub(crate) answered: u64,
-    /// Arrivals without an answer included, by their ages.
-    all: Hist,
-    /// From here on a value is a lower bound.
-    bound_from_ns: u64,
-    /// The same as a share of all samples, for values that ages say nothing about.
+    samples: Censored,
+    /// From here on, as a share of all samples, values say nothing about those that are missing.
     bound_share: f64,
 }
 
@@ -58,29 +56,22 @@ impl Values {
         unfinished: u64,
         hist: impl Fn(Metric) -> Option<Hist>,
     ) -> Option<Self> {
-        let all = hist(metric).unwrap_or_else(histogram);
-        let answered = all.len();
-        let mut values = Self { answered, bound_from_ns: u64::MAX, bound_share: 0.0, all };
-        match metric {
-            Metric::Response => {
-                if let Some(ages) = hist(Metric::Unanswered) {
-                    merge(&mut values.all, &ages);
-                    values.bound_from_ns = ages.min();
-                }
-            }
-            Metric::Service => {
-                values.bound_share = num::share(unfinished, answered + unfinished);
-            }
-            _ => {}
-        }
-        (!values.all.is_empty()).then_some(values)
+        let samples = hist(metric).unwrap_or_else(histogram);
+        let answered = samples.len();
+        // Ages are those of responses; services say nothing about the time before the call.
+        let ages = if metric == Metric::Response { hist(Metric::Unanswered) } else { None };
+        let by_number = matches!(metric, Metric::Response | Metric::Service) && ages.is_none();
+        let missing = num::share(unfinished, answered + unfinished);
+        let bound_share = if by_number { missing } else { 0.0 };
+        let samples = Censored::new(samples, ages.as_ref());
+        (!samples.all().is_empty()).then_some(Self { answered, samples, bound_share })
     }
 
     pub(crate) fn at_ns(&self, p: f64) -> (u64, Trust) {
-        let value = self.all.value_at_percentile(p);
+        let (value, is_bound) = self.samples.at(p);
         let trust = match () {
-            () if value >= self.bound_from_ns || 1.0 - p / 100.0 < self.bound_share => Trust::Bound,
-            () if is_weak(p, self.all.len()) => Trust::Weak,
+            () if is_bound || 1.0 - p / 100.0 < self.bound_share => Trust::Bound,
+            () if is_weak(p, self.samples.all().len()) => Trust::Weak,
             () => Trust::Full,
         };
         (value, trust)
@@ -93,8 +84,8 @@ impl Values {
 
     pub(crate) fn max(&self) -> String {
         // Any of the missing ones may be the longest.
-        let mark = if self.bound_from_ns < u64::MAX { "≥" } else { "" };
-        format!("{mark}{}", ns(self.all.max()))
+        let (longest, is_bound) = self.samples.max();
+        format!("{}{}", if is_bound { Trust::Bound.mark() } else { "" }, ns(longest))
     }
 
     pub(crate) fn count(&self) -> String {

@@ -24,6 +24,7 @@ pub(crate) fn render(run: &RunResult, paint: Paint) -> String {
     faults(&mut out, &run.faults);
     safety(&mut out, run, paint);
     quality(&mut out, run, paint);
+    thresholds::lines(&mut out, &run.thresholds, paint);
     files(&mut out, run);
     out
 }
@@ -35,12 +36,14 @@ macro_rules! line {
 
 // Below the macro, which it uses.
 mod latency;
+mod thresholds;
 
 fn banner(out: &mut String, run: &RunResult, paint: Paint) {
     let word = match run.verdict.outcome {
         Outcome::Pass => "PASS",
         Outcome::Unsafe => "UNSAFE",
         Outcome::Invalid => "INVALID",
+        Outcome::Threshold => "FAIL",
         Outcome::Interrupted => "INTERRUPTED",
     };
     let right = format!("{word} ═ exit {}", run.verdict.exit_code);
@@ -320,6 +323,7 @@ fn quality(out: &mut String, run: &RunResult, paint: Paint) {
         run.quality.cpu_pct
     );
     out.push_str(&format::wrapped(" quality   ", &text));
+    out.extend(run.calibration.words().map(|text| format::wrapped("           ", &text)));
     for warning in &run.verdict.warnings {
         out.push_str(&paint.warn(&format::wrapped(" warning   ", warning)));
     }

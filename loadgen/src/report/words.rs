@@ -14,8 +14,7 @@ pub(crate) fn scenario(config: &RunConfig) -> String {
     let driven = match config.rate_per_s() {
         None => format!("closed loop, {clients}"),
         Some(rate) => {
-            let kind = format!("{:?}", config.arrival).to_lowercase();
-            format!("open loop, {kind} {}/s, {clients}", format::rate(rate))
+            format!("open loop, {} {}/s, {clients}", config.arrival, format::rate(rate))
         }
     };
     let hold = match config.hold {

@@ -37,6 +37,7 @@ impl Spawned {
             nodes,
             server_bin: args.server_bin.clone(),
             transport: args.transport,
+            persist: config.persist,
             ..ClusterOptions::default()
         };
         let guardian = Guardian::start()
@@ -68,6 +69,11 @@ impl Spawned {
             spawned: true,
             transport: self.transport.clone(),
         }
+    }
+
+    pub(crate) fn plan_faults(&mut self, config: &RunConfig) -> Result<(), RunError> {
+        self.plan = plan(config, self.cluster.len()).map_err(RunError::Usage)?;
+        Ok(())
     }
 
     pub(crate) fn start_faults(&mut self, measured_ns: u64) -> Result<(), RunError> {

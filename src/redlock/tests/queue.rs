@@ -5,7 +5,9 @@ use super::net::{MS, Net};
 use super::rules::{asked, granted, poll};
 use super::*;
 use crate::Mode;
+use crate::algorithm::tally::{Decision, Vote};
 use crate::builder::Builder;
+use crate::engine::clock::at_next_reading;
 
 mod schedules;
 
@@ -386,4 +388,30 @@ async fn everybody_has_a_turn_however_far_the_nodes_are() {
         assert_eq!(turns.iter().sum::<u32>(), TURNS, "{intervals:?} {turns:?}");
         assert!(turns.iter().all(|turns| *turns >= TURNS / 8), "{intervals:?} {turns:?}");
     }
+}
+
+/// The missing vote comes between the caller's look at the votes and its giving way: by another
+/// thread, while this one reads the clock.
+#[tokio::test(start_paused = true)]
+async fn r11_a_ticket_that_wins_as_it_gives_way_is_kept() {
+    let net = taken(3);
+    let locks = net.started(0, patient(&net)).await;
+    let (mut request, ticket) = in_line(&net, &locks).await;
+    hand_on(&net, 0);
+    net.run(MS).await;
+    assert!(poll(&mut request).is_pending(), "granted by one node of three");
+    net.advance(90 * MS).await;
+    let engine = locks.engine();
+    let (op, now) = (engine.fleet.hub.ticket_for("r").unwrap(), engine.clock.now());
+    assert_eq!(op.acquire_tally().count(Vote::Granted), 1);
+    let votes = Arc::clone(&op);
+    at_next_reading(move || {
+        votes.raise_bound(1, now, TTL, 0);
+        assert_eq!(votes.vote(1, Vote::Granted, now), Some(Decision::Won));
+    });
+    let Poll::Ready(Ok(guard)) = poll(&mut request) else { panic!("given up, and forgotten") };
+    assert!(guard.is_valid() && guard.token().as_bytes() == ticket.as_bytes());
+    drop(guard);
+    net.run(MS).await;
+    assert_eq!(net.holders("r") & 1, 0, "kept for nobody");
 }

@@ -318,6 +318,6 @@ mod tests {
     #[test]
     fn levels_rise_with_the_count_and_stay_inside() {
         assert_eq!([0, 1, 10, 50, 100].map(|count| level(count, 100)), [0, 1, 3, 5, 7]);
-        assert_eq!((level(1, 1), level(u64::MAX, 1)), (1, 7));
+        assert_eq!((level(1, 1), level(1, 1_000_000), level(u64::MAX, 1)), (7, 1, 7));
     }
 }

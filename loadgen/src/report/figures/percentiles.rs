@@ -8,6 +8,7 @@ use crate::report::format;
 use crate::report::json::FEWEST_ABOVE;
 use crate::report::svg::scale::{Scale, latency_label, latency_ticks};
 use crate::report::svg::{Anchor, Figure, Key, WIDTH, curve, legend, line, put, text, text_width};
+use crate::thresholds::{Checked, Threshold};
 
 const LEFT: f64 = 62.0;
 /// Room for the names of the lines.
@@ -15,6 +16,8 @@ const RIGHT: f64 = 150.0;
 const ACROSS: f64 = WIDTH - LEFT - RIGHT;
 const TOP: f64 = 30.0;
 const TALL: f64 = 280.0;
+/// Thresholds that are drawn.
+const MOST_LIMITS: usize = 8;
 /// Points of a line per tenfold fewer samples.
 const POINTS: u32 = 24;
 const MARKS: [(f64, &str); 8] = [
@@ -148,9 +151,17 @@ fn names(out: &mut String, mut ends: Vec<((f64, f64), String)>) {
     }
 }
 
-/// Thresholds on percentiles of the response.
-fn limits(_document: &Document) -> Vec<Limit> {
-    Vec::new()
+/// Thresholds on percentiles of what is drawn.
+fn limits(document: &Document) -> Vec<Limit> {
+    let limit = |checked: &Checked| {
+        let threshold = checked.expr.parse::<Threshold>().ok()?;
+        let (metric, percentile, ns) = threshold.latency_limit()?;
+        let is_drawn = LINES.iter().any(|(of, ..)| *of == metric) && ns > 0.0;
+        let mark = if checked.ok { "✔" } else { "✘" };
+        let text = format!("{mark} {}", checked.expr);
+        is_drawn.then(|| Limit { percentile, ns, text: text.chars().take(40).collect() })
+    };
+    document.thresholds.iter().filter_map(limit).take(MOST_LIMITS).collect()
 }
 
 #[cfg(test)]
@@ -167,6 +178,24 @@ mod tests {
         }
         assert!(drawn.body.contains("response 50.0s"), "5 000 samples, 10 ms apart");
         assert!(drawn.body.contains(">99.9 %<") && !drawn.body.contains(">99.99 %<"));
+    }
+
+    #[test]
+    fn limits_on_percentiles_are_drawn_where_they_bind() {
+        let mut document = document();
+        let checked = |expr: &str, ok: bool| {
+            let expr = expr.to_owned();
+            Checked { expr, ok, ..Checked::default() }
+        };
+        document.thresholds = vec![
+            checked("acquire.response.p99<5s", false),
+            checked("throughput>5", true),
+            checked("release.p99<5ms", true),
+            checked("<script>", true),
+        ];
+        let body = figure(&document).unwrap().body;
+        assert_eq!(body.matches("class=\"limit\"").count(), 2, "its level, and where it binds");
+        assert!(body.contains("✘ acquire.response.p99&lt;5s") && !body.contains("release"));
     }
 
     #[test]

@@ -74,6 +74,12 @@ pub(super) fn banner(out: &mut String, document: &Document) {
     let (class, text) =
         if valid { ("good", "valid measurement") } else { ("warn", "not a valid measurement") };
     chip(out, class, text);
+    let thresholds = &document.thresholds;
+    if !thresholds.is_empty() {
+        let kept = thresholds.iter().filter(|of| of.ok).count();
+        let class = if kept == thresholds.len() { "good" } else { "bad" };
+        chip(out, class, &format!("{kept} of {} thresholds kept", thresholds.len()));
+    }
     if run.interrupted {
         chip(out, "warn", "interrupted");
     }

@@ -24,6 +24,7 @@ pub(crate) fn render(document: &Document) -> String {
     let mut body = String::new();
     head::banner(&mut body, document);
     head::tiles(&mut body, document);
+    sections::thresholds(&mut body, document);
     contents(&mut body);
     sections::latency(&mut body, document);
     sections::throughput(&mut body, document);

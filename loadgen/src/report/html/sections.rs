@@ -12,6 +12,7 @@ use crate::recorder::{Hist, Metric};
 use crate::report::format::{self, count, many, maybe_ns, ns};
 use crate::report::rows::{ROWS, Trust, Values};
 use crate::report::svg::put;
+use crate::thresholds::Checked;
 use crate::values::Hold;
 
 pub(super) use machine::{environment, quality, settings};
@@ -121,6 +122,23 @@ pub(super) fn throughput(out: &mut String, document: &Document) {
     for text in totals.failure_texts.iter().take(8) {
         put!(out, "<pre>{}</pre>\n", escape(text));
     }
+}
+
+pub(super) fn thresholds(out: &mut String, document: &Document) {
+    if document.thresholds.is_empty() {
+        return;
+    }
+    let row = |of: &Checked| -> Vec<Cell> {
+        let (kind, word) = if of.ok { (Kind::Good, "✔ kept") } else { (Kind::Bad, "✘ failed") };
+        vec![
+            (Kind::Main, of.expr.clone()),
+            (kind, word.to_owned()),
+            number(of.shown.clone()),
+            number(if of.samples == 0 { "–".to_owned() } else { count(of.samples) }),
+        ]
+    };
+    let rows: Vec<Vec<Cell>> = document.thresholds.iter().map(row).collect();
+    table(out, &["threshold", "", ">value", ">samples"], &rows);
 }
 
 fn failed(document: &Document) -> u64 {

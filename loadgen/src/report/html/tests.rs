@@ -53,7 +53,7 @@ fn long(ticks: usize) -> Document {
         let value = crate::num::floor_u64(1_000.0 * (f64::from(at) / 8.0).exp2());
         hist.record_n(value, 123_456).unwrap();
     });
-    let columns = ticks.min(1_600);
+    let columns = ticks.min(200);
     (0..columns).for_each(|tick| heat.add(tick, Some(&hist)));
     document.heatmap = Some(heat.map(0));
     let series = &mut document.series;

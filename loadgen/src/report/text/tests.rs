@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::args::preset::Preset;
+use crate::calibration::Calibration;
 use crate::collect::Hists;
 use crate::config::RunConfig;
 use crate::mode::Class;
@@ -127,7 +128,9 @@ pub(crate) fn sample() -> RunResult {
             ..Findings::default()
         },
         quality: Quality { mean_burst: Some(1.9), ..Quality::default() },
+        calibration: Calibration::default(),
         failure_texts: vec!["no quorum of nodes answered ".repeat(9)],
+        thresholds: Vec::new(),
         verdict: Verdict {
             reasons: vec!["because ".repeat(30)],
             warnings: vec!["do this ".repeat(30)],

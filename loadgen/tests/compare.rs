@@ -1,0 +1,175 @@
+//! What the built program does with finished runs: their schema and their comparison.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "helpers of tests are tests; they wait on the test's own clock"
+)]
+
+mod schema;
+
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+/// A directory of this test, removed at its end.
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("loadgen-cmp-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    /// The exit code, standard output and standard error of `line`, run in here.
+    fn loadgen(&self, line: &str) -> (i32, String, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
+        command.current_dir(&self.0).args(line.split_whitespace()).stdin(Stdio::null());
+        let Output { status, stdout, stderr } = command.output().unwrap();
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        (status.code().unwrap_or(-1), text(&stdout), text(&stderr))
+    }
+
+    fn run(&self, out: &str, line: &str) {
+        let (code, stdout, stderr) = self.loadgen(&format!("run -q -o {out} --seed 1 {line}"));
+        assert!([0, 4, 5].contains(&code), "{code} {stdout}{stderr}");
+    }
+
+    fn json(&self, path: &str) -> Value {
+        serde_json::from_slice(&std::fs::read(self.0.join(path)).unwrap()).unwrap()
+    }
+
+    fn write(&self, path: &str, value: &Value) {
+        let path = self.0.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, value.to_string()).unwrap();
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+const NOOP: &str = "--backend noop -c 8 -k 100 -d 2s -w 0";
+
+#[test]
+fn results_of_every_kind_are_what_the_published_schema_says() {
+    let dir = Dir::new("schema");
+    let (code, text, _) = dir.loadgen("schema");
+    let published: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(code, 0);
+    dir.run("noop", "--backend noop -d 500ms -w 0 --processes 2 --stages 200ms:100,200ms:300");
+    dir.run("broken", "--backend broken -c 16 -k 1 -d 500ms -w 0");
+    dir.run(
+        "nodes",
+        "-c 32 -k 4 -d 2500ms -w 200ms --spawn 3 --fenced --ttl 1s --hold exp:1ms --fault \
+         kill@500ms/300ms",
+    );
+    dir.run("shared", "--backend noop -d 300ms -w 0 --mode shared:50 --key-dist zipf:1.1");
+    for name in ["noop", "broken", "nodes", "shared"] {
+        let result = dir.json(&format!("{name}/result.json"));
+        let errors = schema::errors(&published, &result);
+        assert!(errors.is_empty(), "{name}: correct loadgen/schema: {errors:#?}");
+    }
+    let result = dir.json("nodes/result.json");
+    for path in ["/run", "/safety", "/nodes/0", "/faults/0", "/latency_ns/acquire.response", ""] {
+        let mut more = result.clone();
+        let fields = more.pointer_mut(path).unwrap().as_object_mut().unwrap();
+        fields.insert("surprise".to_owned(), Value::Null);
+        let errors = schema::errors(&published, &more);
+        assert!(errors.iter().any(|error| error.contains("`surprise` is unknown")), "{path}");
+        let mut less = result.clone();
+        let fields = less.pointer_mut(path).unwrap().as_object_mut().unwrap();
+        let name = fields.keys().next().unwrap().clone();
+        fields.remove(&name);
+        let errors = schema::errors(&published, &less);
+        assert!(errors.iter().any(|error| error.contains("is missing")), "{path} {name}");
+    }
+    let mut text = result;
+    text["run"]["seed"] = Value::from("1");
+    assert_eq!(schema::errors(&published, &text).len(), 1, "a text where a number belongs");
+}
+
+#[test]
+fn two_runs_of_one_build_do_not_differ_and_a_slowed_one_is_worse() {
+    let dir = Dir::new("words");
+    dir.run("a", NOOP);
+    dir.run("b", NOOP);
+    let (code, text, errors) = dir.loadgen("compare a b --json out.json --gate throughput");
+    assert_eq!(code, 0, "{text}{errors}");
+    assert_eq!(dir.json("out.json")["verdict"], "no_difference", "{text}");
+    assert!(text.contains("--repeat"), "a caution that single runs tell little: {text}");
+    assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+    // The same run, ten times as slow.
+    let mut slow = dir.json("b/result.json");
+    let rate = slow["totals"]["ok_rate"].as_f64().unwrap();
+    slow["totals"]["ok_rate"] = Value::from(rate / 10.0);
+    dir.write("slow/result.json", &slow);
+    let (code, json, table) = dir.loadgen("compare a slow/result.json --json -");
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((code, &json["outcome"], &json["exit_code"]), (6, &"regression".into(), &6.into()));
+    assert!(table.contains("WORSE") && table.contains("*throughput"), "{table}");
+    let (code, text, _) = dir.loadgen("compare slow a --gate throughput");
+    assert!(code == 0 && text.contains("BETTER"), "{text}");
+    assert_eq!(dir.loadgen("compare a slow --gate none").0, 0);
+}
+
+#[test]
+fn several_runs_of_a_side_are_found_in_lists_and_in_directories() {
+    let dir = Dir::new("many");
+    dir.run("set/run-1", NOOP);
+    let result = dir.json("set/run-1/result.json");
+    let with = |factor: f64| {
+        let mut other = result.clone();
+        let rate = other["totals"]["ok_rate"].as_f64().unwrap();
+        other["totals"]["ok_rate"] = Value::from(rate * factor);
+        other
+    };
+    for (n, factor) in [(2, 1.01), (3, 0.99)] {
+        dir.write(&format!("set/run-{n}/result.json"), &with(factor));
+        dir.write(&format!("slow-{n}/result.json"), &with(0.5 * factor));
+    }
+    dir.write("slow-1/result.json", &with(0.5));
+    let (code, text, errors) =
+        dir.loadgen("compare set slow-1,slow-2,slow-3 --gate throughput --json out.json");
+    assert_eq!(code, 6, "{text}{errors}");
+    let out = dir.json("out.json");
+    assert_eq!(out["sides"][0]["runs"].as_array().unwrap().len(), 3);
+    let ratio = &out["against"][0]["rows"][0]["ratio"];
+    assert!((ratio["estimate"].as_f64().unwrap() - 0.5).abs() < 0.01, "{ratio}");
+    assert!(ratio["high"].as_f64().unwrap() < 0.6, "intervals over runs are narrow here: {ratio}");
+}
+
+#[test]
+fn what_cannot_be_compared_is_refused_with_a_list() {
+    let dir = Dir::new("refused");
+    dir.run("a", NOOP);
+    let mut other = dir.json("a/result.json");
+    other["environment"]["cores"] = Value::from(999);
+    other["config"]["clients"] = Value::from(9);
+    other["run"]["seed"] = Value::from(2);
+    dir.write("other/result.json", &other);
+    let (code, _, errors) = dir.loadgen("compare a other");
+    assert_eq!(code, 2, "{errors}");
+    for part in
+        ["cores: ", "999 in B", "clients: 8 in A, 9 in B", "seed: 1 in A, 2 in B", "--force"]
+    {
+        assert!(errors.contains(part), "`{part}` in {errors}");
+    }
+    let (code, text, _) = dir.loadgen("compare a other --force --gate none");
+    assert!(code == 0 && text.contains("differs"), "{text}");
+    for (line, part) in [
+        ("compare a", "RUNS"),
+        ("compare a nowhere", "`nowhere"),
+        ("compare a a --noise x", "5%"),
+        ("compare a a --gate speed", "`speed` is no row"),
+        ("compare a ,", "names no run"),
+    ] {
+        let (code, _, errors) = dir.loadgen(line);
+        assert!(code == 2 && errors.contains(part), "{line}: {code} {errors}");
+    }
+}
