@@ -45,14 +45,14 @@ fn one(out: &mut String, top: f64, violation: &Overlap) {
         format::ns(span(granted.begin_ns.max(begin), held.end_ns))
     );
     text(out, (LEFT + ACROSS, top + 15.0), Anchor::End, "t", &words);
+    let until = span(begin, held.end_ns.min(granted.end_ns));
+    let (from, to) = (x.at(apart as f64), x.at(until as f64));
+    let size = ((to - from).max(2.0), 2.0 * LANE + 13.0);
+    rect(out, (from, top + 18.0), size, "clash", "both at once");
     for (at, (of, class)) in [(held, "held"), (granted, "granted")].into_iter().enumerate() {
         lane(out, top + 22.0 + at as f64 * (LANE + 5.0), of, class, (&x, begin, window));
     }
-    let until = span(begin, held.end_ns.min(granted.end_ns));
-    let (from, to) = (x.at(apart as f64), x.at(until as f64));
-    let size = ((to - from).max(2.0), 2.0 * LANE + 5.0);
-    rect(out, (from, top + 22.0), size, "clash", "both at once");
-    let bottom = top + 22.0 + 2.0 * LANE + 9.0;
+    let bottom = top + 22.0 + 2.0 * LANE + 10.0;
     line(out, (LEFT, bottom), (LEFT + ACROSS, bottom), "axis");
     text(out, (LEFT, bottom + 15.0), Anchor::Start, "t", "0");
     let label = format!("+{}", format::ns(window));

@@ -82,7 +82,10 @@ pub(super) fn figure(document: &Document) -> Option<Figure> {
     line(&mut out, corner[0], corner[1], "axis");
     line(&mut out, corner[1], corner[2], "axis");
     let mut ends = Vec::new();
-    for (hist, class, name) in &lines {
+    // The widest first, under the others: where nothing waits for a client they are the same.
+    let (below, above): (Vec<_>, Vec<_>) =
+        lines.iter().partition(|(_, class, _)| *class == "service");
+    for (hist, class, name) in below.into_iter().chain(above) {
         let end = draw(&mut out, hist, class, &x, &y);
         ends.push((end, format!("{name} {}", format::ns(hist.max()))));
     }
