@@ -1,8 +1,11 @@
 //! Flags that belong together, kept in structs of their own; the user sees one list.
 
+use std::path::PathBuf;
+
 use clap::Args;
 
 use crate::config::Gather;
+use crate::scenario::Origin;
 use crate::thresholds::Threshold;
 use crate::values;
 
@@ -56,4 +59,27 @@ pub(crate) struct VerdictArgs {
     #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true,
           default_missing_value = "0", value_parser = values::duration, help_heading = "Verdict")]
     pub(crate) abort_on_fail: Option<u64>,
+}
+
+/// Settings that are written elsewhere.
+#[derive(Debug, Args)]
+pub(crate) struct ScenarioArgs {
+    /// A run written down as TOML, see loadgen/scenarios; flags beside it win
+    #[arg(short = 'f', long, value_name = "FILE.toml", help_heading = "Scenario")]
+    pub(crate) scenario: Option<PathBuf>,
+    /// Change a setting of the file: load.rate=5k, fault.1.for=2s; may be repeated
+    #[arg(long = "set", value_name = "PATH=VALUE", help_heading = "Scenario")]
+    pub(crate) set: Vec<String>,
+    /// Say whether the settings are valid, and run nothing
+    #[arg(long, help_heading = "Scenario")]
+    pub(crate) check: bool,
+    /// Print all settings as a scenario file, and run nothing
+    #[arg(long, help_heading = "Scenario")]
+    pub(crate) show_config: bool,
+    /// All settings, as a scenario file.
+    #[arg(skip)]
+    pub(crate) settings: String,
+    /// Where those that were not typed come from.
+    #[arg(skip)]
+    pub(crate) origins: Vec<Origin>,
 }

@@ -23,11 +23,17 @@ pub(crate) enum What {
         fault: usize,
         kind: String,
         nodes: Vec<usize>,
+        /// Of the load.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        processes: Vec<usize>,
     },
     FaultHealed {
         fault: usize,
         kind: String,
         nodes: Vec<usize>,
+        /// Of the load.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        processes: Vec<usize>,
     },
     /// The end of the longest time without a grant that overlaps the fault.
     GrantsAgain {

@@ -165,9 +165,16 @@ impl Name {
              {name}.p99"
         );
         let Some(stat) = stat.strip_prefix('.') else { return Err(wanted) };
-        let stat = Stat::parse(stat).ok_or_else(|| match unknown_word(text) {
-            Some(near) => format!("there is no number called `{text}`; did you mean `{near}`?"),
-            None => format!("`{stat}` is no statistic: {wanted}"),
+        let stat = Stat::parse(stat).ok_or_else(|| {
+            let meant = match Stat::parse(&format!("p{stat}")) {
+                Some(meant) => Some(format!("{name}.{meant}")),
+                // Part of the metric's name, perhaps.
+                None => unknown_word(text).filter(|_| stat.contains('.')),
+            };
+            match meant {
+                Some(near) => format!("there is no number called `{text}`; did you mean `{near}`?"),
+                None => format!("`{stat}` is no statistic: {wanted}"),
+            }
         })?;
         match (metric, stat) {
             (Metric::Attempts, Stat::Percentile(p)) if p != 50.0 && p != 99.0 => {
@@ -243,6 +250,7 @@ mod tests {
             ("acquire.response.99", "did you mean `acquire.response.p99`"),
             ("acquire.response.p100", "`p100` is no statistic"),
             ("acquire.response.p0", "is no statistic"),
+            ("handoff.between_proceses.p99", "did you mean `handoff.between_processes.p99`"),
             ("handoff.median", "`median` is no statistic"),
             ("attempts.p90", "`attempts` has"),
             ("", "use METRIC.STAT"),

@@ -261,6 +261,18 @@ impl Oracle {
         }
     }
 
+    /// Locks that `process` holds at `now_ns`: entered, not released, still valid.
+    pub(crate) fn held_by(&self, process: usize, now_ns: u64) -> u64 {
+        let step = num::usize_of(self.processes.into()).max(1);
+        let mine = (process..self.clients).step_by(step).map(|client| num::u32_of(client as u64));
+        let all = mine.flat_map(|client| (0..RECENT).map(move |recent| (client, recent)));
+        let held = all.filter(|&(client, recent)| {
+            let field = |at| self.section(client, recent, at).load(Ordering::Acquire);
+            field(0) != 0 && field(2) > now_ns && field(3) == 0
+        });
+        held.count() as u64
+    }
+
     /// Violations so far.
     pub(crate) fn violations(&self) -> u64 {
         self.word(VIOLATIONS).load(Ordering::Acquire)

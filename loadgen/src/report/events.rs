@@ -47,10 +47,13 @@ fn faults(run: &RunResult) -> Vec<Event> {
     let signed = |at_ns: u64| i64::try_from(at_ns).unwrap_or(i64::MAX);
     let mut events = Vec::new();
     for (at, fault) in run.faults.iter().enumerate() {
-        let (n, kind, nodes) = (at + 1, &fault.kind, &fault.targets);
-        let (kind, nodes) = (kind.clone(), nodes.clone());
-        let healed = What::FaultHealed { fault: n, kind: kind.clone(), nodes: nodes.clone() };
-        let begins = What::FaultBegins { fault: n, kind, nodes };
+        let n = at + 1;
+        let (kind, nodes) = (fault.kind.clone(), fault.targets.clone());
+        let processes = fault.processes.clone();
+        let begins = What::FaultBegins { fault: n, kind, nodes, processes };
+        let (kind, nodes) = (fault.kind.clone(), fault.targets.clone());
+        let processes = fault.processes.clone();
+        let healed = What::FaultHealed { fault: n, kind, nodes, processes };
         events.push(Event { at_ns: signed(fault.begin_ns), what: begins });
         events.extend(fault.end_ns.map(|end| Event { at_ns: signed(end), what: healed }));
         if let Some(&(from_ns, to_ns)) = run.timeline.gaps.get(at)

@@ -96,8 +96,8 @@ fn faults(out: &mut String, document: &Document) {
         return;
     }
     out.push_str(
-        "| at | fault | detected | no grant (usual) | longest | failed | recovered |\n\
-         |--:|:--|--:|--:|--:|--:|--:|\n",
+        "| at | fault | detected | no grant (usual) | longest | failed | lost | recovered |\n\
+         |--:|:--|--:|--:|--:|--:|--:|--:|\n",
     );
     for fault in &document.faults {
         let recovered = match fault.recovered_ns {
@@ -107,14 +107,15 @@ fn faults(out: &mut String, document: &Document) {
         };
         put!(
             out,
-            "| {:.1}s | {} | {} | {} ({}) | {} | {} | {recovered} |\n",
+            "| {:.1}s | {} | {} | {} ({}) | {} | {} | {} | {recovered} |\n",
             fault.begin_ns as f64 / NS_PER_S as f64,
-            plain(&figures::fault_label(&fault.kind, &fault.targets)),
+            plain(&figures::fault_label(fault)),
             maybe_ns(fault.detect_ns),
             ns(fault.gap_ns),
             ns(fault.usual_gap_ns),
             maybe_ns(fault.worst_ns),
-            count(fault.failed)
+            count(fault.failed),
+            count(fault.lost)
         );
     }
     out.push('\n');

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use super::RunResult;
-use super::faults::{FaultReport, Return, Sign};
+use super::faults;
 use super::format::{self, COLUMNS, Paint, count, many, maybe_ns, ns};
 use super::json::key_name;
 use super::words;
@@ -21,7 +21,7 @@ pub(crate) fn render(run: &RunResult, paint: Paint) -> String {
     latency::table(&mut out, run);
     contention(&mut out, run);
     nodes(&mut out, run);
-    faults(&mut out, &run.faults);
+    out.push_str(&faults::table::render(&run.faults));
     safety(&mut out, run, paint);
     quality(&mut out, run, paint);
     thresholds::lines(&mut out, &run.thresholds, paint);
@@ -159,76 +159,6 @@ fn nodes(out: &mut String, run: &RunResult) {
         out.push_str(&format::wrapped(" cost      ", &text));
     }
     line!(out, "");
-}
-
-fn faults(out: &mut String, faults: &[FaultReport]) {
-    if faults.is_empty() {
-        return;
-    }
-    line!(
-        out,
-        " {:<6}{:>7}  {:<14}{:>13}{:>10}{:>9}{:>9}{:>8}{:>10}{:>10}",
-        "fault",
-        "at",
-        "what",
-        "detect",
-        "no grant",
-        "(usual)",
-        "worst",
-        "failed",
-        "recovered",
-        "node back"
-    );
-    for fault in faults {
-        let at = fault.begin_ns as f64 / NS_PER_S as f64;
-        let targets: Vec<String> = fault.targets.iter().map(|n| format!("n{n}")).collect();
-        let what: String =
-            format!("{} {}", fault.kind, targets.join(",")).chars().take(14).collect();
-        let sign = match fault.detect_by {
-            Some(Sign::Node) => " node",
-            Some(Sign::Error) => " error",
-            Some(Sign::Latency) => " slow",
-            None => "",
-        };
-        let after = |value: Option<u64>| match value {
-            None => "never".to_owned(),
-            Some(0) => "at once".to_owned(),
-            Some(value) => format!("+{}", ns(value)),
-        };
-        line!(
-            out,
-            " {:<6}{at:>6.1}s  {what:<14}{:>13}{:>10}{:>9}{:>9}{:>8}{:>10}{:>10}",
-            "",
-            format!("{}{sign}", maybe_ns(fault.detect_ns)),
-            ns(fault.gap_ns),
-            format!("({})", ns(fault.usual_gap_ns)),
-            maybe_ns(fault.worst_ns),
-            fault.failed,
-            after(fault.recovered_ns),
-            after(fault.node_back_ns)
-        );
-        for node in fault.nodes.iter().filter(|node| node.quarantined_ns.is_some()) {
-            out.push_str(&format::wrapped("                 ", &returned(node)));
-        }
-    }
-    line!(out, "");
-}
-
-/// How a node came back that may have forgotten locks.
-fn returned(node: &Return) -> String {
-    let second = |at: u64| format!("{:.1}s", at as f64 / NS_PER_S as f64);
-    let maybe = |at: Option<u64>| at.map_or_else(|| "–".to_owned(), second);
-    let votes = match node.votes_ns {
-        Some(at) => format!("votes again at {}", second(at)),
-        None => "not voting at the end".to_owned(),
-    };
-    format!(
-        "n{} hit at {}, back at {}, quarantined for {}, {votes}",
-        node.node,
-        second(node.hit_ns),
-        maybe(node.back_ns),
-        maybe_ns(node.quarantined_ns)
-    )
 }
 
 fn safety(out: &mut String, run: &RunResult, paint: Paint) {

@@ -125,11 +125,12 @@ pub(super) fn measure(
     let log = Log::create(&dir, started_wall_ns);
     let mut log = log.map_err(RunError::tool("cannot write latency.hlog"))?;
     session.oracle.start_at(measured_ns);
-    session.target.start_faults(measured_ns)?;
+    session.start_faults(measured_ns)?;
     let witness = session.watch(measured_ns)?;
     session.crew.go(start_ns);
     session.live.stage("warming up");
     session.gather(&mut log, measured_ns)?;
+    session.live.finish();
     let seen = witness.end();
     let done = session.target.end_faults();
     let after = session.target.counters();
@@ -152,6 +153,14 @@ impl Session<'_> {
         let early_ns = if self.config.warmup_ns == 0 { HEAD_START_NS / 2 } else { 0 };
         let witness = Witness::start(urls, oracle, measured_ns - early_ns, end_ns);
         witness.map_err(RunError::tool("cannot watch the nodes"))
+    }
+
+    fn start_faults(&mut self, measured_ns: u64) -> Result<(), RunError> {
+        let processes = self.crew.processes();
+        let processes = processes.map_err(RunError::tool("cannot find the load's processes"))?;
+        let oracle = Arc::clone(&self.oracle);
+        let held = move |process| oracle.held_by(process, clock::now_ns());
+        self.target.start_faults(measured_ns, &processes, Box::new(held))
     }
 
     /// Waits until every process has its locks connected.
@@ -186,9 +195,17 @@ impl Session<'_> {
                 Ok(Message::Interrupted) => {
                     self.interrupted = true;
                     self.live.event("interrupted: stopping and healing".to_owned());
+                    // First, because a process that a fault has stopped hears of nothing.
+                    self.target.stop_faults();
                     self.crew.stop();
                 }
                 Ok(message) => {
+                    let message = match message {
+                        Message::Gone(process, _) if self.target.has_killed(process) => {
+                            Message::Killed(process)
+                        }
+                        other => other,
+                    };
                     for text in returns(&message) {
                         self.live.event(text);
                     }
@@ -203,8 +220,7 @@ impl Session<'_> {
                     for interval in intervals {
                         log.append(&interval)?;
                         self.judge_meanwhile();
-                        let violations = self.oracle.violations() + self.oracle.tokens().violations;
-                        self.live.interval(&interval, &self.collector, violations);
+                        self.live.interval(&interval, &self.collector, &self.oracle);
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {
@@ -236,6 +252,7 @@ impl Session<'_> {
         if let Some(why) = self.watch.failed(&now) {
             self.live.event(why.clone());
             self.ended_by = Some(why);
+            self.target.stop_faults();
             self.crew.stop();
         }
     }
@@ -273,7 +290,9 @@ impl Session<'_> {
         let quality = Quality { hottest, ..quality(config, &collector) };
         let sums = Sums::of(config, &collector);
         let facts = facts(config, &collector, &sums, &quality);
-        let facts = Facts { interrupted, ended_by, fault_problems: done.problems, ..facts };
+        let hit_clients = done.spans.iter().any(|span| !span.processes.is_empty());
+        let fault_problems = done.problems;
+        let facts = Facts { interrupted, ended_by, fault_problems, hit_clients, ..facts };
         let verdict = verdict::judge(config, &facts, &findings);
         let mut failure_texts: Vec<String> = Vec::new();
         for text in collector.finals.iter().flat_map(|(_, last)| &last.texts) {

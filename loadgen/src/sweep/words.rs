@@ -13,7 +13,7 @@ use crate::args::{self, Cli, Command, RunArgs};
 use crate::run::RunError;
 
 /// Flags that cannot change from run to run: what they set belongs to all runs together.
-const FIXED: [&str; 18] = [
+const FIXED: [&str; 22] = [
     "nodes",
     "spawn",
     "server-bin",
@@ -28,7 +28,11 @@ const FIXED: [&str; 18] = [
     "repeat",
     "settle",
     "find-max",
-    "file",
+    "scenario",
+    "set",
+    "check",
+    "show-config",
+    "abort-on-fail",
     "name",
     "label",
     "fault",
@@ -115,13 +119,8 @@ pub(crate) fn run_args(typed: &[OsString], settings: &[Setting]) -> Result<RunAr
             }
         }
     }
-    let told = |error: &clap::Error| {
-        let text = error.render().to_string();
-        let first = text.lines().take_while(|line| !line.trim().is_empty());
-        let first: Vec<&str> = first.map(str::trim).collect();
-        first.join(" ").trim_start_matches("error: ").to_owned()
-    };
-    match args::parse(line.into_iter()).map_err(|error| RunError::Usage(told(&error)))?.command {
+    let told = |error: args::Refusal| RunError::Usage(error.one_line());
+    match args::parse(line.into_iter()).map_err(told)?.command {
         Some(Command::Run(args)) => Ok(*args),
         _ => Err(RunError::Tool("a run was not understood as one".to_owned())),
     }

@@ -10,6 +10,7 @@ mod throughput;
 use crate::document::{Document, Event, State, What};
 use crate::num;
 use crate::recorder::Metric;
+use crate::report::faults::FaultReport;
 use crate::report::svg::Figure;
 use crate::report::svg::time::{Band, Lane, Stay, Time};
 
@@ -89,10 +90,12 @@ pub(crate) fn fault_class(kind: &str) -> &'static str {
     known.map_or("f-other", |(_, class)| class)
 }
 
-/// `kill n3`.
-pub(crate) fn fault_label(kind: &str, targets: &[usize]) -> String {
-    let targets: Vec<String> = targets.iter().take(9).map(|target| format!("n{target}")).collect();
-    let kind: String = kind.chars().take(24).collect();
+/// `kill n3`, `client-pause p1`.
+pub(crate) fn fault_label(fault: &FaultReport) -> String {
+    let nodes = fault.targets.iter().take(9).map(|node| format!("n{node}"));
+    let processes = fault.processes.iter().take(9).map(|process| format!("p{process}"));
+    let targets: Vec<String> = nodes.chain(processes).collect();
+    let kind: String = fault.kind.chars().take(24).collect();
     format!("{kind} {}", targets.join(",")).trim_end().to_owned()
 }
 
@@ -110,9 +113,9 @@ pub(crate) fn away_ns(document: &Document) -> Vec<u64> {
 fn time(document: &Document) -> Option<Time> {
     let series = document.series.t.len() as u64 * document.series.interval_ns;
     let span_ns = document.run.duration_ns.max(series);
-    let band = |fault: &crate::report::faults::FaultReport| Band {
+    let band = |fault: &FaultReport| Band {
         class: fault_class(&fault.kind),
-        label: fault_label(&fault.kind, &fault.targets),
+        label: fault_label(fault),
         begin_ns: fault.begin_ns.min(span_ns),
         end_ns: fault.end_ns.unwrap_or(span_ns).min(span_ns),
     };
@@ -274,7 +277,10 @@ pub(crate) mod tests {
     fn every_kind_of_fault_has_a_colour() {
         let classes = ["kill", "pause", "drop-replies", "latency", "flush", "new"].map(fault_class);
         assert_eq!(classes, ["f-kill", "f-pause", "f-part", "f-net", "f-clock", "f-other"]);
-        assert_eq!(fault_label("kill", &[1, 3]), "kill n1,n3");
-        assert_eq!(fault_label("flush", &[]), "flush");
+        let mut fault = document().faults[0].clone();
+        (fault.targets, fault.processes) = (vec![1, 3], Vec::new());
+        assert_eq!(fault_label(&fault), "kill n1,n3");
+        (fault.targets, fault.processes) = (Vec::new(), vec![2]);
+        assert_eq!(fault_label(&fault), "kill p2");
     }
 }

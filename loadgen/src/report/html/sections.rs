@@ -157,22 +157,24 @@ pub(super) fn faults(out: &mut String, document: &Document) {
     section(out, "faults", "Faults", about);
     let second = |at: u64| format!("{:.1}s", at as f64 / NS_PER_S as f64);
     let after = |value: Option<u64>| match value {
-        None => (Kind::Warn, "never".to_owned()),
+        None => (Kind::WarnNumber, "never".to_owned()),
         Some(0) => number("at once"),
         Some(value) => number(format!("+{}", ns(value))),
     };
     let row = |fault: &crate::report::faults::FaultReport| -> Vec<Cell> {
         let lasted = fault.end_ns.map(|end| ns(end.saturating_sub(fault.begin_ns)));
         let sign = fault.detect_by.map(|sign| format!(" {sign:?}").to_lowercase());
-        let failed = if fault.failed > 0 { Kind::Bad } else { Kind::Number };
+        let bad = |n: u64| if n > 0 { Kind::BadNumber } else { Kind::Number };
+        let (failed, lost) = (bad(fault.failed), bad(fault.lost));
         vec![
             number(second(fault.begin_ns)),
-            (Kind::Main, figures::fault_label(&fault.kind, &fault.targets)),
+            (Kind::Main, figures::fault_label(fault)),
             number(lasted.unwrap_or_else(|| "to the end".to_owned())),
             number(format!("{}{}", maybe_ns(fault.detect_ns), sign.unwrap_or_default())),
             number(format!("{} ({})", ns(fault.gap_ns), ns(fault.usual_gap_ns))),
             number(maybe_ns(fault.worst_ns)),
             (failed, count(fault.failed)),
+            (lost, count(fault.lost)),
             after(fault.recovered_ns),
             after(fault.node_back_ns),
         ]
@@ -186,6 +188,7 @@ pub(super) fn faults(out: &mut String, document: &Document) {
         ">no grant (usual)",
         ">longest",
         ">failed",
+        ">lost",
         ">recovered",
         ">node back",
     ];

@@ -15,6 +15,8 @@ pub(super) enum Kind {
     Number,
     /// A number with too few samples behind it.
     Weak,
+    BadNumber,
+    WarnNumber,
     Good,
     Bad,
     Warn,
@@ -29,6 +31,8 @@ impl Kind {
             Self::Sub => "sub",
             Self::Number => "num",
             Self::Weak => "num weak",
+            Self::BadNumber => "num tone bad",
+            Self::WarnNumber => "num tone warn",
             Self::Good => "tone good",
             Self::Bad => "tone bad",
             Self::Warn => "tone warn",

@@ -1,0 +1,35 @@
+//! `--check` and `--show-config`: a command line looked at instead of run.
+
+use std::io::Write;
+
+use crate::args::RunArgs;
+use crate::report::format::many;
+use crate::run::{self, RunError};
+use crate::target;
+
+/// What is asked instead of a run, done; `None`: a run is asked for.
+pub(crate) fn preview(args: &RunArgs, name: &str) -> Option<Result<u8, RunError>> {
+    let asked = &args.scenario;
+    (asked.check || asked.show_config).then(|| look(args, name).map(|()| 0))
+}
+
+fn look(args: &RunArgs, name: &str) -> Result<(), RunError> {
+    let config = args.resolve(name, run::fresh_seed()).map_err(RunError::Usage)?;
+    target::check(args, &config)?;
+    // A reader that closed its end has seen enough.
+    let mut out = std::io::stdout();
+    if args.scenario.show_config {
+        let _ = out.write_all(args.scenario.settings.as_bytes());
+        return Ok(());
+    }
+    let what = args.scenario.scenario.as_ref().map(|path| path.display().to_string());
+    let _ = writeln!(
+        out,
+        "{} is valid: run `{}`, {}, {}",
+        what.as_deref().unwrap_or("the command line"),
+        config.name,
+        many(config.faults.len() as u64, "fault", "faults"),
+        many(config.thresholds.len() as u64, "threshold", "thresholds")
+    );
+    Ok(())
+}
