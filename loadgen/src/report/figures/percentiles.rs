@@ -137,7 +137,7 @@ fn draw_limit(out: &mut String, limit: &Limit, decades: f64, x: &Scale, y: &Scal
         out,
         (at_x + if beyond { -5.0 } else { 5.0 }, at_y - 5.0),
         anchor,
-        "t strong",
+        "t strong name",
         &limit.text,
     );
 }
@@ -150,7 +150,7 @@ fn names(out: &mut String, mut ends: Vec<((f64, f64), String)>) {
     for ((x, y), name) in ends {
         let at = (y + 4.0).max(free);
         free = at + APART;
-        text(out, (x + 7.0, at), Anchor::Start, "t", &name);
+        text(out, (x + 7.0, at), Anchor::Start, "t name", &name);
     }
 }
 

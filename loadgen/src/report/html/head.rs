@@ -159,7 +159,17 @@ fn tile(out: &mut String, class: &str, value: &str, what: &str) {
     put!(
         out,
         "<div class=\"tile {class}\"><div class=\"v\">{}</div><div class=\"k\">{}</div></div>\n",
-        escape(value),
-        escape(what)
+        escape(&whole_numbers(value)),
+        escape(&whole_numbers(what))
     );
+}
+
+/// A number of several groups stays in one line.
+fn whole_numbers(text: &str) -> String {
+    let letters: Vec<char> = text.chars().collect();
+    let is_digit =
+        |at: Option<usize>| at.and_then(|at| letters.get(at)).is_some_and(char::is_ascii_digit);
+    let blank = |at: usize| is_digit(at.checked_sub(1)) && is_digit(at.checked_add(1));
+    let letter = |(at, &of): (usize, &char)| if of == ' ' && blank(at) { '\u{a0}' } else { of };
+    letters.iter().enumerate().map(letter).collect()
 }
