@@ -42,8 +42,14 @@ pub(crate) enum Command {
     Chaos(Box<crate::chaos::ChaosArgs>),
     /// The same load at many settings: tables and a curve of latency over throughput
     Sweep(Box<crate::sweep::SweepArgs>),
+    /// Search the settings of the engine that serve an objective best
+    Tune(Box<crate::tune::TuneArgs>),
     /// What changed between runs, how sure that is, and an exit code for it
     Compare(crate::compare::CompareArgs),
+    /// Judge the saved history of a run again
+    Check(crate::check::CheckArgs),
+    /// The results of several machines that ran together, as one
+    Merge(crate::merge::MergeArgs),
     /// Print the JSON Schema of result.json
     Schema,
     #[command(flatten)]
@@ -223,6 +229,8 @@ pub(crate) struct RunArgs {
     pub(crate) verdict: VerdictArgs,
     #[command(flatten)]
     pub(crate) series: crate::series::SeriesArgs,
+    #[command(flatten)]
+    pub(crate) checker: crate::history::CheckerArgs,
 
     /// What this run is called, in its report and its directory
     #[arg(long, value_name = "NAME", value_parser = values::run_name, help_heading = "Output")]
@@ -321,12 +329,8 @@ impl Command {
             Self::Run(args) => Some(args),
             Self::Chaos(args) => Some(&mut args.run),
             Self::Sweep(args) => Some(&mut args.run),
-            Self::Agent
-            | Self::Cluster(_)
-            | Self::Compare(_)
-            | Self::Completions { .. }
-            | Self::Report(_)
-            | Self::Schema => None,
+            Self::Tune(args) => Some(&mut args.run),
+            _ => None,
         }
     }
 
@@ -357,13 +361,11 @@ pub(crate) fn parse(line: impl Iterator<Item = OsString>) -> Result<Cli, Refusal
     let expanded = scenario::expand(line, command, typed, defaults).map_err(Refusal::Scenario)?;
     let matches = Cli::command().try_get_matches_from(expanded.line)?;
     let mut cli = Cli::from_arg_matches(&matches)?;
-    if let Some(Command::Sweep(args)) = &mut cli.command {
-        args.typed = words;
-    }
     let read = matches.subcommand().map(|(_, read)| read);
     if let Some((args, read)) = cli.command.as_mut().and_then(Command::run_args_mut).zip(read) {
         args.scenario.settings = scenario::settings(command, read);
         args.scenario.origins = expanded.origins;
+        args.series.typed = words;
     }
     Ok(cli)
 }

@@ -137,6 +137,15 @@ pub(crate) struct RunConfig {
     /// that say so themselves do.
     #[serde(default)]
     pub(crate) abort_on_fail_ns: Option<u64>,
+    /// What is kept for a later check.
+    #[serde(default)]
+    pub(crate) history: crate::history::Keep,
+    /// A violation counts also where the faults break what quorum locks assume.
+    #[serde(default)]
+    pub(crate) strict: bool,
+    /// The busiest names are read on all nodes meanwhile.
+    #[serde(default)]
+    pub(crate) witness: bool,
     pub(crate) engine: EngineKnobs,
 }
 
@@ -232,6 +241,9 @@ impl RunConfig {
             faults: Vec::new(),
             thresholds: Vec::new(),
             abort_on_fail_ns: None,
+            history: crate::history::Keep::None,
+            strict: false,
+            witness: false,
             engine: EngineKnobs::default(),
         }
     }

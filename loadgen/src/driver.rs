@@ -184,6 +184,7 @@ impl Load {
             let _ = tokio::time::timeout(Duration::from_secs(2), closing).await;
         });
         runtime.shutdown_timeout(Duration::from_secs(2));
+        shared.oracle.flush_history();
         emit(Event::Final(Box::new(last)));
     }
 }

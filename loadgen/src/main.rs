@@ -8,6 +8,7 @@ mod args;
 mod backend;
 mod calibration;
 mod chaos;
+mod check;
 mod clock;
 #[allow(dead_code, reason = "counters and the like are for reports to come")]
 mod cluster;
@@ -19,12 +20,15 @@ mod document;
 mod driver;
 #[allow(dead_code, reason = "as for the cluster")]
 mod faults;
+mod findmax;
 mod frames;
 #[allow(dead_code, reason = "as for the cluster")]
 mod guard;
+mod history;
 mod interrupt;
 mod intervals;
 mod live;
+mod merge;
 mod metrics;
 mod mode;
 mod near;
@@ -48,6 +52,7 @@ mod sweep;
 mod target;
 mod thresholds;
 mod timer;
+mod tune;
 mod values;
 mod verdict;
 mod witness;
@@ -85,6 +90,8 @@ fn main() -> ExitCode {
             args::completions(shell, &mut std::io::stdout());
             Ok(0)
         }
+        Some(Command::Check(args)) => check::run(&args),
+        Some(Command::Merge(args)) => merge::run(&args),
         Some(Command::Schema) => Ok(schema::print()),
         Some(Command::Compare(args)) => compare::run(&args),
         Some(Command::Run(args)) => {
@@ -95,6 +102,9 @@ fn main() -> ExitCode {
         }
         Some(Command::Sweep(args)) => {
             scenario::preview(&args.run, "sweep").unwrap_or_else(|| sweep::run(&args))
+        }
+        Some(Command::Tune(args)) => {
+            scenario::preview(&args.run, "tune").unwrap_or_else(|| tune::run(&args))
         }
         None => match args::main_job() {
             Ok(args) => run::run(&args, "main-job"),

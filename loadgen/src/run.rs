@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use crate::args::{Progress, RunArgs};
 use crate::clock::{self, Utc};
 use crate::config::RunConfig;
+use crate::findmax;
 use crate::live::Live;
 use crate::prometheus::Exporter;
 use crate::report::format::Paint;
@@ -48,6 +49,9 @@ impl RunError {
 /// Makes a run and gives back its exit code.
 pub(crate) fn run(args: &RunArgs, name: &str) -> Result<u8, RunError> {
     let mut config = args.resolve(name, fresh_seed()).map_err(RunError::Usage)?;
+    if let Some(bound) = &args.series.find_max {
+        return findmax::run(args, bound);
+    }
     if args.series.repeat > 1 {
         return repeat::run(args, &config, name);
     }

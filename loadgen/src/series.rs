@@ -8,7 +8,8 @@
 
 pub(crate) mod figures;
 
-use std::path::{Path, PathBuf};
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
 
 use clap::Args;
 
@@ -22,7 +23,6 @@ use crate::report::format::Paint;
 use crate::run::{self, RunError, files};
 use crate::target::Target;
 use crate::values;
-use crate::verdict::Outcome;
 
 /// What a restarted node needs besides the longest ttl before it votes.
 const QUARANTINE_MARGIN_NS: u64 = NS_PER_S;
@@ -45,6 +45,9 @@ pub(crate) struct SeriesArgs {
     /// many short runs instead of one
     #[arg(long, value_name = "BOUND", help_heading = "Series", conflicts_with = "repeat")]
     pub(crate) find_max: Option<String>,
+    /// The flags of a run that were typed, as words.
+    #[arg(skip)]
+    pub(crate) typed: Vec<OsString>,
 }
 
 /// Nodes that are up, and a directory for what is measured on them.
@@ -104,6 +107,11 @@ impl Series {
         files::write(&result)
     }
 
+    /// Rests so long between runs from now on.
+    pub(crate) const fn set_settle(&mut self, settle_ns: u64) {
+        self.settle_ns = settle_ns;
+    }
+
     /// Waits for the nodes to be as they were before the last run.
     fn rest(&self) -> Result<(), RunError> {
         loop {
@@ -154,11 +162,18 @@ impl Series {
     pub(crate) fn about(&self) -> crate::report::TargetAbout {
         self.target.about()
     }
+}
 
-    /// `path` as it is told to the user: below the directory of the series.
-    pub(crate) fn shown(&self, path: &Path) -> String {
-        path.display().to_string()
-    }
+/// Whether `--flag` was typed.
+pub(crate) fn was_typed(args: &RunArgs, flag: &str) -> bool {
+    args.series.typed.iter().any(|word| is_flag(word, flag))
+}
+
+/// Whether `word` is `--flag` or `--flag=..`.
+pub(crate) fn is_flag(word: &OsStr, flag: &str) -> bool {
+    word.to_string_lossy().strip_prefix("--").is_some_and(|word| {
+        word.strip_prefix(flag).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+    })
 }
 
 /// How much longer `left` runs take, after `done` of them took `elapsed_ns`; before the first one
@@ -185,11 +200,6 @@ pub(crate) fn worst_exit(codes: impl IntoIterator<Item = u8>, interrupted: bool)
     let mut codes: Vec<u8> = codes.into_iter().collect();
     codes.extend(interrupted.then_some(130));
     WORST_FIRST.into_iter().find(|code| codes.contains(code)).unwrap_or(0)
-}
-
-/// Whether a run can be compared with others.
-pub(crate) fn is_valid(document: &Document) -> bool {
-    document.verdict.outcome == Outcome::Pass
 }
 
 #[cfg(test)]

@@ -11,8 +11,6 @@ mod knee;
 mod table;
 pub(crate) mod words;
 
-use std::ffi::OsString;
-
 use clap::Args;
 use serde::Serialize;
 
@@ -50,9 +48,6 @@ pub(crate) struct SweepArgs {
     pub(crate) parameters: Vec<String>,
     #[command(flatten)]
     pub(crate) run: RunArgs,
-    /// The flags of a run that were typed.
-    #[arg(skip)]
-    pub(crate) typed: Vec<OsString>,
 }
 
 /// `sweep.json`.
@@ -135,6 +130,9 @@ impl Point {
 
 /// Makes a sweep and gives back its exit code.
 pub(crate) fn run(args: &SweepArgs) -> Result<u8, RunError> {
+    if let Some(bound) = &args.run.series.find_max {
+        return crate::findmax::sweep(args, bound);
+    }
     if args.parameters.is_empty() {
         let text = "nothing to sweep; name what is varied, as in rate=1k..40k:x2 keys=1,100";
         return Err(RunError::Usage(text.to_owned()));
@@ -159,13 +157,18 @@ pub(crate) fn run(args: &SweepArgs) -> Result<u8, RunError> {
     conclude(args, &series, points, seed, rounds)
 }
 
-/// Every point with the settings of its run, all of them checked.
-pub(crate) fn points(args: &SweepArgs, rounds: u32, seed: u64) -> Result<Vec<Point>, RunError> {
-    let axes = args.parameters.iter().map(|text| Axis::parse(text));
+/// Every combination of the values of `parameters`.
+pub(crate) fn settings(parameters: &[String], rounds: u32) -> Result<Vec<Vec<Setting>>, RunError> {
+    let axes = parameters.iter().map(|text| Axis::parse(text));
     let axes = axes.collect::<Result<Vec<Axis>, String>>().map_err(RunError::Usage)?;
-    let points = grid::points(&axes, rounds).map_err(RunError::Usage)?;
+    grid::points(&axes, rounds).map_err(RunError::Usage)
+}
+
+/// Every point with the settings of its run, all of them checked.
+fn points(args: &SweepArgs, rounds: u32, seed: u64) -> Result<Vec<Point>, RunError> {
+    let points = settings(&args.parameters, rounds)?;
     let point = |settings: Vec<Setting>| {
-        let config = words::run_args(&args.typed, &settings)?.resolve("sweep", seed);
+        let config = words::run_args(&args.run.series.typed, &settings)?.resolve("sweep", seed);
         let told = |text| RunError::Usage(format!("{}: {text}", words::label(&settings)));
         Ok(Point::new(settings.clone(), config.map_err(told)?))
     };

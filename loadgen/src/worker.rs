@@ -164,7 +164,7 @@ impl<'a> Client<'a> {
 
     async fn hold(&mut self, plan: Section, grant: Grant, at: Instants, recorded: bool) {
         let shared = self.shared;
-        let Grant { held, attempts, contended, valid_until_ns, .. } = grant;
+        let Grant { held, attempts, contended, valid_until_ns, token, .. } = grant;
         self.generation += 1;
         let remaining_ns = valid_until_ns.saturating_sub(at.granted_ns);
         let entered = (remaining_ns > 0).then(|| {
@@ -173,6 +173,7 @@ impl<'a> Client<'a> {
                 generation: self.generation,
                 called_ns: at.called_ns,
                 contended,
+                token: token.unwrap_or(0),
                 begin_ns: at.granted_ns,
                 end_ns: valid_until_ns,
             };

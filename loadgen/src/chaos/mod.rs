@@ -48,14 +48,25 @@ const KINDS: &[FaultKind] = &[
     FaultKind::TtlShrink,
 ];
 
-const HELP: &str = "\
-The schedule follows from --seed alone: same seed, same faults. At most a minority of the nodes is \
-in trouble at any time, and a node that may have forgotten locks counts as such until all of these \
-have expired (--max-ttl). All is healed before the end. Kinds are taken in rounds, so that each has \
-its turn. The printed --fault lines repeat the run with 'loadgen run' and the same other flags.";
+/// For the end of the help.
+fn help() -> String {
+    let defaults: Vec<String> =
+        DEFAULTS.iter().map(|(flag, value)| format!("--{flag} {value}")).collect();
+    format!(
+        "What chaos sets where nothing else is typed: {}.\n\nThe schedule follows from --seed \
+         alone: same seed, same faults. At most a minority of the nodes is in trouble at any time, \
+         and a node that may have forgotten locks counts as such until all of these have expired \
+         (--max-ttl). All is healed before the end. Kinds are taken in rounds, so that each has \
+         its turn; client-pause and client-kill hit the load itself and are for who names them in \
+         --kinds. The printed --fault lines repeat the run with 'loadgen run' and the same other \
+         flags.\n\n{}",
+        defaults.join(" "),
+        crate::faults::help()
+    )
+}
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = HELP)]
+#[command(after_help = help())]
 pub(crate) struct ChaosArgs {
     #[command(flatten)]
     pub(crate) run: RunArgs,
@@ -168,7 +179,50 @@ impl ChaosArgs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::{Command, parse};
     use crate::clock::NS_PER_S;
+    use crate::values::Rate;
+
+    fn args(words: &str) -> ChaosArgs {
+        let line = format!("loadgen chaos {words}");
+        match parse(line.split_whitespace().map(Into::into)).unwrap().command {
+            Some(Command::Chaos(args)) => *args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn chaos_has_defaults_of_its_own_and_what_is_typed_or_preset_wins() {
+        let ours = args("").run.resolve("chaos", 1).unwrap();
+        assert_eq!((ours.processes, ours.clients, ours.ttl_ns), (3, 96, 3 * NS_PER_S));
+        assert_eq!((ours.rate, ours.duration_ns), (Rate::PerSecond(300.0), 60 * NS_PER_S));
+        let typed = args("-r 5k -d 20s --processes=2 --try").run.resolve("chaos", 1).unwrap();
+        assert_eq!((typed.rate, typed.duration_ns), (Rate::PerSecond(5_000.0), 20 * NS_PER_S));
+        assert!(typed.processes == 2 && typed.try_only, "{typed:?}");
+        let preset = args("--preset hot-key").run.resolve("chaos", 1).unwrap();
+        assert_eq!((preset.keys, preset.clients, preset.ttl_ns), (1, 64, 3 * NS_PER_S));
+    }
+
+    #[test]
+    fn kinds_without_a_choice_are_those_that_the_nodes_can_have() {
+        let kinds = |words: &str| {
+            let args = args(words);
+            let config = args.run.resolve("chaos", 1).unwrap();
+            args.wish(&config).map(|wish| wish.kinds)
+        };
+        let test_nodes = kinds("--server-bin test-node").unwrap();
+        assert_eq!(test_nodes.len(), KINDS.len() - 2);
+        assert!(!test_nodes.contains(&FaultKind::Flush));
+        let given = "--nodes redis://h:1,redis://h:2,redis://h:3";
+        let foreign = kinds(given).unwrap();
+        assert!(foreign.contains(&FaultKind::Latency) && !foreign.contains(&FaultKind::Kill));
+        assert!(!foreign.contains(&FaultKind::Flush));
+        let owned = kinds(&format!("{given} --i-own-these-nodes")).unwrap();
+        assert_eq!(owned.len(), foreign.len() + 2);
+        assert_eq!(kinds("--kinds kill,latency").unwrap().len(), 2);
+        let error = kinds("--kinds client-pause --processes 1").unwrap_err();
+        assert!(error.contains("--processes 2"), "{error}");
+    }
 
     #[test]
     fn lengths_and_kinds_are_read_or_refused_with_advice() {

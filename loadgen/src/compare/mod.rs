@@ -21,11 +21,12 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Serialize;
 
+use crate::metrics::Name;
 use crate::report::format::Paint;
 use crate::run::RunError;
 use crate::statistics::judge::Word;
 use crate::verdict::Safety;
-use names::Name;
+pub(crate) use differences::settings;
 use rows::Row;
 use side::Side;
 
@@ -148,8 +149,9 @@ fn gate(list: &str) -> Result<Vec<Name>, String> {
 }
 
 fn compare(sides: &[Side], gate: &[Name], noise: f64, found: differences::Found) -> Comparison {
-    let mut names = Name::usual();
-    names.extend(gate.iter().filter(|name| !Name::usual().contains(name)).copied());
+    let mut names = names::usual();
+    let more: Vec<Name> = gate.iter().filter(|name| !names.contains(name)).copied().collect();
+    names.extend(more);
     let (base, others) = match sides.split_first() {
         Some((base, others)) => (Some(base), others),
         None => (None, &[][..]),

@@ -70,6 +70,9 @@ pub(crate) struct Document {
     #[serde(default)]
     pub(crate) thresholds: Vec<Checked>,
     pub(crate) verdict: VerdictReport,
+    /// Of a result that was merged from several machines': each one's part.
+    #[serde(default)]
+    pub(crate) machines: Vec<crate::merge::Part>,
 }
 
 /// Which run this is.

@@ -74,6 +74,9 @@ pub(crate) struct FaultEvent {
     pub(crate) record: FaultRecord,
 }
 
+/// What became of a fault; `None`: it never began.
+type Done = Option<FaultRecord>;
+
 #[derive(Debug, Default)]
 struct Stop {
     asked: Mutex<bool>,
@@ -189,12 +192,13 @@ fn run_all<B: Breakable>(
             let run = move || run_one(number, planned, nodes, start_ns, &own, stop);
             let thread = thread::Builder::new().name("fault".into()).spawn_scoped(scope, run);
             // Without a thread the faults after it come late, rather than this one never.
-            thread.map_err(|_| run_one(number, planned, nodes, start_ns, events, stop))
+            thread.map_err(|_| Box::new(run_one(number, planned, nodes, start_ns, events, stop)))
         };
         let threads: Vec<_> = plan.faults.iter().enumerate().map(one).collect();
-        let record = |thread: Result<thread::ScopedJoinHandle<'_, _>, _>| match thread {
+        type Begun<'a> = Result<thread::ScopedJoinHandle<'a, Done>, Box<Done>>;
+        let record = |thread: Begun<'_>| match thread {
             Ok(thread) => thread.join().ok().flatten(),
-            Err(record) => record,
+            Err(record) => *record,
         };
         threads.into_iter().filter_map(record).collect()
     });
@@ -208,7 +212,7 @@ fn run_one<B: Breakable>(
     start_ns: u64,
     events: &Sender<FaultEvent>,
     stop: &Stop,
-) -> Option<FaultRecord> {
+) -> Done {
     let Planned { fault, targets } = planned;
     if !stop.wait_until(start_ns.saturating_add(nanos(fault.at))) {
         return None;

@@ -197,6 +197,7 @@ impl Breakable for Means {
         }
         let proxies = self.proxies.as_ref().map_or(Ok(()), |proxies| proxies.heal_all());
         let nodes = self.cluster.as_ref().map_or(Ok(()), |cluster| cluster.heal_all());
-        nodes.map_err(|error| error.to_string()).and(proxies.map_err(|error| error.to_string()))
+        let proxies = proxies.map_err(|error| error.to_string());
+        nodes.map_err(|error| error.to_string()).and(proxies)
     }
 }

@@ -32,6 +32,7 @@ fn document() -> Document {
     let latency_ns = [("acquire.response", packed(&[1_000, 2_000, 3_000])), ("handoff", None)];
     Document {
         schema: SCHEMA.to_owned(),
+        machines: Vec::new(),
         run: serde_json::from_value::<Run>(serde_json::json!({
             "id": null, "name": "t", "started_at": "", "monotonic_start_ns": 0, "duration_ns": 0,
             "warmup_ns": 0, "seed": 1, "plan_hash": "", "argv": [], "interrupted": false,

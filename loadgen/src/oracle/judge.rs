@@ -31,6 +31,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::SharedWords;
 use crate::config::RunConfig;
+use crate::history::Writer;
 use crate::mode::{Class, Mode};
 use crate::num;
 
@@ -113,6 +114,8 @@ pub(crate) struct Oracle {
     is_crowded: bool,
     /// Holders of one name at most, where these are permits.
     permits: usize,
+    /// Of a process that keeps one.
+    history: Option<Writer>,
 }
 
 /// A section's hold of a name with one holder. Dropped without [`Entered::finish`], it counts as
@@ -139,8 +142,16 @@ impl Oracle {
         let words = words + clients * SLOT_WORDS + num::usize_of(config.crowd_words());
         let (processes, is_crowded) = (config.processes.max(1), config.mode.is_crowded());
         let permits = if let Mode::Permits(k) = config.mode { k.into() } else { usize::MAX };
-        let with =
-            move |shared| Self { shared, map_words, keys, clients, processes, is_crowded, permits };
+        let with = move |shared| Self {
+            shared,
+            map_words,
+            keys,
+            clients,
+            processes,
+            is_crowded,
+            permits,
+            history: None,
+        };
         (words, with)
     }
 
@@ -153,7 +164,13 @@ impl Oracle {
     /// Maps the file another process created for the same settings.
     pub(crate) fn open(path: &Path, config: &RunConfig) -> io::Result<Self> {
         let (words, with) = Self::sized(config);
-        SharedWords::open(path, words).map(with)
+        let history = Writer::beside(path, config)?;
+        SharedWords::open(path, words).map(|shared| Self { history, ..with(shared) })
+    }
+
+    /// Writes the history of this process out.
+    pub(crate) fn flush_history(&self) {
+        let _ = self.history.as_ref().map(Writer::flush);
     }
 
     fn word(&self, at: usize) -> &AtomicU64 {

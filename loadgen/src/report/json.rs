@@ -72,6 +72,7 @@ pub(crate) fn document(run: &RunResult) -> Document {
             reasons: run.verdict.reasons.clone(),
             warnings: run.verdict.warnings.clone(),
         },
+        machines: Vec::new(),
     }
 }
 

@@ -129,6 +129,7 @@ fn totals(out: &mut String, document: &Document) {
     let word = match document.safety.verdict {
         Safety::Holds => "holds",
         Safety::Violated => "**violated**",
+        Safety::Expected => "**broken as expected** of these faults",
         Safety::Unknown => "**unknown**",
     };
     put!(

@@ -166,6 +166,7 @@ fn safety(out: &mut String, run: &RunResult, paint: Paint) {
     let word = match run.verdict.safety {
         Safety::Holds => paint.good("mutual exclusion HOLDS"),
         Safety::Violated => paint.bad("mutual exclusion VIOLATED"),
+        Safety::Expected => paint.warn("mutual exclusion VIOLATED AS EXPECTED"),
         Safety::Unknown => paint.warn("mutual exclusion UNKNOWN"),
     };
     let counters = match (findings.lost_updates, findings.torn_reads) {
@@ -220,6 +221,7 @@ fn fencing(out: &mut String, run: &RunResult, order: Safety, paint: Paint) {
     let word = match order {
         Safety::Holds => paint.good("tokens INCREASE"),
         Safety::Violated => paint.bad("tokens OUT OF ORDER"),
+        Safety::Expected => paint.warn("tokens OUT OF ORDER AS EXPECTED"),
         Safety::Unknown => paint.warn("tokens UNKNOWN"),
     };
     line!(

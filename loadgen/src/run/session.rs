@@ -19,6 +19,7 @@ use crate::cluster::node_name;
 use crate::collect::{Collector, Interval};
 use crate::config::RunConfig;
 use crate::driver::Event;
+use crate::history::{Files, Head, Keep};
 use crate::live::Live;
 use crate::oracle::judge::Oracle;
 use crate::plan;
@@ -115,6 +116,7 @@ pub(super) fn measure(
         ended_by: None,
     };
     session.connect()?;
+    let history = Files::open(scratch.path()).map_err(RunError::tool("cannot keep a history"))?;
     // Everybody has mapped it: from here on no end of this process can leave it behind.
     drop(scratch);
 
@@ -141,7 +143,13 @@ pub(super) fn measure(
     let share =
         |(before, after): (&Option<_>, &Option<_>)| cost::share(before.as_ref(), after.as_ref());
     let servers: Vec<_> = before.iter().zip(&after).map(share).collect();
-    Ok(session.conclude(measured_ns, started_wall_ns, done, (&servers, &seen), dir))
+    let result = session.conclude(measured_ns, started_wall_ns, done, (&servers, &seen), dir);
+    if config.history != Keep::None {
+        let what = "cannot write history.bin";
+        let head = Head::of(&result);
+        history.write(&result.dir.join("history.bin"), &head).map_err(RunError::tool(what))?;
+    }
+    Ok(result)
 }
 
 impl Session<'_> {

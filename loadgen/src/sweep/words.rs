@@ -9,7 +9,7 @@ use std::ffi::OsString;
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, CommandFactory};
 
-use crate::args::{self, Cli, Command, RunArgs};
+use crate::args::{self, Cli, Command, Refusal, RunArgs};
 use crate::run::RunError;
 
 /// Flags that cannot change from run to run: what they set belongs to all runs together.
@@ -57,7 +57,12 @@ pub(crate) fn typed(matches: &ArgMatches) -> Vec<OsString> {
             words.push(format!("--{long}").into());
             continue;
         }
-        for value in matches.get_raw(id).into_iter().flatten() {
+        let values = matches.get_raw(id).into_iter().flatten();
+        if values.clone().next().is_none() {
+            // Its value may be left out, and was.
+            words.push(format!("--{long}").into());
+        }
+        for value in values {
             let mut word = OsString::from(format!("--{long}="));
             word.push(value);
             words.push(word);

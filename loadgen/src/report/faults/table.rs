@@ -7,7 +7,8 @@ use super::{FaultReport, Return, Sign};
 use crate::clock::NS_PER_S;
 use crate::report::format::{self, maybe_ns, ns};
 
-/// One column beyond the longest kind on two nodes, `drop-requests n2,n4`.
+/// One column beyond the longest kind on two nodes, `drop-requests n2,n4`; what stands behind it has
+/// one to spare.
 const WHAT_COLUMNS: usize = 20;
 
 /// Empty without faults.
@@ -71,17 +72,18 @@ fn row(out: &mut String, fault: &FaultReport) {
     );
 }
 
-/// `kill n2`, `latency n1,n4`, `client-pause p2 (3)`: the locks that the process held.
+/// `kill n2`, `latency n1,n4`, `client-pause p2 (3)`, 3 being the locks that the process held; less
+/// where that is too long.
 fn what(fault: &FaultReport) -> String {
     let nodes = fault.targets.iter().map(|node| format!("n{node}"));
     let all: Vec<String> =
         nodes.chain(fault.processes.iter().map(|process| format!("p{process}"))).collect();
     let held = fault.held.map(|held| format!(" ({held})")).unwrap_or_default();
-    let mut text = format!("{} {}{held}", fault.kind, all.join(","));
-    if text.chars().count() >= WHAT_COLUMNS {
-        text = format!("{} {} nodes", fault.kind, all.len());
-    }
-    text.chars().take(WHAT_COLUMNS - 1).collect()
+    let named = format!("{} {}", fault.kind, all.join(","));
+    let counted = format!("{} {} of them", fault.kind, all.len());
+    let fits = |text: &String| text.chars().count() <= WHAT_COLUMNS;
+    let all = [format!("{named}{held}"), named, counted];
+    all.into_iter().find(fits).unwrap_or_else(|| fault.kind.chars().take(WHAT_COLUMNS).collect())
 }
 
 /// How a node came back that may have forgotten locks.
@@ -137,15 +139,15 @@ mod tests {
     fn the_widest_rows_fit_and_every_fault_has_its_own() {
         let kinds = crate::faults::FaultKind::ALL.map(crate::faults::FaultKind::name);
         let mut faults: Vec<_> = kinds.iter().map(|kind| report(kind, &[2, 4], &[])).collect();
-        faults.push(report("drop-requests", &[1, 2, 3, 4, 5], &[]));
+        faults.push(report("latency", &[1, 2, 3, 4, 5, 6, 7, 8, 9], &[]));
         faults.push(report("client-pause", &[], &[2]));
         let text = render(&faults);
         for line in text.lines() {
             assert!(line.chars().count() <= 100, "{} columns: {line}", line.chars().count());
         }
         assert!(text.contains("drop-requests n2,n4 "), "{text}");
-        assert!(text.contains("drop-requests 5 nodes "), "{text}");
-        assert!(text.contains("client-pause p2 (12) "), "{text}");
+        assert!(text.contains("latency 9 of them "), "{text}");
+        assert!(text.contains("client-pause p2 (12)"), "{text}");
         assert_eq!(text.lines().filter(|line| line.starts_with("  1234s ")).count(), faults.len());
         assert_eq!(render(&[]), "");
     }

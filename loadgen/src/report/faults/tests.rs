@@ -147,4 +147,8 @@ fn processes_that_notice_the_same_one_after_the_other_are_one_return() {
     let back = judged(&[(2, 0); 20], &all).nodes[0];
     assert_eq!((back.back_ns, back.votes_ns), (Some(955 * MS), Some(1_400 * MS)));
     assert_eq!(back.quarantined_ns, Some(445 * MS));
+    // Away once more while it is quarantined: it votes only afterwards.
+    let again = [all[0].clone(), news(2_958, 2, Quarantined, Away), news(2_990, 2, Away, Up)];
+    let back = judged(&[(2, 0); 20], &again).nodes[0];
+    assert_eq!((back.back_ns, back.votes_ns), (Some(955 * MS), Some(1_990 * MS)));
 }

@@ -23,7 +23,7 @@ pub(super) const fn safety_tone(safety: Safety) -> &'static str {
     match safety {
         Safety::Holds => "good",
         Safety::Violated => "bad",
-        Safety::Unknown => "warn",
+        Safety::Expected | Safety::Unknown => "warn",
     }
 }
 
@@ -31,6 +31,7 @@ pub(super) const fn safety_words(safety: Safety) -> &'static str {
     match safety {
         Safety::Holds => "mutual exclusion holds",
         Safety::Violated => "mutual exclusion VIOLATED",
+        Safety::Expected => "mutual exclusion broken as expected",
         Safety::Unknown => "mutual exclusion unknown",
     }
 }
@@ -39,6 +40,7 @@ pub(super) const fn fencing_words(safety: Safety) -> &'static str {
     match safety {
         Safety::Holds => "tokens increase",
         Safety::Violated => "tokens OUT OF ORDER",
+        Safety::Expected => "tokens out of order as expected",
         Safety::Unknown => "tokens unknown",
     }
 }

@@ -86,6 +86,7 @@
   };
   const zoom = (from, to) => {
     view = [from, to];
+    hide();
     const [x, w] = [from / span * ACROSS, (to - from) / span * ACROSS];
     for (const svg of figures) {
       $(svg, 'svg.plot').forEach(plot => plot.setAttribute('viewBox', `${x} 0 ${w} ${plot.getAttribute('height')}`));
