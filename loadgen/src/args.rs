@@ -36,6 +36,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// One measured run
     Run(Box<RunArgs>),
+    /// A saved run shown again: text, HTML, Markdown, CSV, figures
+    Report(crate::report::command::ReportArgs),
     /// A run under random faults that a seed repeats
     Chaos(Box<crate::chaos::ChaosArgs>),
     /// The same load at many settings: tables and a curve of latency over throughput

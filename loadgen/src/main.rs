@@ -86,6 +86,7 @@ fn main() -> ExitCode {
         Some(Command::Agent) => agent::run_agent()
             .map(|()| 0)
             .map_err(|error| RunError::Tool(format!("worker process: {error}"))),
+        Some(Command::Report(args)) => report::command::run(&args),
         Some(Command::Completions { shell }) => {
             args::completions(shell, &mut std::io::stdout());
             Ok(0)
