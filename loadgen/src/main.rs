@@ -16,6 +16,7 @@ mod collect;
 mod compare;
 mod config;
 #[allow(dead_code, unused_imports, reason = "reading is for commands to come")]
+mod doctor;
 mod document;
 mod driver;
 #[allow(dead_code, reason = "as for the cluster")]
@@ -91,6 +92,7 @@ fn main() -> ExitCode {
             Ok(0)
         }
         Some(Command::Check(args)) => check::run(&args),
+        Some(Command::Doctor(args)) => doctor::run(&args),
         Some(Command::Merge(args)) => merge::run(&args),
         Some(Command::Schema) => Ok(schema::print()),
         Some(Command::Compare(args)) => compare::run(&args),
@@ -108,7 +110,7 @@ fn main() -> ExitCode {
         }
         None => match args::main_job() {
             Ok(args) => run::run(&args, "main-job"),
-            Err(error) => Err(RunError::Tool(error.to_string())),
+            Err(text) => Err(RunError::Tool(text)),
         },
     };
     match outcome {

@@ -130,7 +130,7 @@ pub(super) fn measure(
     session.start_faults(measured_ns)?;
     let witness = session.watch(measured_ns)?;
     session.crew.go(start_ns);
-    session.live.stage("warming up");
+    session.live.start_at(measured_ns);
     session.gather(&mut log, measured_ns)?;
     session.live.finish();
     let seen = witness.end();
