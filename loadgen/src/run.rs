@@ -27,6 +27,7 @@ use crate::live::Live;
 use crate::prometheus::Exporter;
 use crate::report::format::Paint;
 use crate::report::{RunResult, text};
+use crate::scenario;
 use crate::target::Target;
 
 /// Why there is no run.
@@ -53,7 +54,7 @@ pub(crate) fn run(args: &RunArgs, name: &str) -> Result<u8, RunError> {
         return findmax::run(args, bound);
     }
     if args.series.repeat > 1 {
-        return repeat::run(args, &config, name);
+        return repeat::run(args, &config, &config.name);
     }
     let paint = paint(args);
     let mut target = Target::bring_up(args, &config)?;
@@ -70,6 +71,7 @@ pub(crate) fn run(args: &RunArgs, name: &str) -> Result<u8, RunError> {
         let _ = std::fs::remove_dir(&dir);
     })?;
     let document = files::write(&result)?;
+    scenario::keep(args, &result)?;
     files::show(args, &text::render(&result, paint), &document)?;
     Ok(result.verdict.exit_code)
 }
