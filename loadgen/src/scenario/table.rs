@@ -94,6 +94,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     one("output.prometheus", "prometheus"),
     one("output.interval", "interval"),
     one("output.progress", "progress"),
+    one("output.history", "history"),
     of("output.quiet", "quiet", Kind::Switch),
     of("output.no_color", "no-color", Kind::Switch),
     one("chaos.every", "every"),
