@@ -36,6 +36,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// One measured run
     Run(Box<RunArgs>),
+    /// A saved run shown again: text, HTML, Markdown, CSV, figures
+    Report(crate::report::command::ReportArgs),
     /// A run under random faults that a seed repeats
     Chaos(Box<crate::chaos::ChaosArgs>),
     /// The same load at many settings: tables and a curve of latency over throughput
@@ -48,6 +50,8 @@ pub(crate) enum Command {
     Check(crate::check::CheckArgs),
     /// The results of several machines that ran together, as one
     Merge(crate::merge::MergeArgs),
+    /// Whether this machine and these nodes are fit for a measurement
+    Doctor(crate::doctor::DoctorArgs),
     /// Print the JSON Schema of result.json
     Schema,
     #[command(flatten)]

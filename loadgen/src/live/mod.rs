@@ -16,7 +16,7 @@ use crate::args::Progress;
 use crate::backend::NodeView;
 use crate::calibration::Calibration;
 use crate::calibration::overload::Hottest;
-use crate::clock::NS_PER_S;
+use crate::clock::{NS_PER_S, now_ns};
 use crate::cluster::node_name;
 use crate::collect::{Collector, Interval};
 use crate::config::RunConfig;
@@ -43,6 +43,8 @@ pub(crate) struct Live {
     calibration: Option<String>,
     total_ns: u64,
     warmup_ns: u64,
+    /// The start of the measured time, on the clock.
+    measured_ns: Option<u64>,
     curve: Option<Curve>,
     lines: usize,
     screen: Screen,
@@ -90,6 +92,7 @@ impl Live {
             calibration: None,
             total_ns: config.duration_ns,
             warmup_ns: config.warmup_ns,
+            measured_ns: None,
             curve: config.curve(),
             lines: 0,
             screen: Screen::new(paint),
@@ -129,13 +132,26 @@ impl Live {
         }
     }
 
+    /// The load starts; its measured time begins at `measured_ns`.
+    pub(crate) fn start_at(&mut self, measured_ns: u64) {
+        self.measured_ns = Some(measured_ns);
+        self.stage("warming up");
+    }
+
     /// A fault began or ended, a process died.
     pub(crate) fn event(&mut self, text: String) {
-        if self.how == Progress::Block && self.events.len() >= MOST_EVENTS {
+        if self.events.len() >= MOST_EVENTS {
             self.events.remove(0);
         }
-        if self.how != Progress::None {
-            self.events.push(text);
+        match self.how {
+            Progress::None => {}
+            // A line has the time of its interval.
+            Progress::Lines | Progress::Auto => self.events.push(text),
+            Progress::Block => {
+                let since = self.measured_ns.and_then(|at| now_ns().checked_sub(at));
+                let second = |ns: u64| format!("{:.1}s ", ns as f64 / NS_PER_S as f64);
+                self.events.push(format!("{}{text}", since.map(second).unwrap_or_default()));
+            }
         }
     }
 

@@ -71,6 +71,9 @@ fn document() -> Document {
         },
         fairness: Fairness { clients: 4, jain: Some(0.9), ..Fairness::default() },
         series: Series::default(),
+        heatmap: None,
+        events: Vec::new(),
+        events_left_out: 0,
         nodes: Vec::new(),
         cost_per_acquisition: Cost {
             acquisitions: 90,
