@@ -93,6 +93,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     one("output.time_unit", "time-unit"),
     one("output.interval", "interval"),
     one("output.progress", "progress"),
+    one("output.prometheus", "prometheus"),
     of("output.quiet", "quiet", Kind::Switch),
     of("output.no_color", "no-color", Kind::Switch),
     one("chaos.every", "every"),
