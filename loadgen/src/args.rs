@@ -36,6 +36,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// One measured run
     Run(Box<RunArgs>),
+    /// A saved run shown again: text, HTML, Markdown, CSV, figures
+    Report(crate::report::command::ReportArgs),
     /// A run under random faults that a seed repeats
     Chaos(Box<crate::chaos::ChaosArgs>),
     /// The same load at many settings: tables and a curve of latency over throughput
@@ -48,6 +50,8 @@ pub(crate) enum Command {
     Check(crate::check::CheckArgs),
     /// The results of several machines that ran together, as one
     Merge(crate::merge::MergeArgs),
+    /// Whether this machine and these nodes are fit for a measurement
+    Doctor(crate::doctor::DoctorArgs),
     /// Print the JSON Schema of result.json
     Schema,
     #[command(flatten)]
@@ -275,10 +279,10 @@ pub(crate) const MAIN_JOB: &str = "loadgen run --clients 256 --rate 2k --duratio
      --fault kill@4s/3s --fault pause@11s/2s";
 
 /// The arguments of `loadgen` without any.
-pub(crate) fn main_job() -> Result<RunArgs, clap::Error> {
-    match Cli::try_parse_from(MAIN_JOB.split_whitespace())?.command {
-        Some(Command::Run(args)) => Ok(*args),
-        _ => Err(clap::Error::new(clap::error::ErrorKind::InvalidSubcommand)),
+pub(crate) fn main_job() -> Result<RunArgs, String> {
+    match parse(MAIN_JOB.split_whitespace().map(OsString::from)).map_err(|why| why.one_line())? {
+        Cli { command: Some(Command::Run(args)), .. } => Ok(*args),
+        _ => Err("the main job is no run".to_owned()),
     }
 }
 

@@ -143,9 +143,6 @@ pub(crate) struct RunConfig {
     /// A violation counts also where the faults break what quorum locks assume.
     #[serde(default)]
     pub(crate) strict: bool,
-    /// The busiest names are read on all nodes meanwhile.
-    #[serde(default)]
-    pub(crate) witness: bool,
     pub(crate) engine: EngineKnobs,
 }
 
@@ -243,7 +240,6 @@ impl RunConfig {
             abort_on_fail_ns: None,
             history: crate::history::Keep::None,
             strict: false,
-            witness: false,
             engine: EngineKnobs::default(),
         }
     }

@@ -314,7 +314,9 @@ impl<'a> Ticker<'a> {
         }
         self.cpu_at_start_ns = clock::cpu_ns();
         self.workers_at_start = Workers::now();
-        self.started = self.shared.started();
+        // Without a warm-up everything belongs to the first tick, however late this is.
+        let is_warm = self.shared.config.warmup_ns > 0;
+        self.started = if is_warm { self.shared.started() } else { 0 };
         let ticks_per_interval = (self.shared.config.interval_ns / TICK_NS).max(1);
         for index in 0..self.shared.config.ticks() {
             let end_ns = self.times.measured_ns + u64::from(index + 1) * TICK_NS;

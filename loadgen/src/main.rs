@@ -16,6 +16,7 @@ mod collect;
 mod compare;
 mod config;
 #[allow(dead_code, unused_imports, reason = "reading is for commands to come")]
+mod doctor;
 mod document;
 mod driver;
 #[allow(dead_code, reason = "as for the cluster")]
@@ -85,11 +86,13 @@ fn main() -> ExitCode {
         Some(Command::Agent) => agent::run_agent()
             .map(|()| 0)
             .map_err(|error| RunError::Tool(format!("worker process: {error}"))),
+        Some(Command::Report(args)) => report::command::run(&args),
         Some(Command::Completions { shell }) => {
             args::completions(shell, &mut std::io::stdout());
             Ok(0)
         }
         Some(Command::Check(args)) => check::run(&args),
+        Some(Command::Doctor(args)) => doctor::run(&args),
         Some(Command::Merge(args)) => merge::run(&args),
         Some(Command::Schema) => Ok(schema::print()),
         Some(Command::Compare(args)) => compare::run(&args),
@@ -107,7 +110,7 @@ fn main() -> ExitCode {
         }
         None => match args::main_job() {
             Ok(args) => run::run(&args, "main-job"),
-            Err(error) => Err(RunError::Tool(error.to_string())),
+            Err(text) => Err(RunError::Tool(text)),
         },
     };
     match outcome {

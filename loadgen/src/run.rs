@@ -26,6 +26,7 @@ use crate::findmax;
 use crate::live::Live;
 use crate::report::format::Paint;
 use crate::report::{RunResult, text};
+use crate::scenario;
 use crate::target::Target;
 
 /// Why there is no run.
@@ -52,7 +53,7 @@ pub(crate) fn run(args: &RunArgs, name: &str) -> Result<u8, RunError> {
         return findmax::run(args, bound);
     }
     if args.series.repeat > 1 {
-        return repeat::run(args, &config, name);
+        return repeat::run(args, &config, &config.name);
     }
     let paint = paint(args);
     let mut target = Target::bring_up(args, &config)?;
@@ -66,6 +67,7 @@ pub(crate) fn run(args: &RunArgs, name: &str) -> Result<u8, RunError> {
         let _ = std::fs::remove_dir(&dir);
     })?;
     let document = files::write(&result)?;
+    scenario::keep(args, &result)?;
     files::show(args, &text::render(&result, paint), &document)?;
     Ok(result.verdict.exit_code)
 }

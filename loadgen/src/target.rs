@@ -12,7 +12,7 @@ mod spawned;
 use std::sync::Arc;
 
 use crate::args::RunArgs;
-use crate::cluster::probe::{self, NodeCounters};
+use crate::cluster::probe::{self, NodeCounters, NodeFacts};
 use crate::cluster::process::ProcId;
 use crate::cluster::url::NodeUrl;
 use crate::config::{BackendKind, RunConfig};
@@ -147,6 +147,17 @@ impl Target {
             Nodes::Given(given) => given.urls.clone(),
             Nodes::Spawned(nodes) => nodes.urls(),
         }
+    }
+
+    /// Who each node is; `None` where it does not answer.
+    pub(crate) fn facts(&self) -> Vec<Option<NodeFacts>> {
+        let urls = self.node_urls();
+        // At once, as for the counters.
+        std::thread::scope(|scope| {
+            let asked: Vec<_> =
+                urls.iter().map(|url| scope.spawn(|| probe::facts(url).ok())).collect();
+            asked.into_iter().map(|asked| asked.join().ok().flatten()).collect()
+        })
     }
 
     /// What each node has counted since its start; `None` where it does not answer.

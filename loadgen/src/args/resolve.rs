@@ -55,7 +55,6 @@ impl RunArgs {
             abort_on_fail_ns: self.verdict.abort_on_fail,
             history: self.checker.history,
             strict: self.checker.strict,
-            witness: self.checker.witness,
             engine: self.engine.knobs(),
         };
         if config.crowd_words() > MOST_CROWD_WORDS {

@@ -24,8 +24,8 @@ use judge::Found;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Exit codes: 0 exclusion held, 1 tool or I/O error, 2 no history, 4 exclusion or the order of tokens \
-was violated, 5 the history cannot tell or disagrees with the run's own verdict.")]
+Exit codes: 0 exclusion held, 1 tool or I/O error, 2 no history, 4 exclusion or the order of \
+tokens was violated, 5 the history cannot tell or disagrees with the run's own verdict.")]
 pub(crate) struct CheckArgs {
     /// A run's directory (of `loadgen run --history full`), or its history.bin
     #[arg(value_name = "FILE")]

@@ -52,8 +52,8 @@ pub(crate) struct CompareArgs {
     /// The smallest change that matters
     #[arg(long, value_name = "PERCENT", default_value = "5%", value_parser = percent)]
     noise: f64,
-    /// Rows that decide about the exit code: METRIC.STAT as acquire.response.p99, or a number of the
-    /// run as throughput; `none` for no row
+    /// Rows that decide about the exit code: METRIC.STAT as acquire.response.p99, or a number of
+    /// the run as throughput; `none` for no row
     #[arg(
         long,
         value_name = "ROW,..",

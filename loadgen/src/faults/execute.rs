@@ -6,8 +6,8 @@
 //! 1. Every fault that began is healed: at its end, at [`Runner::stop`], or when the runner is
 //!    dropped. Stopping starts no further fault.
 //! 2. Instants are CLOCK_BOOTTIME ns: `begin_ns` just before the first node is hit, `in_force_ns`
-//!    when the last one certainly is (reaped, stopped, under a proxy's new rules), `end_ns` just before the
-//!    healing, `healed_ns` when all of them answer. The length of a fault counts from
+//!    when the last one certainly is (reaped, stopped, under a proxy's new rules), `end_ns` just
+//!    before the healing, `healed_ns` when all of them answer. The length of a fault counts from
 //!    `in_force_ns`.
 //! 3. Faults do not wait for each other: each has a thread of its own.
 

@@ -12,8 +12,8 @@ use crate::cluster::cli::parse_node;
 const MAX_SPAN: Duration = Duration::from_secs(7 * 24 * 3_600);
 const MAX_DELAY: Duration = Duration::from_secs(60);
 const RATES: std::ops::RangeInclusive<u64> = 100..=1 << 34;
-const EXAMPLES: &str = "write KIND@START/LENGTH[:TARGET][,PARAM=VALUE], as in kill@10s/3s or latency@5s/3s:minority,\
-     delay=20ms";
+const EXAMPLES: &str = "write KIND@START/LENGTH[:TARGET][,PARAM=VALUE], as in kill@10s/3s or \
+                        latency@5s/3s:minority,delay=20ms";
 
 impl FromStr for Fault {
     type Err = FaultError;

@@ -8,8 +8,8 @@
 //! of [`RECORD_BYTES`] in no order; all little-endian.
 //!
 //! Invariants:
-//! 1. Bounded: [`PROCESS_BYTES`] per process, [`WHOLE_BYTES`] in all; then a process writes one mark
-//!    that it stopped, and nothing more.
+//! 1. Bounded: [`PROCESS_BYTES`] per process, [`WHOLE_BYTES`] in all; then a process writes one
+//!    mark that it stopped, and nothing more.
 //! 2. A section is kept or not as a whole, on all its names, and whether it is depends on the names
 //!    and the time alone: the sections of a name that is kept are all there.
 //! 3. Without a history nothing is allocated, locked or written.
@@ -31,7 +31,8 @@ pub(crate) const RECORD_BYTES: usize = 40;
 const PROCESS_BYTES: u64 = 64 << 20;
 /// What all processes of a run write at most.
 const WHOLE_BYTES: u64 = 256 << 20;
-/// Of the names, one in so many is kept in a sample; always the first, which skewed loads like most.
+/// Of the names, one in so many is kept in a sample; always the first, which skewed loads like
+/// most.
 const SAMPLED: u64 = 64;
 /// Around a fault everything is kept.
 const NEAR_FAULT_NS: u64 = 2 * crate::clock::NS_PER_S;
@@ -58,10 +59,6 @@ pub(crate) struct CheckerArgs {
     /// that forget their locks); otherwise that is reported as expected
     #[arg(long, help_heading = "Verdict")]
     pub(crate) strict: bool,
-    /// Read the busiest names on all nodes every 50 ms: two holders with a quorum each are a
-    /// violation, whatever the clients saw
-    #[arg(long, help_heading = "Verdict")]
-    pub(crate) witness: bool,
 }
 
 /// One section's hold of one name.

@@ -68,7 +68,6 @@ const RULES: &[(&str, Rule)] = &[
     ("safety.keys", Rule::Max),
     ("safety.violations", Rule::Concat(16)),
     ("safety.counter_exact", Rule::All),
-    ("safety.witness*", Rule::LeaveOut),
     ("safety.*", Rule::Sum),
     ("fencing.verdict", Rule::Worst(SAFETY)),
     ("fencing.highest_token", Rule::Max),
@@ -87,12 +86,12 @@ const RULES: &[(&str, Rule)] = &[
 /// The merged result, without what needs more than its fields.
 pub(super) fn merge(all: &[Value]) -> Value {
     let values: Vec<&Value> = all.iter().collect();
-    let weights: Vec<f64> = all.iter().map(|one| number(&one["totals"]["ok"])).collect();
+    let weights: Vec<f64> = all.iter().map(|one| number(within(one, "/totals/ok"))).collect();
     let mut merged = at("", &values, &weights).unwrap_or(Value::Null);
     let texts = |name: &str| -> Vec<Value> {
         let mut texts = Vec::new();
         for (n, one) in all.iter().enumerate() {
-            for text in one["verdict"][name].as_array().into_iter().flatten() {
+            for text in within(one, &format!("/verdict/{name}")).as_array().into_iter().flatten() {
                 let text = text.as_str().unwrap_or_default();
                 texts.push(Value::from(format!("machine {}: {text}", n + 1)));
             }
@@ -100,20 +99,18 @@ pub(super) fn merge(all: &[Value]) -> Value {
         texts.truncate(50);
         texts
     };
-    let worst = merged["verdict"]["outcome"].clone();
-    let code = all.iter().find(|one| one["verdict"]["outcome"] == worst);
-    let code = code.map_or(Value::from(1), |one| one["verdict"]["exit_code"].clone());
+    let worst = within(&merged, "/verdict/outcome").clone();
+    let code = all.iter().find(|one| *within(one, "/verdict/outcome") == worst);
+    let code = code.map_or(Value::Null, |one| within(one, "/verdict/exit_code").clone());
     if let Some(verdict) = merged.get_mut("verdict").and_then(Value::as_object_mut) {
         verdict.insert("exit_code".to_owned(), code);
         verdict.insert("reasons".to_owned(), texts("reasons").into());
         verdict.insert("warnings".to_owned(), texts("warnings").into());
     }
-    for (list, what) in [("nodes", "id")] {
-        let items = merged.get_mut(list).and_then(Value::as_array_mut);
-        for (n, item) in items.into_iter().flatten().enumerate() {
-            if let Some(fields) = item.as_object_mut() {
-                fields.insert(what.to_owned(), Value::from(n + 1));
-            }
+    let nodes = merged.get_mut("nodes").and_then(Value::as_array_mut);
+    for (n, node) in nodes.into_iter().flatten().enumerate() {
+        if let Some(fields) = node.as_object_mut() {
+            fields.insert("id".to_owned(), Value::from(n + 1));
         }
     }
     merged
@@ -125,6 +122,10 @@ fn rule(path: &str) -> Option<Rule> {
         None => path == pattern,
     };
     RULES.iter().find(|(pattern, _)| matches(pattern)).map(|(_, rule)| *rule)
+}
+
+fn within<'a>(value: &'a Value, pointer: &str) -> &'a Value {
+    value.pointer(pointer).unwrap_or(&NULL)
 }
 
 fn number(value: &Value) -> f64 {
@@ -169,7 +170,7 @@ fn at(path: &str, values: &[&Value], weights: &[f64]) -> Option<Value> {
             unknown.or_else(|| words.iter().find(said).map(|word| Value::from(*word)))
         }
         Some(Rule::Max) => {
-            known.into_iter().max_by(|a, b| number(a).total_cmp(&number(b))).map(Clone::clone)
+            known.into_iter().max_by(|a, b| number(a).total_cmp(&number(b))).cloned()
         }
         Some(Rule::Sum) => sum(&known, values.len()),
         Some(Rule::Weighed) => weighed(values, weights),

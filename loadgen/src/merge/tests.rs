@@ -37,7 +37,7 @@ fn histograms_are_added_bit_for_bit_and_counts_are_sums() {
     let all = merged(&sources);
     let mut exact = histogram();
     (1..=3).for_each(|seed| merge(&mut exact, &samples(seed)));
-    assert_eq!(all.hist(Metric::Response), Some(exact.clone()));
+    assert_eq!(all.hist(Metric::Response), Some(exact));
     assert_eq!(all.latency(Metric::Response).unwrap().count, 9_000);
     let one = &sources[0].document;
     assert_eq!(all.totals.ok, 3 * one.totals.ok);

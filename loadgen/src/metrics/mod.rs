@@ -127,6 +127,7 @@ fn scalar(document: &Document, scalar: Scalar) -> Option<Sample> {
         }
         Scalar::FaultRecoveredMax => most(faults.iter().filter_map(|fault| fault.recovered_ns))?,
         Scalar::FaultFailedSum => plain(faults.iter().map(|fault| fault.failed).sum(), all_faults)?,
+        Scalar::FaultLostSum => plain(faults.iter().map(|fault| fault.lost).sum(), all_faults)?,
         Scalar::FairnessJain => (document.fairness.jain?, document.fairness.clients as u64),
         Scalar::CpuPerLock => {
             let cost = &document.cost_per_acquisition;

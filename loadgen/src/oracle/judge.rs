@@ -21,8 +21,10 @@
 
 mod crowd;
 mod fencing;
+mod findings;
 mod gaps;
 mod handovers;
+mod held;
 mod section;
 
 use std::io;
@@ -35,7 +37,6 @@ use crate::history::Writer;
 use crate::mode::{Class, Mode};
 use crate::num;
 
-use crowd::TORN_READS;
 pub(crate) use fencing::Tokens;
 use gaps::GRAIN_NS;
 pub(crate) use handovers::{Grants, Handover};
@@ -278,18 +279,6 @@ impl Oracle {
         }
     }
 
-    /// Locks that `process` holds at `now_ns`: entered, not released, still valid.
-    pub(crate) fn held_by(&self, process: usize, now_ns: u64) -> u64 {
-        let step = num::usize_of(self.processes.into()).max(1);
-        let mine = (process..self.clients).step_by(step).map(|client| num::u32_of(client as u64));
-        let all = mine.flat_map(|client| (0..RECENT).map(move |recent| (client, recent)));
-        let held = all.filter(|&(client, recent)| {
-            let field = |at| self.section(client, recent, at).load(Ordering::Acquire);
-            field(0) != 0 && field(2) > now_ns && field(3) == 0
-        });
-        held.count() as u64
-    }
-
     /// Violations so far.
     pub(crate) fn violations(&self) -> u64 {
         self.word(VIOLATIONS).load(Ordering::Acquire)
@@ -298,46 +287,6 @@ impl Oracle {
     /// A grant that came back with no validity left.
     pub(crate) fn note_overrun(&self) {
         self.word(OVERRUNS).fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// What was found; call when every process is done.
-    pub(crate) fn findings(&self) -> Findings {
-        let header = |at| self.word(at).load(Ordering::Acquire);
-        let mut findings = Findings {
-            sections: header(GRANTS),
-            violations: header(VIOLATIONS),
-            unresolved: header(UNRESOLVED),
-            overruns: header(OVERRUNS),
-            tokens: self.tokens(),
-            ..Findings::default()
-        };
-        for key in 0..self.keys as u64 {
-            let field = |at| self.cell(key, at).load(Ordering::Acquire);
-            if field(4) != 0 {
-                findings.unjudged_keys += 1;
-            } else {
-                findings.lost_updates += field(3).abs_diff(field(2));
-                findings.torn_reads += if self.is_crowded { field(TORN_READS) } else { 0 };
-            }
-        }
-        for at in 0..RECORDS {
-            let field = |offset| header(HEADER + at * RECORD_WORDS + offset);
-            if field(7) & 1 == 1 {
-                let span = |from| Span {
-                    client: num::u32_of(field(from)),
-                    begin_ns: field(from + 1),
-                    end_ns: field(from + 2),
-                };
-                let class = |shift: u32| Class::from_code(field(7) >> shift & 0xFF);
-                findings.examples.push(Violation {
-                    key: field(0),
-                    held: span(1),
-                    granted: span(4),
-                    classes: [class(8), class(16)],
-                });
-            }
-        }
-        findings
     }
 }
 

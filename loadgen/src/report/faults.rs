@@ -256,8 +256,8 @@ fn returned(span: &FaultSpan, target: usize, evidence: &Evidence<'_>) -> Return 
     let (mut back_ns, mut quarantined_from, mut votes_ns) = (None, None, None);
     for news in mine.take_while(|_| hit) {
         match news.now {
-            // What is quarantined still has to come back. Soon after a return, it is another process
-            // that notices the same; later, the node is hit by something else.
+            // What is quarantined still has to come back. Soon after a return, another process
+            // notices the same; later, the node is hit by something else.
             NodeView::Away
                 if quarantined_from.is_none()
                     && back_ns.is_some_and(|at_ns| news.at_ns > at_ns + MOMENT_NS) =>

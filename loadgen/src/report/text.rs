@@ -5,13 +5,12 @@ use std::fmt::Write as _;
 
 use super::RunResult;
 use super::faults;
-use super::format::{self, COLUMNS, Paint, count, many, maybe_ns, ns, setting};
+use super::format::{self, COLUMNS, Paint, count, many, maybe_ns, ns};
 use super::json::key_name;
+use super::words;
 use crate::clock::NS_PER_S;
-use crate::mode::Mode;
 use crate::num;
 use crate::recorder::{Hist, Metric};
-use crate::values::{Hold, KeyDist};
 use crate::verdict::{Outcome, Safety};
 
 /// The whole report.
@@ -63,49 +62,10 @@ fn banner(out: &mut String, run: &RunResult, paint: Paint) {
 }
 
 fn load(out: &mut String, run: &RunResult, paint: Paint) {
-    let config = &run.config;
-    let clients = many(config.clients.into(), "client", "clients");
-    let driven = match config.rate_per_s() {
-        None => format!("closed loop, {clients}"),
-        Some(rate) => {
-            format!("open loop, {} {}/s, {clients}", config.arrival, format::rate(rate))
-        }
-    };
-    let hold = match config.hold {
-        Hold::Fixed(at) => setting(at),
-        Hold::Exp(mean) => format!("exp {}", setting(mean)),
-        Hold::Uniform(low, high) => format!("{}..{}", setting(low), setting(high)),
-    };
-    let wait = if config.try_only {
-        "no wait".into()
-    } else {
-        format!("wait {} ({})", setting(config.wait_ns), config.waiting.name())
-    };
-    let all = many(config.keys.into(), "key", "keys");
-    let keys = match config.key_dist {
-        KeyDist::Uniform => all,
-        KeyDist::Seq => format!("{all} in turn"),
-        KeyDist::Zipf(s) => format!("zipf {s} over {all}"),
-        KeyDist::Hot { keys, load } => format!(
-            "{all}, {} % of the load on {}",
-            load * 100.0,
-            count(num::floor_u64((keys * f64::from(config.keys)).round()).max(1))
-        ),
-    };
-    let fenced = if config.fenced { ", fenced" } else { "" };
-    let mode = match config.mode {
-        Mode::Mutex => String::new(),
-        other => format!(", {other}"),
-    };
-    let preset = config.preset.map(|preset| format!("{}: ", preset.name())).unwrap_or_default();
-    let text = format!(
-        "{preset}{driven} for {} ({} warm-up), {keys}{mode}, hold {hold}, ttl {}{fenced}, {wait}",
-        setting(config.duration_ns),
-        setting(config.warmup_ns),
-        setting(config.ttl_ns)
-    );
+    let text = words::scenario(&run.config);
     out.push_str(&format::wrapped(" load      ", &text));
-    out.push_str(&format::wrapped(" on        ", &target(run)));
+    let target = words::target(&run.config, &run.about, run.nodes.len());
+    out.push_str(&format::wrapped(" on        ", &target));
     if run.about.test_node {
         let text = "NO REAL SERVER: these are redlatch's own test nodes, one process each. Install \
                     valkey-server or redis-server to measure a server.";
@@ -113,23 +73,6 @@ fn load(out: &mut String, run: &RunResult, paint: Paint) {
     }
     out.push_str(&format::wrapped(" achieved  ", &achieved(run)));
     line!(out, "");
-}
-
-fn target(run: &RunResult) -> String {
-    let config = &run.config;
-    let load = format!(
-        "{} × {}",
-        many(config.processes.into(), "process", "processes"),
-        many(config.threads.into(), "thread", "threads")
-    );
-    if run.nodes.is_empty() {
-        let kind = format!("{:?}", config.backend).to_lowercase();
-        return format!("no nodes (backend {kind}); {load}");
-    }
-    let place = if run.about.spawned { "local, " } else { "" };
-    let server = &run.about.server;
-    let nodes = many(run.nodes.len() as u64, "node", "nodes");
-    format!("{nodes}, {server} ({place}{}); {load}", run.about.transport)
 }
 
 fn achieved(run: &RunResult) -> String {
@@ -324,7 +267,8 @@ fn quality(out: &mut String, run: &RunResult, paint: Paint) {
 fn files(out: &mut String, run: &RunResult) {
     // Not wrapped: a path must stay in one piece to be copied.
     line!(out, " files     {}/", run.dir.display());
-    line!(out, "           result.json  report.txt  acquire.hgrm  latency.hlog");
+    line!(out, "           report.html  report.txt  result.json  series.csv  events.jsonl");
+    line!(out, "           acquire.hgrm  latency.hlog");
 }
 
 #[cfg(test)]

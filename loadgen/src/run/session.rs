@@ -26,8 +26,9 @@ use crate::plan;
 use crate::recorder::{Metric, TICK_NS};
 use crate::report::contention::{self, Contention};
 use crate::report::cost::{self, Cost, ServerShare};
-use crate::report::faults::{self as fault_report, Evidence};
-use crate::report::{self, Quality, RunResult, hlog, json};
+use crate::report::faults::{self as fault_report, Evidence, FaultSpan};
+use crate::report::machine::Look;
+use crate::report::{self, Quality, RunResult, Timeline, hlog, json};
 use crate::scratch::Scratch;
 use crate::target::{Faults, Target};
 use crate::thresholds::{self, SoFar, Watch};
@@ -64,6 +65,7 @@ struct Session<'a> {
     collector: Collector,
     calibration: Calibration,
     hottest: Option<Hottest>,
+    machine: Look,
     interrupted: bool,
     watch: Watch,
     /// The threshold that ended the run, and how it failed.
@@ -108,6 +110,7 @@ pub(super) fn measure(
         collector,
         calibration,
         hottest,
+        machine: Look::before(),
         interrupted: false,
         watch: Watch::new(config),
         ended_by: None,
@@ -272,6 +275,7 @@ impl Session<'_> {
     ) -> RunResult {
         let Self { config, target, oracle, crew, collector, interrupted, ended_by, .. } = self;
         let (calibration, hottest) = (self.calibration, self.hottest);
+        let machine = self.machine.after();
         drop(crew);
         let shown = target.shown();
         let lasted_ns = lasted_ns(config, &collector);
@@ -281,6 +285,15 @@ impl Session<'_> {
         let gap = |from, to| oracle.longest_gap_ns(from, to, end_ns);
         let faults =
             done.spans.iter().map(|span| fault_report::judge(span, &evidence, gap)).collect();
+        let gap = |span: &FaultSpan| {
+            oracle.longest_gap(span.begin_ns, span.end_ns.unwrap_or(end_ns), end_ns)
+        };
+        let timeline = Timeline {
+            heat: collector.heat.map(collector.late_responses()),
+            gaps: done.spans.iter().map(gap).collect(),
+            node_facts: target.facts(),
+            news: collector.first_news.clone(),
+        };
         let findings = oracle.findings();
         let quality = Quality { hottest, ..quality(config, &collector) };
         let sums = Sums::of(config, &collector);
@@ -323,6 +336,8 @@ impl Session<'_> {
             failure_texts,
             thresholds: Vec::new(),
             verdict,
+            timeline,
+            machine,
             dir,
             config: RunConfig { nodes: shown, ..config.clone() },
             totals: collector.totals,

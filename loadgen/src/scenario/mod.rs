@@ -29,7 +29,7 @@ use crate::values;
 use flatten::Entry;
 pub(crate) use place::Origin;
 use place::Place;
-pub(crate) use preview::preview;
+pub(crate) use preview::{keep, preview};
 pub(crate) use show::settings;
 
 /// More of `--set` than this is a mistake in a script.

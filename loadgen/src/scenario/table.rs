@@ -91,6 +91,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     one("output.json", "json"),
     of("output.percentiles", "percentiles", Kind::Joined),
     one("output.time_unit", "time-unit"),
+    one("output.prometheus", "prometheus"),
     one("output.interval", "interval"),
     one("output.progress", "progress"),
     one("output.prometheus", "prometheus"),

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::show::repeating;
 use super::*;
 use crate::args::{self, Command, Refusal, RunArgs};
 use crate::config::RunConfig;
@@ -375,6 +376,16 @@ fn settings_that_are_shown_read_back_as_the_same_settings() {
     let whole = File::new(WHOLE);
     let shown = File::new(&whole.args(&[]).unwrap().scenario.settings);
     assert_eq!(shown.config(&[]), whole.config(&[]));
+}
+
+#[test]
+fn what_repeats_a_run_has_its_seed() {
+    let file = File::new("name = \"x\"\n[load]\nclients = 3\n");
+    let shown = file.args(&[]).unwrap().scenario.settings.clone();
+    let again = File::new(&repeating(&shown, 123)).config(&[]);
+    assert_eq!(again, RunConfig { seed: 123, ..file.config(&[]) });
+    let seeded = repeating(&shown, 123);
+    assert_eq!(repeating(&seeded, 9), seeded, "a seed that was given stays");
 }
 
 #[test]

@@ -7,8 +7,8 @@ use super::{FaultReport, Return, Sign};
 use crate::clock::NS_PER_S;
 use crate::report::format::{self, maybe_ns, ns};
 
-/// One column beyond the longest kind on two nodes, `drop-requests n2,n4`; what stands behind it has
-/// one to spare.
+/// One column beyond the longest kind on two nodes, `drop-requests n2,n4`; what stands behind it
+/// has one to spare.
 const WHAT_COLUMNS: usize = 20;
 
 /// Empty without faults.

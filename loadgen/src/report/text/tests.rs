@@ -11,8 +11,9 @@ use crate::recorder::{Counts, histogram};
 use crate::report::contention::{Contention, Fairness};
 use crate::report::cost::Cost;
 use crate::report::faults::{FaultReport, Return, Sign};
-use crate::report::{NodeReport, Quality, TargetAbout};
-use crate::values::Rate;
+use crate::report::machine::Machine;
+use crate::report::{NodeReport, Quality, TargetAbout, Timeline};
+use crate::values::{KeyDist, Rate};
 use crate::verdict::Verdict;
 
 pub(crate) fn sample() -> RunResult {
@@ -106,6 +107,8 @@ pub(crate) fn sample() -> RunResult {
         not_started: 0,
         oldest_unfinished_ns: 900_000_000,
         rows: Vec::new(),
+        timeline: Timeline::default(),
+        machine: Machine::default(),
         nodes: vec![node],
         cost: Cost::of(1_000, 85_200_000, &[None]),
         faults: vec![fault],
