@@ -36,12 +36,22 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// One measured run
     Run(Box<RunArgs>),
+    /// A saved run shown again: text, HTML, Markdown, CSV, figures
+    Report(crate::report::command::ReportArgs),
+    /// A run under random faults that a seed repeats
+    Chaos(Box<crate::chaos::ChaosArgs>),
     /// The same load at many settings: tables and a curve of latency over throughput
     Sweep(Box<crate::sweep::SweepArgs>),
     /// Search the settings of the engine that serve an objective best
     Tune(Box<crate::tune::TuneArgs>),
     /// What changed between runs, how sure that is, and an exit code for it
     Compare(crate::compare::CompareArgs),
+    /// Judge the saved history of a run again
+    Check(crate::check::CheckArgs),
+    /// The results of several machines that ran together, as one
+    Merge(crate::merge::MergeArgs),
+    /// Whether this machine and these nodes are fit for a measurement
+    Doctor(crate::doctor::DoctorArgs),
     /// Print the JSON Schema of result.json
     Schema,
     #[command(flatten)]
@@ -75,7 +85,9 @@ threshold failed, 4 mutual exclusion or the order of fencing tokens violated, 5 
 valid as a measurement, 130 interrupted (the report is still written). 4 hides 5, and 5 hides 3.";
 
 #[derive(Debug, Args)]
-#[command(after_help = format!("{}\n\n{UNITS}\n\n{EXIT_CODES}", preset::help()))]
+#[command(after_help = format!(
+    "{}\n\n{}\n\n{UNITS}\n\n{EXIT_CODES}", preset::help(), crate::faults::help()
+))]
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) scenario: ScenarioArgs,
@@ -207,16 +219,20 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) engine: EngineArgs,
 
-    /// A fault on spawned nodes: kill@START/LENGTH or pause@START/LENGTH on one by chance; append
-    /// :node=N, :minority or :majority to choose; may be repeated
+    /// A fault, KIND@START/LENGTH[:TARGET][,PARAM=VALUE], see below; may be repeated
     #[arg(long = "fault", value_name = "FAULT", value_parser = values::fault,
           help_heading = "Faults")]
     pub(crate) faults: Vec<String>,
+    /// The nodes of --nodes may lose what they hold: allows the faults flush and ttl-shrink on them
+    #[arg(long, requires = "nodes", help_heading = "Faults")]
+    pub(crate) i_own_these_nodes: bool,
 
     #[command(flatten)]
     pub(crate) verdict: VerdictArgs,
     #[command(flatten)]
     pub(crate) series: crate::series::SeriesArgs,
+    #[command(flatten)]
+    pub(crate) checker: crate::history::CheckerArgs,
 
     /// What this run is called, in its report and its directory
     #[arg(long, value_name = "NAME", value_parser = values::run_name, help_heading = "Output")]
@@ -245,6 +261,10 @@ pub(crate) struct RunArgs {
     /// Live status; auto: a block on a terminal, lines elsewhere
     #[arg(long, value_name = "HOW", default_value = "auto", help_heading = "Output")]
     pub(crate) progress: Progress,
+    /// Serve the values so far at http://ADDR/metrics while the run lasts; :PORT is on this host
+    #[arg(long, value_name = "ADDR", value_parser = crate::prometheus::address,
+          help_heading = "Output")]
+    pub(crate) prometheus: Option<std::net::SocketAddr>,
     /// No live status
     #[arg(short, long, help_heading = "Output")]
     pub(crate) quiet: bool,
@@ -259,10 +279,10 @@ pub(crate) const MAIN_JOB: &str = "loadgen run --clients 256 --rate 2k --duratio
      --fault kill@4s/3s --fault pause@11s/2s";
 
 /// The arguments of `loadgen` without any.
-pub(crate) fn main_job() -> Result<RunArgs, clap::Error> {
-    match Cli::try_parse_from(MAIN_JOB.split_whitespace())?.command {
-        Some(Command::Run(args)) => Ok(*args),
-        _ => Err(clap::Error::new(clap::error::ErrorKind::InvalidSubcommand)),
+pub(crate) fn main_job() -> Result<RunArgs, String> {
+    match parse(MAIN_JOB.split_whitespace().map(OsString::from)).map_err(|why| why.one_line())? {
+        Cli { command: Some(Command::Run(args)), .. } => Ok(*args),
+        _ => Err("the main job is no run".to_owned()),
     }
 }
 
@@ -309,13 +329,10 @@ impl Command {
     fn run_args_mut(&mut self) -> Option<&mut RunArgs> {
         match self {
             Self::Run(args) => Some(args),
+            Self::Chaos(args) => Some(&mut args.run),
             Self::Sweep(args) => Some(&mut args.run),
             Self::Tune(args) => Some(&mut args.run),
-            Self::Agent
-            | Self::Cluster(_)
-            | Self::Compare(_)
-            | Self::Completions { .. }
-            | Self::Schema => None,
+            _ => None,
         }
     }
 
@@ -329,20 +346,21 @@ impl Command {
 /// not set otherwise.
 pub(crate) fn parse(line: impl Iterator<Item = OsString>) -> Result<Cli, Refusal> {
     let line: Vec<OsString> = line.collect();
+    // What is missing may be in the file; every mistake is found again below.
+    let matches = Cli::command().ignore_errors(true).try_get_matches_from(&line)?;
     let mut whole = Cli::command();
-    let matches = whole.try_get_matches_from_mut(&line)?;
     whole.build();
-    let Some((name, typed)) = matches.subcommand() else {
-        return Ok(Cli::from_arg_matches(&matches)?);
-    };
     let takes_scenario = |command: &&clap::Command| {
         command.get_arguments().any(|arg| arg.get_long() == Some("scenario"))
     };
-    let Some(command) = whole.find_subcommand(name).filter(takes_scenario) else {
-        return Ok(Cli::from_arg_matches(&matches)?);
+    let read = matches.subcommand();
+    let read = read.and_then(|(name, typed)| Some((whole.find_subcommand(name)?, typed)));
+    let Some((command, typed)) = read.filter(|(command, _)| takes_scenario(command)) else {
+        return Ok(Cli::try_parse_from(line)?);
     };
+    let defaults: &[_] = if command.get_name() == "chaos" { crate::chaos::DEFAULTS } else { &[] };
     let words = crate::sweep::words::typed(typed);
-    let expanded = scenario::expand(line, command, typed).map_err(Refusal::Scenario)?;
+    let expanded = scenario::expand(line, command, typed, defaults).map_err(Refusal::Scenario)?;
     let matches = Cli::command().try_get_matches_from(expanded.line)?;
     let mut cli = Cli::from_arg_matches(&matches)?;
     let read = matches.subcommand().map(|(_, read)| read);

@@ -137,6 +137,12 @@ pub(crate) struct RunConfig {
     /// that say so themselves do.
     #[serde(default)]
     pub(crate) abort_on_fail_ns: Option<u64>,
+    /// What is kept for a later check.
+    #[serde(default)]
+    pub(crate) history: crate::history::Keep,
+    /// A violation counts also where the faults break what quorum locks assume.
+    #[serde(default)]
+    pub(crate) strict: bool,
     pub(crate) engine: EngineKnobs,
 }
 
@@ -232,6 +238,8 @@ impl RunConfig {
             faults: Vec::new(),
             thresholds: Vec::new(),
             abort_on_fail_ns: None,
+            history: crate::history::Keep::None,
+            strict: false,
             engine: EngineKnobs::default(),
         }
     }

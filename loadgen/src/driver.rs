@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
 
-use crate::backend::{Backend, NodeSample, NodeView};
+use crate::backend::{Backend, NodeLook, NodeSample, NodeView};
 use crate::calibration::threads::{self, Workers};
 use crate::clock::{self, NS_PER_MS};
 use crate::config::RunConfig;
@@ -92,6 +92,8 @@ pub(crate) enum Event {
     Ready,
     Tick(Tick),
     Nodes(Vec<NodeNews>),
+    /// What the nodes look like, once per interval.
+    Looks(Vec<NodeLook>),
     Final(Box<Final>),
     Failed(String),
 }
@@ -182,6 +184,7 @@ impl Load {
             let _ = tokio::time::timeout(Duration::from_secs(2), closing).await;
         });
         runtime.shutdown_timeout(Duration::from_secs(2));
+        shared.oracle.flush_history();
         emit(Event::Final(Box::new(last)));
     }
 }
@@ -192,7 +195,7 @@ fn conclude(shared: &Shared, times: Times, paced: Paced, last: &mut Final) {
     shared.queue.close();
     let now = clock::now_ns();
     let queued = shared.queue.left_over().into_iter().map(|offset| times.start_ns + offset);
-    let open = shared.tallies.iter().filter_map(Tally::busy_ns).chain(queued);
+    let open = shared.tallies.iter().filter_map(Tally::asking_ns).chain(queued);
     let mut ages = histogram();
     for since in open.filter(|&since| since >= times.measured_ns) {
         let age_ns = now.saturating_sub(since);
@@ -311,7 +314,9 @@ impl<'a> Ticker<'a> {
         }
         self.cpu_at_start_ns = clock::cpu_ns();
         self.workers_at_start = Workers::now();
-        self.started = self.shared.started();
+        // Without a warm-up everything belongs to the first tick, however late this is.
+        let is_warm = self.shared.config.warmup_ns > 0;
+        self.started = if is_warm { self.shared.started() } else { 0 };
         let ticks_per_interval = (self.shared.config.interval_ns / TICK_NS).max(1);
         for index in 0..self.shared.config.ticks() {
             let end_ns = self.times.measured_ns + u64::from(index + 1) * TICK_NS;
@@ -327,6 +332,9 @@ impl<'a> Ticker<'a> {
     /// Sends what was recorded since the last tick: what the series shows always, the rest once per
     /// interval.
     fn tick(&mut self, index: Option<u32>, full: bool, emit: &mut impl FnMut(Event)) {
+        if full {
+            emit(Event::Looks(self.shared.backend.looks()));
+        }
         let metrics: &[Metric] = if full { &Metric::ALL } else { OF_EVERY_TICK };
         let snapshot = self.snapshots.take(&self.shared.recorder, metrics);
         let (started, in_flight) = (self.shared.started(), self.shared.in_flight());

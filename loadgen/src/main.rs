@@ -7,6 +7,8 @@ mod agent;
 mod args;
 mod backend;
 mod calibration;
+mod chaos;
+mod check;
 mod clock;
 #[allow(dead_code, reason = "counters and the like are for reports to come")]
 mod cluster;
@@ -14,6 +16,7 @@ mod collect;
 mod compare;
 mod config;
 #[allow(dead_code, unused_imports, reason = "reading is for commands to come")]
+mod doctor;
 mod document;
 mod driver;
 #[allow(dead_code, reason = "as for the cluster")]
@@ -22,9 +25,11 @@ mod findmax;
 mod frames;
 #[allow(dead_code, reason = "as for the cluster")]
 mod guard;
+mod history;
 mod interrupt;
 mod intervals;
 mod live;
+mod merge;
 mod metrics;
 mod mode;
 mod near;
@@ -32,6 +37,8 @@ mod num;
 mod oracle;
 mod pacer;
 mod plan;
+mod prometheus;
+mod proxy;
 mod queue;
 mod recorder;
 mod report;
@@ -79,14 +86,21 @@ fn main() -> ExitCode {
         Some(Command::Agent) => agent::run_agent()
             .map(|()| 0)
             .map_err(|error| RunError::Tool(format!("worker process: {error}"))),
+        Some(Command::Report(args)) => report::command::run(&args),
         Some(Command::Completions { shell }) => {
             args::completions(shell, &mut std::io::stdout());
             Ok(0)
         }
+        Some(Command::Check(args)) => check::run(&args),
+        Some(Command::Doctor(args)) => doctor::run(&args),
+        Some(Command::Merge(args)) => merge::run(&args),
         Some(Command::Schema) => Ok(schema::print()),
         Some(Command::Compare(args)) => compare::run(&args),
         Some(Command::Run(args)) => {
             scenario::preview(&args, "run").unwrap_or_else(|| run::run(&args, "run"))
+        }
+        Some(Command::Chaos(args)) => {
+            scenario::preview(&args.run, "chaos").unwrap_or_else(|| chaos::run(*args))
         }
         Some(Command::Sweep(args)) => {
             scenario::preview(&args.run, "sweep").unwrap_or_else(|| sweep::run(&args))
@@ -96,7 +110,7 @@ fn main() -> ExitCode {
         }
         None => match args::main_job() {
             Ok(args) => run::run(&args, "main-job"),
-            Err(error) => Err(RunError::Tool(error.to_string())),
+            Err(text) => Err(RunError::Tool(text)),
         },
     };
     match outcome {

@@ -24,8 +24,10 @@ use crate::clock::{self, Utc};
 use crate::config::RunConfig;
 use crate::findmax;
 use crate::live::Live;
+use crate::prometheus::Exporter;
 use crate::report::format::Paint;
 use crate::report::{RunResult, text};
+use crate::scenario;
 use crate::target::Target;
 
 /// Why there is no run.
@@ -52,7 +54,7 @@ pub(crate) fn run(args: &RunArgs, name: &str) -> Result<u8, RunError> {
         return findmax::run(args, bound);
     }
     if args.series.repeat > 1 {
-        return repeat::run(args, &config, name);
+        return repeat::run(args, &config, &config.name);
     }
     let paint = paint(args);
     let mut target = Target::bring_up(args, &config)?;
@@ -60,11 +62,16 @@ pub(crate) fn run(args: &RunArgs, name: &str) -> Result<u8, RunError> {
     let dir = run_dir(args, &config.name)?;
     let progress = if args.quiet { Progress::None } else { args.progress };
     let mut live = Live::new(&config, progress, paint, config.nodes.len());
+    if let Some(at) = args.prometheus {
+        let what = format!("cannot serve --prometheus at {at}");
+        live.export(Exporter::start(at).map_err(RunError::tool(&what))?);
+    }
     let result = execute(&config, &mut target, &mut live, &dir).inspect_err(|_| {
         // Nothing was measured; a directory with files in it stays.
         let _ = std::fs::remove_dir(&dir);
     })?;
     let document = files::write(&result)?;
+    scenario::keep(args, &result)?;
     files::show(args, &text::render(&result, paint), &document)?;
     Ok(result.verdict.exit_code)
 }

@@ -166,10 +166,106 @@ fn what_cannot_be_compared_is_refused_with_a_list() {
         ("compare a", "RUNS"),
         ("compare a nowhere", "`nowhere"),
         ("compare a a --noise x", "5%"),
-        ("compare a a --gate speed", "`speed` is no row"),
+        ("compare a a --gate speed", "`speed`"),
         ("compare a ,", "names no run"),
     ] {
         let (code, _, errors) = dir.loadgen(line);
         assert!(code == 2 && errors.contains(part), "{line}: {code} {errors}");
     }
+}
+
+#[test]
+fn a_saved_history_is_judged_as_the_run_was() {
+    let dir = Dir::new("check");
+    for (name, line, code) in [
+        ("lawful", "--backend noop -c 16 -k 4 --hold 100us", 0),
+        ("broken", "--backend broken -c 16 -k 1", 4),
+        ("two", "--backend broken -c 16 -k 2 --processes 2", 4),
+        ("modes", "--backend broken-modes -c 8 -k 3 --mode shared:50", 4),
+        ("permits", "--backend noop -c 8 -k 2 --mode permits:2 --hold 100us", 0),
+        ("tree", "--backend broken-modes -c 8 -k 4 --mode hierarchy:2", 4),
+        ("tokens", "--backend broken-tokens -c 8 -k 2 --fenced", 4),
+        ("nodes", "-c 16 -k 2 --spawn 3 --fenced --processes 2 --hold exp:500us", 0),
+    ] {
+        let line = format!("run -q -o {name} -d 600ms -w 100ms --history full {line}");
+        let (online, text, errors) = dir.loadgen(&line);
+        assert_eq!(online, code, "{name}: {text}{errors}");
+        let (offline, text, errors) = dir.loadgen(&format!("check {name} --json {name}.json"));
+        assert_eq!(offline, code, "{name}: {text}{errors}");
+        let found = dir.json(&format!("{name}.json"));
+        assert_eq!(
+            (&found["agrees"], &found["left_out"]),
+            (&true.into(), &0.into()),
+            "{name}: {text}"
+        );
+        let sections = dir.json(&format!("{name}/result.json"))["safety"]["sections"].as_u64();
+        assert!(found["holds"].as_u64() >= sections && sections > Some(20), "{name}: {text}");
+    }
+    let found = dir.json("broken.json");
+    assert!(found["examples"][0]["held"]["end_ns"].is_u64(), "{found}");
+    let (code, _, errors) = dir.loadgen("check nowhere");
+    assert!(code == 2 && errors.contains("--history full"), "{errors}");
+    dir.run("none", NOOP);
+    assert_eq!(dir.loadgen("check none").0, 2);
+    assert!(!dir.0.join("none/history.bin").exists());
+}
+
+#[test]
+fn a_sampled_history_shows_what_it_has_and_claims_no_more() {
+    let dir = Dir::new("sampled");
+    dir.run("out", "--backend noop -c 8 -k 256 -d 1s -w 200ms --history sampled");
+    let (code, text, _) = dir.loadgen("check out --json out.json");
+    assert!(code == 0 && text.contains("is a sample"), "{code} {text}");
+    let found = dir.json("out.json");
+    let all = dir.json("out/result.json")["safety"]["sections"].as_u64().unwrap();
+    let kept = found["holds"].as_u64().unwrap();
+    assert!(kept > 0 && kept * 10 < all && found["keys"] == 4, "{kept} of {all}: {text}");
+}
+
+#[test]
+fn results_of_two_machines_become_one() {
+    let dir = Dir::new("merge");
+    let line = |seed: u32| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
+        let line = format!("run -q -o m{seed} --seed {seed} --backend noop -c 4 -r 500 -d 2s -w 0");
+        command.current_dir(&dir.0).args(line.split_whitespace()).stdout(Stdio::null());
+        command.spawn().unwrap()
+    };
+    let mut both = [line(1), line(2)];
+    for child in &mut both {
+        // Invalid where the machine was too busy, which does not matter here.
+        let code = child.wait().unwrap().code();
+        assert!(matches!(code, Some(0 | 5)), "{code:?}");
+    }
+    let (code, text, errors) = dir.loadgen("merge m1 m2 -o all");
+    assert!([0, 5].contains(&code), "{code} {text}{errors}");
+    let (all, one, two) =
+        (dir.json("all/result.json"), dir.json("m1/result.json"), dir.json("m2/result.json"));
+    for path in ["/totals/ok", "/totals/offered", "/safety/sections"] {
+        let number = |of: &Value| of.pointer(path).and_then(Value::as_u64).unwrap();
+        assert_eq!(number(&all), number(&one) + number(&two), "{path}: {text}{errors}");
+    }
+    let count = |of: &Value| of["latency_ns"]["acquire.response"]["count"].as_u64().unwrap();
+    assert_eq!(count(&all), count(&one) + count(&two));
+    let published: Value = serde_json::from_str(&dir.loadgen("schema").1).unwrap();
+    let errors = schema::errors(&published, &all);
+    assert!(errors.is_empty(), "{errors:#?}");
+    let ok: u64 = all["series"]["ok"].as_array().unwrap().iter().filter_map(Value::as_u64).sum();
+    let in_time = all["totals"]["ok_in_time"].as_u64();
+    assert_eq!(Some(ok), in_time, "every grant of the measured time is in one interval");
+    assert!(all["series"]["acquire.response"]["p99"][0].is_u64(), "from the interval logs");
+    assert!(text.contains("m1") && text.contains("its own clients only"), "{text}");
+    assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+    assert!(dir.0.join("all/latency.hlog").exists());
+    for (line, part) in [
+        ("merge m1 m1 -o x", "the same run"),
+        ("merge m1 m2 -o all", "holds a result already"),
+        ("merge m1 -o x", "RUN"),
+    ] {
+        let (code, _, errors) = dir.loadgen(line);
+        assert!(code == 2 && errors.contains(part), "{line}: {code} {errors}");
+    }
+    dir.run("other", "--backend noop -c 5 -r 500 -d 2s -w 0");
+    let (code, _, errors) = dir.loadgen("merge m2 other -o x");
+    assert!(code == 2 && errors.contains("clients: 4 in `m2`, 5 in `other`"), "{errors}");
 }

@@ -53,6 +53,8 @@ impl RunArgs {
             faults: self.faults.clone(),
             thresholds: self.verdict.thresholds.clone(),
             abort_on_fail_ns: self.verdict.abort_on_fail,
+            history: self.checker.history,
+            strict: self.checker.strict,
             engine: self.engine.knobs(),
         };
         if config.crowd_words() > MOST_CROWD_WORDS {

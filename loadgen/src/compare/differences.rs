@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::side::{Measured, Side};
+use crate::document::Document;
 use crate::report::format;
 use crate::verdict::Outcome;
 
@@ -26,8 +27,20 @@ pub(crate) struct Found {
     pub(crate) under_test: Vec<Difference>,
 }
 
-/// Settings that say where a run's files go or what it is called.
-const OF_NO_MATTER: [&str; 5] = ["name", "nodes", "seed", "percentiles", "preset"];
+/// Settings that say what a run is called or how it is reported.
+const OF_NO_MATTER: [&str; 11] = [
+    "name",
+    "labels",
+    "nodes",
+    "seed",
+    "percentiles",
+    "preset",
+    "time_unit",
+    "thresholds",
+    "allow_overload",
+    "history",
+    "strict",
+];
 /// Kept short: a list that nobody reads to its end helps nobody.
 const MOST: usize = 40;
 
@@ -132,6 +145,13 @@ fn facts(run: &Measured) -> BTreeMap<String, String> {
     put("server", environment.target.server.clone());
     put("transport", environment.target.transport.clone());
     put("nodes", document.nodes.len().to_string());
+    facts.extend(settings(document));
+    facts
+}
+
+/// The settings that decide about a result, by name, as they would be typed.
+pub(crate) fn settings(document: &Document) -> BTreeMap<String, String> {
+    let mut facts = BTreeMap::new();
     if let Ok(Value::Object(config)) = serde_json::to_value(&document.config) {
         for (name, value) in config {
             if !OF_NO_MATTER.contains(&name.as_str()) {

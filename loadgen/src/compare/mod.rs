@@ -21,11 +21,12 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Serialize;
 
+use crate::metrics::Name;
 use crate::report::format::Paint;
 use crate::run::RunError;
 use crate::statistics::judge::Word;
 use crate::verdict::Safety;
-use names::Name;
+pub(crate) use differences::settings;
 use rows::Row;
 use side::Side;
 
@@ -51,8 +52,8 @@ pub(crate) struct CompareArgs {
     /// The smallest change that matters
     #[arg(long, value_name = "PERCENT", default_value = "5%", value_parser = percent)]
     noise: f64,
-    /// Rows that decide about the exit code: METRIC.STAT as acquire.response.p99, or a number of the
-    /// run as throughput; `none` for no row
+    /// Rows that decide about the exit code: METRIC.STAT as acquire.response.p99, or a number of
+    /// the run as throughput; `none` for no row
     #[arg(
         long,
         value_name = "ROW,..",
@@ -148,8 +149,9 @@ fn gate(list: &str) -> Result<Vec<Name>, String> {
 }
 
 fn compare(sides: &[Side], gate: &[Name], noise: f64, found: differences::Found) -> Comparison {
-    let mut names = Name::usual();
-    names.extend(gate.iter().filter(|name| !Name::usual().contains(name)).copied());
+    let mut names = names::usual();
+    let more: Vec<Name> = gate.iter().filter(|name| !names.contains(name)).copied().collect();
+    names.extend(more);
     let (base, others) = match sides.split_first() {
         Some((base, others)) => (Some(base), others),
         None => (None, &[][..]),

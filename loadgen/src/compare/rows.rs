@@ -7,8 +7,9 @@
 
 use serde::Serialize;
 
-use super::names::{Name, Scalar, Stat, Unit, failed};
+use super::names::{self, failed};
 use super::side::{Measured, Side};
+use crate::metrics::{Name, Scalar, Stat, Unit};
 use crate::recorder::Hist;
 use crate::statistics::blocks::log_error;
 use crate::statistics::judge::{Good, Word, judge};
@@ -21,6 +22,7 @@ const SEED: u64 = 0x1F0D_2026;
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Row {
     pub(crate) name: String,
+    #[serde(serialize_with = "unit_word")]
     pub(crate) unit: Unit,
     pub(crate) good: Good,
     pub(crate) gated: bool,
@@ -44,6 +46,10 @@ pub(crate) struct Between {
     pub(crate) high: f64,
 }
 
+fn unit_word<S: serde::Serializer>(unit: &Unit, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(names::word(*unit))
+}
+
 impl From<Interval> for Between {
     fn from(of: Interval) -> Self {
         Self { estimate: of.estimate, low: of.low, high: of.high }
@@ -57,12 +63,12 @@ impl From<Interval> for Between {
 const fn floor(name: Name) -> f64 {
     match name {
         Name::Scalar(Scalar::Throughput) => FLOOR_THROUGHPUT,
-        Name::Scalar(Scalar::ClientCpu | Scalar::NodeCpu) => FLOOR_COST,
+        Name::Scalar(Scalar::CpuPerLock) => FLOOR_COST,
         Name::Scalar(_) => 0.05,
-        Name::Of(_, Stat::Percentile(p)) if p <= 75.0 => FLOOR_MIDDLE,
-        Name::Of(_, Stat::Percentile(p)) if p <= 99.0 => FLOOR_TAIL,
-        Name::Of(_, Stat::Mean) => FLOOR_MIDDLE,
-        Name::Of(..) => 0.40,
+        Name::Latency(_, Stat::Percentile(p)) if p <= 75.0 => FLOOR_MIDDLE,
+        Name::Latency(_, Stat::Percentile(p)) if p <= 99.0 => FLOOR_TAIL,
+        Name::Latency(_, Stat::Mean) => FLOOR_MIDDLE,
+        Name::Latency(..) => 0.40,
     }
 }
 
@@ -92,16 +98,16 @@ impl Row {
         }
         let runs = || a.runs.iter().chain(&b.runs);
         let mut row = Self {
-            name: name.text(),
+            name: name.to_string(),
             unit: name.unit(),
-            good: name.good(),
+            good: names::good(name),
             gated,
             a: of_a.as_deref().and_then(middle),
             b: of_b.as_deref().and_then(middle),
             ratio: None,
             difference: None,
             word: Word::Unclear,
-            weak: runs().any(|run| name.is_weak(&run.document)),
+            weak: runs().any(|run| names::weak(name, &run.document)),
         };
         let (Some(of_a), Some(of_b)) = (of_a, of_b) else { return Some(row) };
         if name == Name::Scalar(Scalar::ErrorsRate) {
@@ -182,7 +188,7 @@ impl Row {
 
 /// The values of all runs, if all have one.
 fn values(name: Name, side: &Side) -> Option<Vec<f64>> {
-    side.runs.iter().map(|run| name.value(&run.document)).collect()
+    side.runs.iter().map(|run| names::value(name, &run.document)).collect()
 }
 
 /// The geometric mean, or the plain one where that is not defined.
@@ -195,7 +201,9 @@ fn middle(values: &[f64]) -> Option<f64> {
 
 /// One run against one.
 fn single(name: Name, a: &Measured, b: &Measured) -> Option<Interval> {
-    let log = |run: &Measured| name.value(&run.document).filter(|&value| value > 0.0).map(f64::ln);
+    let log = |run: &Measured| {
+        names::value(name, &run.document).filter(|&value| value > 0.0).map(f64::ln)
+    };
     let within = |run: &Measured| within(name, run).unwrap_or(0.0).powi(2);
     let variance = within(a) + within(b) + 2.0 * floor(name).powi(2);
     Some(Interval::around_log(log(b)? - log(a)?, Z * variance.sqrt()))
@@ -212,7 +220,7 @@ fn within(name: Name, run: &Measured) -> Option<f64> {
                 Some(sum.sum())
             })
         }
-        Name::Of(metric, Stat::Percentile(p)) => {
+        Name::Latency(metric, Stat::Percentile(p)) => {
             let q = p / 100.0;
             let from_blocks = run.blocks(metric).and_then(|blocks| {
                 log_error(blocks.len(), SEED, |times| blocks.quantile(q, times))

@@ -3,10 +3,9 @@
 use std::fmt::Write as _;
 
 use super::differences::Difference;
-use super::names::Unit;
 use super::rows::Row;
 use super::{Against, Comparison};
-use crate::num;
+use crate::metrics::Unit;
 use crate::report::format::{self, Paint, many};
 use crate::statistics::judge::Word;
 
@@ -100,11 +99,10 @@ pub(crate) fn change(ratio: f64) -> String {
 }
 
 fn value(value: Option<f64>, unit: Unit) -> String {
-    let Some(value) = value else { return "-".to_owned() };
-    match unit {
-        Unit::Ns => format::ns(num::floor_u64(value.round())),
-        Unit::PerSecond => format!("{}/s", format::rate(value)),
-        Unit::Share => format!("{:.2} %", 100.0 * value),
-        Unit::Number => format!("{value:.3}"),
+    match (value, unit) {
+        (None, _) => "-".to_owned(),
+        // Beside each other, shares are read with the same digits.
+        (Some(value), Unit::Share) => format!("{:.2} %", 100.0 * value),
+        (Some(value), unit) => unit.show(value),
     }
 }

@@ -14,6 +14,7 @@ pub(crate) use unit::Unit;
 use crate::document::Document;
 use crate::num;
 use crate::recorder::{Hist, Metric, histogram, merge};
+use crate::verdict::Safety;
 
 /// A number of one run.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -106,6 +107,10 @@ fn scalar(document: &Document, scalar: Scalar) -> Option<Sample> {
         Scalar::ErrorsCount => plain(failed, finished)?,
         Scalar::TimeoutsRate => share(errors.timeout, finished)?,
         Scalar::UnfinishedRate => share(totals.unfinished, totals.offered)?,
+        // Those that were expected count for nothing; `--strict` makes them violations.
+        Scalar::SafetyViolations if document.safety.verdict == Safety::Expected => {
+            plain(0, document.safety.sections)?
+        }
         Scalar::SafetyViolations => {
             let safety = &document.safety;
             let off = safety.lost_updates + safety.torn_reads;
@@ -122,6 +127,7 @@ fn scalar(document: &Document, scalar: Scalar) -> Option<Sample> {
         }
         Scalar::FaultRecoveredMax => most(faults.iter().filter_map(|fault| fault.recovered_ns))?,
         Scalar::FaultFailedSum => plain(faults.iter().map(|fault| fault.failed).sum(), all_faults)?,
+        Scalar::FaultLostSum => plain(faults.iter().map(|fault| fault.lost).sum(), all_faults)?,
         Scalar::FairnessJain => (document.fairness.jain?, document.fairness.clients as u64),
         Scalar::CpuPerLock => {
             let cost = &document.cost_per_acquisition;

@@ -47,6 +47,8 @@ pub(crate) enum Scalar {
     /// "Never" if one fault was not recovered from.
     FaultRecoveredMax,
     FaultFailedSum,
+    /// Locks lost while they were held.
+    FaultLostSum,
     FairnessJain,
     /// CPU time of the generator's processes per granted lock.
     CpuPerLock,
@@ -54,7 +56,7 @@ pub(crate) enum Scalar {
 }
 
 impl Scalar {
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::Throughput,
         Self::Achieved,
         Self::Offered,
@@ -68,6 +70,7 @@ impl Scalar {
         Self::FaultGapMax,
         Self::FaultRecoveredMax,
         Self::FaultFailedSum,
+        Self::FaultLostSum,
         Self::FairnessJain,
         Self::CpuPerLock,
         Self::CommandsPerHandover,
@@ -88,6 +91,7 @@ impl Scalar {
             Self::FaultGapMax => "fault.gap.max",
             Self::FaultRecoveredMax => "fault.recovered.max",
             Self::FaultFailedSum => "fault.failed.sum",
+            Self::FaultLostSum => "fault.lost.sum",
             Self::FairnessJain => "fairness.jain",
             Self::CpuPerLock => "cpu.per_lock",
             Self::CommandsPerHandover => "contention.commands_per_handover",
@@ -101,7 +105,8 @@ impl Scalar {
             Self::ErrorsCount
             | Self::SafetyViolations
             | Self::FencingViolations
-            | Self::FaultFailedSum => Unit::Count,
+            | Self::FaultFailedSum
+            | Self::FaultLostSum => Unit::Count,
             Self::FaultDetectMax
             | Self::FaultGapMax
             | Self::FaultRecoveredMax

@@ -32,6 +32,7 @@ fn document() -> Document {
     let latency_ns = [("acquire.response", packed(&[1_000, 2_000, 3_000])), ("handoff", None)];
     Document {
         schema: SCHEMA.to_owned(),
+        machines: Vec::new(),
         run: serde_json::from_value::<Run>(serde_json::json!({
             "id": null, "name": "t", "started_at": "", "monotonic_start_ns": 0, "duration_ns": 0,
             "warmup_ns": 0, "seed": 1, "plan_hash": "", "argv": [], "interrupted": false,
@@ -70,6 +71,9 @@ fn document() -> Document {
         },
         fairness: Fairness { clients: 4, jain: Some(0.9), ..Fairness::default() },
         series: Series::default(),
+        heatmap: None,
+        events: Vec::new(),
+        events_left_out: 0,
         nodes: Vec::new(),
         cost_per_acquisition: Cost {
             acquisitions: 90,
@@ -122,6 +126,7 @@ fn every_number_is_that_of_the_result_with_what_it_was_made_from() {
         ("fault.gap.max", 7_000.0, 2),
         ("fault.recovered.max", 9_000.0, 2),
         ("fault.failed.sum", 6.0, 2),
+        ("fault.lost.sum", 4.0, 2),
         ("fairness.jain", 0.9, 4),
         ("cpu.per_lock", 20_000.0, 90),
         ("contention.commands_per_handover", 16.5, 12),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use hdrhistogram::serialization::{Serializer, V2DeflateSerializer};
 
 use super::censored::Censored;
-use super::{RunResult, contention};
+use super::{RunResult, contention, events};
 use crate::clock::Utc;
 use crate::collect::Row;
 use crate::document::{
@@ -27,6 +27,8 @@ pub(crate) fn is_weak(p: f64, n: u64) -> bool {
 
 /// The whole result.
 pub(crate) fn document(run: &RunResult) -> Document {
+    let safety = safety(run);
+    let (events, events_left_out) = events::all(run, &safety.violations);
     Document {
         schema: SCHEMA.to_owned(),
         run: Run {
@@ -54,10 +56,13 @@ pub(crate) fn document(run: &RunResult) -> Document {
         contention: run.contention.clone(),
         fairness: run.fairness,
         series: series(&run.rows),
+        heatmap: Some(run.timeline.heat.clone()),
+        events,
+        events_left_out,
         nodes: run.nodes.clone(),
         cost_per_acquisition: run.cost,
         faults: run.faults.clone(),
-        safety: safety(run),
+        safety,
         fencing: fencing(run),
         quality: quality(run),
         thresholds: run.thresholds.clone(),
@@ -67,6 +72,7 @@ pub(crate) fn document(run: &RunResult) -> Document {
             reasons: run.verdict.reasons.clone(),
             warnings: run.verdict.warnings.clone(),
         },
+        machines: Vec::new(),
     }
 }
 
@@ -80,6 +86,8 @@ fn environment(run: &RunResult) -> Environment {
         loadavg: read("/proc/loadavg"),
         calibration: Some(run.calibration),
         target: run.about.clone(),
+        machine: run.machine.clone(),
+        nodes: run.timeline.node_facts.clone(),
     }
 }
 
@@ -164,6 +172,9 @@ fn series(rows: &[Row]) -> Series {
         ok: rows.iter().map(|row| row.counts.ok).collect(),
         errors: rows.iter().map(|row| row.counts.errors()).collect(),
         in_flight: rows.iter().map(|row| row.in_flight).collect(),
+        started: rows.iter().map(|row| row.started).collect(),
+        contended: rows.iter().map(|row| row.contended).collect(),
+        hiccup: rows.iter().map(|row| row.hiccup_ns).collect(),
         response: ResponseSeries {
             max: rows.iter().map(|row| row.max_ns).collect(),
             p50: rows.iter().map(|row| row.p50_ns).collect(),

@@ -2,21 +2,34 @@
 //! histogram files.
 
 pub(crate) mod censored;
+pub(crate) mod command;
 pub(crate) mod contention;
 pub(crate) mod cost;
+mod events;
 pub(crate) mod faults;
+mod figures;
 pub(crate) mod format;
 pub(crate) mod hgrm;
 pub(crate) mod hlog;
+pub(crate) mod html;
 pub(crate) mod json;
+pub(crate) mod machine;
+mod markdown;
+pub(crate) mod rows;
+mod svg;
+pub(crate) mod tabular;
 pub(crate) mod text;
+pub(crate) mod words;
 
 use serde::{Deserialize, Serialize};
 
 use crate::calibration::Calibration;
 use crate::calibration::overload::Hottest;
+use crate::cluster::probe::NodeFacts;
+use crate::collect::heat::HeatMap;
 use crate::collect::{Collector, Hists, Row};
 use crate::config::RunConfig;
+use crate::driver::NodeNews;
 use crate::num;
 use crate::oracle::judge::Findings;
 use crate::recorder::{Counts, Hist, Metric};
@@ -25,6 +38,7 @@ use crate::verdict::Verdict;
 use contention::{Contention, Fairness};
 use cost::{Cost, ServerShare};
 use faults::FaultReport;
+use machine::Machine;
 
 /// Where the load went.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,7 +121,20 @@ pub(crate) struct RunResult {
     pub(crate) failure_texts: Vec<String>,
     pub(crate) thresholds: Vec<Checked>,
     pub(crate) verdict: Verdict,
+    pub(crate) timeline: Timeline,
+    pub(crate) machine: Machine,
     pub(crate) dir: std::path::PathBuf,
+}
+
+/// What figures over time are drawn from, beside the rows.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Timeline {
+    pub(crate) heat: HeatMap,
+    /// Of one process, in the order of time.
+    pub(crate) news: Vec<NodeNews>,
+    /// Per fault, begin and end of the longest time without a grant that overlaps it.
+    pub(crate) gaps: Vec<(u64, u64)>,
+    pub(crate) node_facts: Vec<Option<NodeFacts>>,
 }
 
 impl RunResult {

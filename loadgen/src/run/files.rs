@@ -10,7 +10,7 @@ use crate::args::RunArgs;
 use crate::document::Document;
 use crate::recorder::Metric;
 use crate::report::format::Paint;
-use crate::report::{RunResult, hgrm, json, text};
+use crate::report::{RunResult, hgrm, html, json, tabular, text};
 
 /// Writes every file of a run into its directory; gives back what is in `result.json`.
 pub(crate) fn write(result: &RunResult) -> Result<Document, RunError> {
@@ -21,6 +21,9 @@ pub(crate) fn write(result: &RunResult) -> Result<Document, RunError> {
     };
     let document = json::document(result);
     write("result.json", &json_text(&document)?)?;
+    write("report.html", html::render(&document).as_bytes())?;
+    write("series.csv", tabular::csv(&document).as_bytes())?;
+    write("events.jsonl", tabular::events(&document).as_bytes())?;
     write("report.txt", text::render(result, Paint(false)).as_bytes())?;
     let mut table = Vec::new();
     if let Some(hist) = result.totals.get(Metric::Response) {

@@ -19,14 +19,16 @@ use crate::cluster::node_name;
 use crate::collect::{Collector, Interval};
 use crate::config::RunConfig;
 use crate::driver::Event;
+use crate::history::{Files, Head, Keep};
 use crate::live::Live;
 use crate::oracle::judge::Oracle;
 use crate::plan;
 use crate::recorder::{Metric, TICK_NS};
 use crate::report::contention::{self, Contention};
 use crate::report::cost::{self, Cost, ServerShare};
-use crate::report::faults::{self as fault_report, Evidence};
-use crate::report::{self, Quality, RunResult, hlog, json};
+use crate::report::faults::{self as fault_report, Evidence, FaultSpan};
+use crate::report::machine::Look;
+use crate::report::{self, Quality, RunResult, Timeline, hlog, json};
 use crate::scratch::Scratch;
 use crate::target::{Faults, Target};
 use crate::thresholds::{self, SoFar, Watch};
@@ -63,6 +65,7 @@ struct Session<'a> {
     collector: Collector,
     calibration: Calibration,
     hottest: Option<Hottest>,
+    machine: Look,
     interrupted: bool,
     watch: Watch,
     /// The threshold that ended the run, and how it failed.
@@ -107,11 +110,13 @@ pub(super) fn measure(
         collector,
         calibration,
         hottest,
+        machine: Look::before(),
         interrupted: false,
         watch: Watch::new(config),
         ended_by: None,
     };
     session.connect()?;
+    let history = Files::open(scratch.path()).map_err(RunError::tool("cannot keep a history"))?;
     // Everybody has mapped it: from here on no end of this process can leave it behind.
     drop(scratch);
 
@@ -122,11 +127,12 @@ pub(super) fn measure(
     let log = Log::create(&dir, started_wall_ns);
     let mut log = log.map_err(RunError::tool("cannot write latency.hlog"))?;
     session.oracle.start_at(measured_ns);
-    session.target.start_faults(measured_ns)?;
+    session.start_faults(measured_ns)?;
     let witness = session.watch(measured_ns)?;
     session.crew.go(start_ns);
-    session.live.stage("warming up");
+    session.live.start_at(measured_ns);
     session.gather(&mut log, measured_ns)?;
+    session.live.finish();
     let seen = witness.end();
     let done = session.target.end_faults();
     let after = session.target.counters();
@@ -137,7 +143,13 @@ pub(super) fn measure(
     let share =
         |(before, after): (&Option<_>, &Option<_>)| cost::share(before.as_ref(), after.as_ref());
     let servers: Vec<_> = before.iter().zip(&after).map(share).collect();
-    Ok(session.conclude(measured_ns, started_wall_ns, done, (&servers, &seen), dir))
+    let result = session.conclude(measured_ns, started_wall_ns, done, (&servers, &seen), dir);
+    if config.history != Keep::None {
+        let what = "cannot write history.bin";
+        let head = Head::of(&result);
+        history.write(&result.dir.join("history.bin"), &head).map_err(RunError::tool(what))?;
+    }
+    Ok(result)
 }
 
 impl Session<'_> {
@@ -149,6 +161,14 @@ impl Session<'_> {
         let early_ns = if self.config.warmup_ns == 0 { HEAD_START_NS / 2 } else { 0 };
         let witness = Witness::start(urls, oracle, measured_ns - early_ns, end_ns);
         witness.map_err(RunError::tool("cannot watch the nodes"))
+    }
+
+    fn start_faults(&mut self, measured_ns: u64) -> Result<(), RunError> {
+        let processes = self.crew.processes();
+        let processes = processes.map_err(RunError::tool("cannot find the load's processes"))?;
+        let oracle = Arc::clone(&self.oracle);
+        let held = move |process| oracle.held_by(process, clock::now_ns());
+        self.target.start_faults(measured_ns, &processes, Box::new(held))
     }
 
     /// Waits until every process has its locks connected.
@@ -183,9 +203,17 @@ impl Session<'_> {
                 Ok(Message::Interrupted) => {
                     self.interrupted = true;
                     self.live.event("interrupted: stopping and healing".to_owned());
+                    // First, because a process that a fault has stopped hears of nothing.
+                    self.target.stop_faults();
                     self.crew.stop();
                 }
                 Ok(message) => {
+                    let message = match message {
+                        Message::Gone(process, _) if self.target.has_killed(process) => {
+                            Message::Killed(process)
+                        }
+                        other => other,
+                    };
                     for text in returns(&message) {
                         self.live.event(text);
                     }
@@ -200,8 +228,7 @@ impl Session<'_> {
                     for interval in intervals {
                         log.append(&interval)?;
                         self.judge_meanwhile();
-                        let violations = self.oracle.violations() + self.oracle.tokens().violations;
-                        self.live.interval(&interval, &self.collector, violations);
+                        self.live.interval(&interval, &self.collector, &self.oracle);
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {
@@ -233,6 +260,7 @@ impl Session<'_> {
         if let Some(why) = self.watch.failed(&now) {
             self.live.event(why.clone());
             self.ended_by = Some(why);
+            self.target.stop_faults();
             self.crew.stop();
         }
     }
@@ -247,6 +275,7 @@ impl Session<'_> {
     ) -> RunResult {
         let Self { config, target, oracle, crew, collector, interrupted, ended_by, .. } = self;
         let (calibration, hottest) = (self.calibration, self.hottest);
+        let machine = self.machine.after();
         drop(crew);
         let shown = target.shown();
         let lasted_ns = lasted_ns(config, &collector);
@@ -256,11 +285,22 @@ impl Session<'_> {
         let gap = |from, to| oracle.longest_gap_ns(from, to, end_ns);
         let faults =
             done.spans.iter().map(|span| fault_report::judge(span, &evidence, gap)).collect();
+        let gap = |span: &FaultSpan| {
+            oracle.longest_gap(span.begin_ns, span.end_ns.unwrap_or(end_ns), end_ns)
+        };
+        let timeline = Timeline {
+            heat: collector.heat.map(collector.late_responses()),
+            gaps: done.spans.iter().map(gap).collect(),
+            node_facts: target.facts(),
+            news: collector.first_news.clone(),
+        };
         let findings = oracle.findings();
         let quality = Quality { hottest, ..quality(config, &collector) };
         let sums = Sums::of(config, &collector);
         let facts = facts(config, &collector, &sums, &quality);
-        let facts = Facts { interrupted, ended_by, fault_problems: done.problems, ..facts };
+        let hit_clients = done.spans.iter().any(|span| !span.processes.is_empty());
+        let fault_problems = done.problems;
+        let facts = Facts { interrupted, ended_by, fault_problems, hit_clients, ..facts };
         let verdict = verdict::judge(config, &facts, &findings);
         let mut failure_texts: Vec<String> = Vec::new();
         for text in collector.finals.iter().flat_map(|(_, last)| &last.texts) {
@@ -296,6 +336,8 @@ impl Session<'_> {
             failure_texts,
             thresholds: Vec::new(),
             verdict,
+            timeline,
+            machine,
             dir,
             config: RunConfig { nodes: shown, ..config.clone() },
             totals: collector.totals,

@@ -36,6 +36,8 @@ impl Sums {
             sums.wall_whole_ns = sums.wall_whole_ns.max(last.wall_whole_ns);
             sums.oldest_unfinished_ns = sums.oldest_unfinished_ns.max(last.oldest_unfinished_ns);
         }
+        // Of a process that a fault ended: what it told of before.
+        sums.offered += collector.killed.iter().map(|(_, started)| started).sum::<u64>();
         if !config.is_open_loop() {
             // A closed loop offers what it does.
             sums.offered = collector.all_counts().finished() + sums.unfinished;

@@ -60,7 +60,11 @@ impl Entry {
     /// The message for a setting that `command` does not have.
     pub(super) fn not_here(&self, command: &Command) -> String {
         let name = command.get_name();
-        format!("{}: `{}` is no setting of `loadgen {name}`; leave it out", self.place, self.path)
+        let advice = match self.path.starts_with("chaos.") {
+            true => "give the file to `loadgen chaos`, or leave it out",
+            false => "leave it out",
+        };
+        format!("{}: `{}` is no setting of `loadgen {name}`; {advice}", self.place, self.path)
     }
 }
 

@@ -29,7 +29,7 @@ use crate::values;
 use flatten::Entry;
 pub(crate) use place::Origin;
 use place::Place;
-pub(crate) use preview::preview;
+pub(crate) use preview::{keep, preview};
 pub(crate) use show::settings;
 
 /// More of `--set` than this is a mistake in a script.
@@ -44,11 +44,13 @@ pub(crate) struct Expanded {
 }
 
 /// Puts the settings of `--scenario`, `--set` and `--preset` into `line`, the arguments of
-/// `command`, which `typed` has read already. It may be any command with the flags of a run.
+/// `command`, which `typed` has read already. It may be any command with the flags of a run, and
+/// have `defaults` of its own.
 pub(crate) fn expand(
     line: Vec<OsString>,
     command: &Command,
     typed: &ArgMatches,
+    defaults: &[(&'static str, &'static str)],
 ) -> Result<Expanded, String> {
     let mut layers = Layers::new(command, typed);
     let (set, filed) = written(command, typed)?.into_iter().partition(Entry::is_set_later);
@@ -66,6 +68,10 @@ pub(crate) fn expand(
     }
     layers.end_layer();
     layers.add_duration_of_stages(typed);
+    layers.end_layer();
+    for &(flag, value) in defaults {
+        layers.add(Entry::of_preset(flag, value))?;
+    }
     let at = line.iter().position(|word| word == command.get_name());
     let at = at.map_or(line.len(), |at| at + 1);
     let mut line = line;

@@ -1,8 +1,10 @@
-//! `--check` and `--show-config`: a command line looked at instead of run.
+//! The settings of a command line: looked at instead of run (`--check`, `--show-config`), and kept
+//! beside the files of a run.
 
 use std::io::Write;
 
 use crate::args::RunArgs;
+use crate::report::RunResult;
 use crate::report::format::many;
 use crate::run::{self, RunError};
 use crate::target;
@@ -11,6 +13,14 @@ use crate::target;
 pub(crate) fn preview(args: &RunArgs, name: &str) -> Option<Result<u8, RunError>> {
     let asked = &args.scenario;
     (asked.check || asked.show_config).then(|| look(args, name).map(|()| 0))
+}
+
+/// Writes the settings of a run as the scenario that repeats it, its seed included.
+pub(crate) fn keep(args: &RunArgs, result: &RunResult) -> Result<(), RunError> {
+    let path = result.dir.join("scenario.toml");
+    let what = format!("cannot write `{}`", path.display());
+    let text = super::show::repeating(&args.scenario.settings, result.config.seed);
+    std::fs::write(&path, text).map_err(RunError::tool(&what))
 }
 
 fn look(args: &RunArgs, name: &str) -> Result<(), RunError> {

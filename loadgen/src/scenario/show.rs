@@ -60,6 +60,15 @@ pub(crate) fn settings(command: &Command, matches: &ArgMatches) -> String {
     out
 }
 
+/// `settings` with the seed that was drawn, where it has none.
+pub(crate) fn repeating(settings: &str, seed: u64) -> String {
+    let has_seed = settings.lines().any(|line| line.starts_with("seed = "));
+    match settings.split_once('\n') {
+        Some((head, rest)) if !has_seed => format!("{head}\nseed = {seed}\n{rest}"),
+        _ => settings.to_owned(),
+    }
+}
+
 /// The texts of a setting; none where it is not set.
 fn values(command: &Command, matches: &ArgMatches, setting: &Setting) -> Vec<String> {
     let Some(arg) = table::arg(command, setting.flag) else { return Vec::new() };

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::show::repeating;
 use super::*;
 use crate::args::{self, Command, Refusal, RunArgs};
 use crate::config::RunConfig;
@@ -202,17 +203,18 @@ fn every_flag_of_a_run_is_a_setting_and_every_setting_a_flag() {
     use clap::CommandFactory;
     let mut command = args::Cli::command();
     command.build();
-    let run = command.find_subcommand("run").unwrap();
-    for arg in run.get_arguments() {
+    let [run, chaos] = ["run", "chaos"].map(|name| command.find_subcommand(name).unwrap());
+    for arg in chaos.get_arguments() {
         let flag = arg.get_long().unwrap();
         let known = table::SETTINGS.iter().any(|setting| setting.flag == flag);
         let alone = table::TYPED_ALONE.contains(&flag);
         assert!(known != alone, "--{flag} belongs into SETTINGS, or into TYPED_ALONE");
     }
     for setting in table::SETTINGS {
-        let arg = table::arg(run, setting.flag);
-        let is_elsewhere = setting.path.starts_with("chaos");
-        assert!(arg.is_some() || is_elsewhere, "{} has no flag", setting.path);
+        let is_elsewhere = setting.path.starts_with("chaos.");
+        let command = if is_elsewhere { chaos } else { run };
+        assert!(table::arg(command, setting.flag).is_some(), "{} has no flag", setting.path);
+        assert!(!is_elsewhere || table::arg(run, setting.flag).is_none(), "{}", setting.path);
     }
 }
 
@@ -260,6 +262,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "numbers of nodes",
     ),
     ("\n[[fault]]\nat=\"11s\"\nkind=\"kill\"\nfor=\"1s\"\n", "s.toml:2:1", "after the end"),
+    ("[chaos]\nevery = \"5s\"\n", "s.toml:2:1", "give the file to `loadgen chaos`"),
     ("[fault]\nat = \"1s\"\n", "s.toml:1:2", "two brackets"),
     ("[[threshold]]\nexpr = \"errors.rat < 1%\"\n", "s.toml:1:1", "did you mean `errors.rate`?"),
     ("[[threshold]]\nabort = true\n", "s.toml:1:1", "no `expr`"),
@@ -373,6 +376,16 @@ fn settings_that_are_shown_read_back_as_the_same_settings() {
     let whole = File::new(WHOLE);
     let shown = File::new(&whole.args(&[]).unwrap().scenario.settings);
     assert_eq!(shown.config(&[]), whole.config(&[]));
+}
+
+#[test]
+fn what_repeats_a_run_has_its_seed() {
+    let file = File::new("name = \"x\"\n[load]\nclients = 3\n");
+    let shown = file.args(&[]).unwrap().scenario.settings.clone();
+    let again = File::new(&repeating(&shown, 123)).config(&[]);
+    assert_eq!(again, RunConfig { seed: 123, ..file.config(&[]) });
+    let seeded = repeating(&shown, 123);
+    assert_eq!(repeating(&seeded, 9), seeded, "a seed that was given stays");
 }
 
 #[test]

@@ -172,6 +172,16 @@ impl Threshold {
         self.name == Name::Scalar(Scalar::FencingViolations)
     }
 
+    /// Where it bounds the percentile of a latency from above: of which, which, and the limit in ns.
+    pub(crate) fn latency_limit(&self) -> Option<(Metric, f64, f64)> {
+        match self.name {
+            Name::Latency(metric, Stat::Percentile(p)) if !self.op.is_lower_limit() => {
+                Some((metric, p, self.limit))
+            }
+            _ => None,
+        }
+    }
+
     fn stat(&self) -> Option<Stat> {
         match self.name {
             Name::Latency(_, stat) => Some(stat),

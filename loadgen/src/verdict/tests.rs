@@ -157,3 +157,16 @@ fn an_overload_is_a_warning_unless_it_is_meant() {
     assert_eq!(verdict.exit_code, 0, "{:?}", verdict.reasons);
     assert!(verdict.warnings[0].contains("50.0 %"), "{:?}", verdict.warnings);
 }
+
+#[test]
+fn a_violation_after_a_majority_forgot_is_expected_unless_strict() {
+    let nodes = vec!["redis://n".to_owned(); 5];
+    let faults = vec!["flush@1s:majority".to_owned()];
+    let config = RunConfig { nodes, faults, ..open() };
+    let broken = Findings { violations: 1, ..Findings::default() };
+    let verdict = judge(&config, &good(), &broken);
+    assert_eq!((verdict.exit_code, verdict.safety), (0, Safety::Expected));
+    assert!(verdict.warnings.concat().contains("3 of 5 nodes"), "{:?}", verdict.warnings);
+    let strict = judge(&RunConfig { strict: true, ..config }, &good(), &broken);
+    assert_eq!((strict.exit_code, strict.safety), (4, Safety::Violated));
+}

@@ -31,7 +31,10 @@ fn check(root: &Value, schema: &Value, value: &Value, at: &str, found: &mut Vec<
             "enum" if !of.as_array().is_some_and(|all| all.contains(value)) => {
                 found.push(format!("{at}: {value} is none of {of}"));
             }
-            "type" if !is_of(of, value) => found.push(format!("{at}: {value} is no {of}")),
+            "type" if !is_of(of, value) => {
+                let value: String = value.to_string().chars().take(60).collect();
+                found.push(format!("{at}: {value} is no {of}"));
+            }
             "minimum" if value.as_f64() < of.as_f64() && value.is_number() => {
                 found.push(format!("{at}: {value} is below {of}"));
             }
