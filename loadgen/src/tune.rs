@@ -360,7 +360,7 @@ impl Machine for Bench {
             What::Figure { name, .. } => name.unit(),
             What::Rate { .. } => metrics::Unit::PerSecond,
         };
-        let value = measured.value.map_or("-".to_owned(), |value| unit.show(value));
+        let value = measured.value.map_or_else(|| "-".to_owned(), |value| unit.show(value));
         let word = if measured.valid { "" } else { "  not valid" };
         let left = series::about(self.left_ns());
         let label = space::label(knobs);
