@@ -24,7 +24,6 @@ use crate::clock::{self, Utc};
 use crate::config::RunConfig;
 use crate::findmax;
 use crate::live::Live;
-use crate::prometheus::Exporter;
 use crate::report::format::Paint;
 use crate::report::{RunResult, text};
 use crate::scenario;
@@ -62,10 +61,7 @@ pub(crate) fn run(args: &RunArgs, name: &str) -> Result<u8, RunError> {
     let dir = run_dir(args, &config.name)?;
     let progress = if args.quiet { Progress::None } else { args.progress };
     let mut live = Live::new(&config, progress, paint, config.nodes.len());
-    if let Some(at) = args.prometheus {
-        let what = format!("cannot serve --prometheus at {at}");
-        live.export(Exporter::start(at).map_err(RunError::tool(&what))?);
-    }
+    live.serve(args.prometheus)?;
     let result = execute(&config, &mut target, &mut live, &dir).inspect_err(|_| {
         // Nothing was measured; a directory with files in it stays.
         let _ = std::fs::remove_dir(&dir);

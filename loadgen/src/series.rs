@@ -57,6 +57,7 @@ pub(crate) struct Series {
     pub(crate) dir: PathBuf,
     pub(crate) paint: Paint,
     quiet: bool,
+    prometheus: Option<std::net::SocketAddr>,
     settle_ns: u64,
     made: u32,
     began_ns: u64,
@@ -76,6 +77,7 @@ impl Series {
             dir,
             paint: run::paint(args),
             quiet: args.quiet || args.progress == Progress::None,
+            prometheus: args.prometheus,
             settle_ns: args.series.settle,
             made: 0,
             began_ns: clock::now_ns(),
@@ -94,6 +96,7 @@ impl Series {
         let what = format!("cannot create the directory `{}`", dir.display());
         std::fs::create_dir_all(&dir).map_err(RunError::tool(&what))?;
         let mut live = Live::new(&config, Progress::None, self.paint, config.nodes.len());
+        live.serve(self.prometheus)?;
         let result = run::execute(&config, &mut self.target, &mut live, &dir);
         let result = result.inspect_err(|_| {
             let _ = std::fs::remove_dir(&dir);

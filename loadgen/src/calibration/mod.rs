@@ -1,5 +1,5 @@
 //! What the generator costs by itself, measured in this process just before a run: how long a lock
-//! takes that costs nothing, what a look at the clock costs, and by how much this machine oversleeps.
+//! takes that costs nothing, what a look at the clock costs, and how much this machine oversleeps.
 //!
 //! The floor runs the code of a run: the same clients, recorder and checker on the lock without
 //! nodes. Nothing that is measured later can be told from it by less than that.

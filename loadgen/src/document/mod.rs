@@ -81,6 +81,9 @@ pub(crate) struct Run {
     /// The name of its directory.
     pub(crate) id: Option<String>,
     pub(crate) name: String,
+    /// `--label`.
+    #[serde(default)]
+    pub(crate) labels: BTreeMap<String, String>,
     pub(crate) started_at: String,
     /// The start of the measured time on the machine's own clock.
     pub(crate) monotonic_start_ns: u64,

@@ -11,6 +11,7 @@ mod line;
 mod screen;
 
 use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
 
 use crate::args::Progress;
 use crate::backend::NodeView;
@@ -26,6 +27,7 @@ use crate::plan::curve::Curve;
 use crate::prometheus::{Exporter, Values};
 use crate::recorder::Counts;
 use crate::report::format::{Paint, many};
+use crate::run::RunError;
 use screen::Screen;
 
 /// Events kept for the block; older ones have been seen.
@@ -105,8 +107,11 @@ impl Live {
         }
     }
 
-    /// Serves the values of every interval as well.
-    pub(crate) fn export(&mut self, exporter: Exporter) {
+    /// Serves the values of every interval as well, at `--prometheus`.
+    pub(crate) fn serve(&mut self, at: Option<SocketAddr>) -> Result<(), RunError> {
+        let Some(at) = at else { return Ok(()) };
+        let what = format!("cannot serve --prometheus at {at}");
+        let exporter = Exporter::start(at).map_err(RunError::tool(&what))?;
         let text = format!("serving http://{}/metrics", exporter.at());
         match self.how {
             Progress::Lines => write_all(&format!("# {text}\n")),
@@ -114,6 +119,7 @@ impl Live {
         }
         exporter.set(&Values::default());
         self.exporter = Some(exporter);
+        Ok(())
     }
 
     /// One word on what the run is doing before it measures.

@@ -5,8 +5,8 @@
 //! load nothing but the sending.
 //!
 //! Invariants:
-//! 1. Bounded: one request at a time, at most [`MOST_REQUEST`] bytes of it, and [`LIMIT_NS`] for all
-//!    of it; who is slower or says more is cut off.
+//! 1. Bounded: one request at a time, [`MOST_REQUEST`] bytes of it at most, and [`LIMIT_NS`] for
+//!    all of it; who is slower or says more is cut off.
 //! 2. Nothing of the run waits for a scraper, and no failure of one is a failure of the run.
 
 mod page;

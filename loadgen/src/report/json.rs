@@ -34,6 +34,7 @@ pub(crate) fn document(run: &RunResult) -> Document {
         run: Run {
             id: run.dir.file_name().map(|name| name.to_string_lossy().into_owned()),
             name: run.config.name.clone(),
+            labels: run.config.labels.clone(),
             started_at: Utc::from_unix_ns(run.started_wall_ns).iso(),
             monotonic_start_ns: run.measured_ns,
             duration_ns: run.lasted_ns,

@@ -13,7 +13,7 @@ use crate::args::{self, Cli, Command, Refusal, RunArgs};
 use crate::run::RunError;
 
 /// Flags that cannot change from run to run: what they set belongs to all runs together.
-const FIXED: [&str; 22] = [
+const FIXED: [&str; 23] = [
     "nodes",
     "spawn",
     "server-bin",
@@ -25,6 +25,7 @@ const FIXED: [&str; 22] = [
     "progress",
     "quiet",
     "no-color",
+    "prometheus",
     "repeat",
     "settle",
     "find-max",

@@ -172,7 +172,7 @@ impl Threshold {
         self.name == Name::Scalar(Scalar::FencingViolations)
     }
 
-    /// Where it bounds the percentile of a latency from above: of which, which, and the limit in ns.
+    /// Where it bounds the percentile of a latency from above: its metric, the percentile, ns.
     pub(crate) fn latency_limit(&self) -> Option<(Metric, f64, f64)> {
         match self.name {
             Name::Latency(metric, Stat::Percentile(p)) if !self.op.is_lower_limit() => {

@@ -38,8 +38,10 @@ mod tests {
                 generation: 1,
                 called_ns: 5,
                 contended: false,
+                token: 0,
                 begin_ns: 10,
                 end_ns,
+                token: 0,
             };
             let claim = Claim { cell, class: Class::Exclusive };
             oracle.enter_all(&[claim], 0, entry)

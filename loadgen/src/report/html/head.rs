@@ -91,6 +91,9 @@ pub(super) fn banner(out: &mut String, document: &Document) {
     if environment.profile == "debug" {
         chip(out, "warn", "debug build");
     }
+    for (name, value) in run.labels.iter().take(20) {
+        chip(out, "plain", &format!("{name}={value}"));
+    }
     out.push_str("</div>\n");
     why(out, document);
     out.push_str("</header>\n");
