@@ -41,7 +41,6 @@ mod tests {
                 token: 0,
                 begin_ns: 10,
                 end_ns,
-                token: 0,
             };
             let claim = Claim { cell, class: Class::Exclusive };
             oracle.enter_all(&[claim], 0, entry)
