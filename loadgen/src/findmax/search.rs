@@ -3,8 +3,8 @@
 //! Rates lie on a fixed ladder of 4 % steps, so that two searches can name the same rate. From the
 //! first rate it is doubled until it fails, then the gap is halved until neighbours are left, where
 //! two of three probes decide. Each of these steps may be wrong on a machine that is not quiet, so
-//! after that probes go where the estimate over *all* probes is least sure, until it is sure enough;
-//! at last the rate itself is probed until two of three at least have passed there.
+//! after that probes go where the estimate over *all* probes is least sure, until that is sure
+//! enough; at last the rate itself is probed until two of three at least have passed there.
 //!
 //! Invariants:
 //! 1. At most [`MOST_PROBES`] probes.
