@@ -59,6 +59,15 @@ impl Percentiles {
     pub fn max(&self) -> Duration {
         Duration::from_nanos(self.0.as_ref().map_or(0, Histogram::max))
     }
+
+    /// The times recorded since `earlier`, an older snapshot of the same counters: how it was in
+    /// between. None if `earlier` is not one.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let (Some(times), Some(before)) = (&self.0, &earlier.0) else { return self.clone() };
+        let mut between = times.clone();
+        Self(between.subtract(before).is_ok().then_some(between))
+    }
 }
 
 impl fmt::Debug for Percentiles {

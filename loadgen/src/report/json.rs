@@ -56,7 +56,7 @@ pub(crate) fn document(run: &RunResult) -> Document {
         },
         contention: run.contention.clone(),
         fairness: run.fairness,
-        series: series(&run.rows),
+        series: Series { nodes: run.timeline.nodes.clone(), ..series(&run.rows) },
         heatmap: Some(run.timeline.heat.clone()),
         events,
         events_left_out,
@@ -181,6 +181,7 @@ fn series(rows: &[Row]) -> Series {
             p50: rows.iter().map(|row| row.p50_ns).collect(),
             p99: rows.iter().map(|row| row.p99_ns).collect(),
         },
+        ..Series::default()
     }
 }
 

@@ -290,6 +290,7 @@ impl Session<'_> {
         };
         let timeline = Timeline {
             heat: collector.heat.map(collector.late_responses()),
+            nodes: collector.node_times.series(),
             gaps: done.spans.iter().map(gap).collect(),
             node_facts: target.facts(),
             news: collector.first_news.clone(),

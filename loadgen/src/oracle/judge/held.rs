@@ -38,7 +38,6 @@ mod tests {
                 generation: 1,
                 called_ns: 5,
                 contended: false,
-                token: 0,
                 begin_ns: 10,
                 end_ns,
                 token: 0,

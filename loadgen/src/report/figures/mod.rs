@@ -2,6 +2,7 @@
 //! with a run and for one made later from a saved result.
 
 mod latency;
+mod nodes;
 mod overlap;
 mod percentiles;
 mod spread;
@@ -27,6 +28,7 @@ pub(crate) fn all(document: &Document) -> Vec<Figure> {
         latency(document),
         throughput(document),
         percentiles(document),
+        nodes(document),
         handoff(document),
         attempts_spread(document),
         violations(document),
@@ -47,6 +49,11 @@ pub(crate) fn throughput(document: &Document) -> Option<Figure> {
 /// Latency by percentile.
 pub(crate) fn percentiles(document: &Document) -> Option<Figure> {
     percentiles::figure(document)
+}
+
+/// Round trips and batches of every node over time.
+pub(crate) fn nodes(document: &Document) -> Option<Figure> {
+    nodes::figure(document, &time(document)?)
 }
 
 /// How long locks took from one holder to the next.

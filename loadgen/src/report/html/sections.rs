@@ -359,6 +359,9 @@ pub(super) fn nodes(out: &mut String, document: &Document) {
         ">away",
     ];
     table(out, &headings, &rows);
+    let caption = "Round trips as the slowest process saw them, of one in 64: where there were \
+                   few, p99 is the longest. The area is the mean batch, commands per write.";
+    figure(out, figures::nodes(document), caption);
     if let Some(text) = document.cost_per_acquisition.words(document.nodes.len()) {
         note(out, &text);
     }
