@@ -9,8 +9,8 @@ use std::future::IntoFuture;
 use std::time::Duration;
 
 use redlatch::{
-    AcquireError, AcquireFuture, Batching, Guard, NodeState, NodeStatus, Percentiles, Redlock, ReleaseError,
-    Resource, Retry,
+    AcquireError, AcquireFuture, Batching, Guard, NodeState, NodeStatus, Percentiles, Redlock,
+    ReleaseError, Resource, Retry,
 };
 
 use super::{Failure, Grant, Held, NodeLook, NodePassed, NodeSample, NodeView, Released};

@@ -100,7 +100,10 @@ mod tests {
         let series = times.series();
         assert_eq!((series.interval_ns, series.by_node.len()), (1_000_000_000, 2));
         let [first, second] = &series.by_node[..] else { panic!("two nodes") };
-        assert_eq!((first.commands.as_slice(), &first.writes[..]), (&[40, 0, 6][..], &[20, 0, 3][..]));
+        assert_eq!(
+            (first.commands.as_slice(), &first.writes[..]),
+            (&[40, 0, 6][..], &[20, 0, 3][..])
+        );
         assert_eq!(first.rtt_p50, [Some(100), None, None]);
         assert_eq!(second.rtt_p99, [Some(2_700), None, None]);
         assert_eq!(second.commands, [60, 0, 0]);
@@ -117,8 +120,10 @@ mod tests {
             assert_eq!(columns.commands.iter().sum::<u64>(), 4 * ticks as u64);
             assert_eq!(columns.rtt_p99.iter().flatten().max(), Some(&63));
             let spanned = columns.commands.len() as u64 * series.interval_ns;
-            assert!((ticks as u64 * TICK_NS..ticks as u64 * TICK_NS + series.interval_ns)
-                .contains(&spanned));
+            assert!(
+                (ticks as u64 * TICK_NS..ticks as u64 * TICK_NS + series.interval_ns)
+                    .contains(&spanned)
+            );
         }
     }
 }

@@ -160,7 +160,10 @@ mod tests {
         assert_eq!(thinned_nodes(&series, 10), series, "it has no more");
         let thin = thinned_nodes(&series, 4);
         let of = &thin.by_node[0];
-        assert_eq!((thin.interval_ns, &of.commands[..], &of.writes[..]), (300, &[6, 15, 24, 10][..], &[3, 3, 3, 1][..]));
+        assert_eq!(
+            (thin.interval_ns, &of.commands[..], &of.writes[..]),
+            (300, &[6, 15, 24, 10][..], &[3, 3, 3, 1][..])
+        );
         assert_eq!(of.rtt_p99, [Some(2), Some(5), Some(8), None]);
         assert_eq!(thinned_nodes(&NodeSeries::default(), 4), NodeSeries::default());
     }
