@@ -11,10 +11,12 @@ use crate::report::svg::{Anchor, Figure, Key, legend, line, n, path, put, text};
 const MOST_NODES: usize = 12;
 /// With every node this often two lines and an area, a page keeps its room for the result.
 const MOST_COLUMNS: usize = 120;
-const TRIPS_TALL: f64 = 46.0;
-const BATCH_TALL: f64 = 26.0;
-const GAP: f64 = 5.0;
-const NODE_TALL: f64 = TRIPS_TALL + GAP + BATCH_TALL + 13.0;
+/// Room for its name above what is drawn of a node.
+const HEAD: f64 = 14.0;
+const TRIPS_TALL: f64 = 44.0;
+const BATCH_TALL: f64 = 24.0;
+const GAP: f64 = 7.0;
+const NODE_TALL: f64 = HEAD + TRIPS_TALL + GAP + BATCH_TALL + 5.0;
 
 /// What passed at one node in one column.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -37,9 +39,9 @@ pub(super) fn figure(document: &Document, time: &Time) -> Option<Figure> {
     let low = (trips().min().unwrap_or(1).max(1) as f64).log2().floor();
     let high = (trips().max().unwrap_or(1).max(1) as f64).log2().ceil().max(low + 2.0);
     let trips_y = Scale::log((low.exp2(), high.exp2()), (TRIPS_TALL, 0.0));
-    let batch_ticks = round_ticks(most_batch, 1.0);
-    let batch_most = batch_ticks.last().copied().unwrap_or(1.0);
-    let batch_y = Scale::linear((0.0, batch_most), (BATCH_TALL, 0.0));
+    // By ratio too: the one large batch after a node came back leaves the usual ones visible.
+    let batch_most = round_ticks(most_batch, 1.0).last().copied().unwrap_or(2.0).max(2.0);
+    let batch_y = Scale::log((1.0, batch_most), (BATCH_TALL, 0.0));
     let marks = marks(low.exp2(), high.exp2());
 
     let mut out = String::new();
@@ -54,7 +56,7 @@ pub(super) fn figure(document: &Document, time: &Time) -> Option<Figure> {
     time.labels(&mut out, 26.0);
     time.open(&mut out, top, tall);
     for (at, columns) in all.iter().enumerate() {
-        let y = at as f64 * NODE_TALL;
+        let y = at as f64 * NODE_TALL + HEAD;
         put!(out, "<g transform=\"translate(0 {})\">", n(y));
         for &mark in &marks {
             let y = trips_y.at(mark as f64);
@@ -79,14 +81,17 @@ pub(super) fn figure(document: &Document, time: &Time) -> Option<Figure> {
     time.edges(&mut out, 0.0, tall);
     Time::close(&mut out);
     for at in 0..all.len() {
-        let y = top + at as f64 * NODE_TALL;
-        text(&mut out, (4.0, y + 11.0), Anchor::Start, "t strong", &format!("n{}", at + 1));
+        let y = top + at as f64 * NODE_TALL + HEAD;
+        let name = format!("n{}", at + 1);
+        text(&mut out, (LEFT - 6.0, y - 3.0), Anchor::End, "t strong", &name);
         for &mark in &marks {
             let y = y + trips_y.at(mark as f64) + 4.0;
             text(&mut out, (LEFT - 6.0, y), Anchor::End, "t", &latency_label(mark));
         }
-        let y = y + TRIPS_TALL + GAP + batch_y.at(batch_most) + 8.0;
-        text(&mut out, (LEFT - 6.0, y), Anchor::End, "t", &amount_label(batch_most));
+        for of in [1.0, batch_most] {
+            let y = y + TRIPS_TALL + GAP + batch_y.at(of) + 4.0;
+            text(&mut out, (LEFT - 6.0, y), Anchor::End, "t", &amount_label(of));
+        }
     }
     let bottom = top + tall;
     time.axis(&mut out, bottom);
@@ -96,9 +101,15 @@ pub(super) fn figure(document: &Document, time: &Time) -> Option<Figure> {
     Some(Figure { id: "nodes-over-time", title, height: bottom + 24.0, class: "time", body: out })
 }
 
-/// Two or three values of the axis of round trips that are far enough apart to be read.
+/// Two or three values of the axis of round trips that are far enough apart to be read: powers of
+/// ten where there are as many.
 fn marks(low_ns: f64, high_ns: f64) -> Vec<u64> {
-    let all = latency_ticks(low_ns, high_ns);
+    let mut all = latency_ticks(low_ns, high_ns);
+    let powers: Vec<u64> =
+        all.iter().copied().filter(|mark| 10_u64.pow(mark.ilog10()) == *mark).collect();
+    if powers.len() >= 2 {
+        all = powers;
+    }
     let every = all.len().div_ceil(3).max(1);
     all.into_iter().step_by(every).collect()
 }
@@ -128,18 +139,20 @@ fn columns(of: &NodeColumns) -> Vec<Column> {
     (0..entries).step_by(together).map(column).collect()
 }
 
-/// The batches as steps from the bottom.
+/// The batches as steps from the bottom, which is one command per write; where one was written, it
+/// shows.
 fn area(columns: &[Column], x: impl Fn(usize) -> f64, y: &Scale) -> String {
-    let mut data = format!("M0 {}", n(y.at(0.0)));
+    let mut data = format!("M0 {}", n(BATCH_TALL));
     let mut last = String::new();
     for (at, column) in columns.iter().enumerate() {
-        let height = n(y.at(column.batch.unwrap_or(0.0)));
+        let height = column.batch.map_or(BATCH_TALL, |of| y.at(of).min(BATCH_TALL - 1.0));
+        let height = n(height);
         if height != last {
             put!(data, "H{}V{height}", n(x(at)));
             last = height;
         }
     }
-    put!(data, "H{}V{}z", n(x(columns.len())), n(y.at(0.0)));
+    put!(data, "H{}V{}z", n(x(columns.len())), n(BATCH_TALL));
     data
 }
 
@@ -175,13 +188,16 @@ mod tests {
         for class in ["curve p50", "curve p99", "a-con"] {
             assert_eq!(drawn.body.matches(&format!("<path class=\"{class}\"")).count(), 3);
         }
-        // 20 commands: of a median that is not known the line is broken, and the batch is 0 where
-        // nothing was written.
+        // Where a median is not known the line is broken, and where nothing was written no batch is.
         let p50 = drawn.body.split("curve p50\" d=\"").nth(1).unwrap().split('"').next().unwrap();
         assert_eq!(p50.matches('M').count(), 2, "{p50}");
         let of = columns(&document.series.nodes.by_node[2]);
         assert_eq!((of[0].batch, of[3].batch, of[5].p50_ns), (Some(9.0), None, None));
+        let area = drawn.body.split("a-con\" d=\"").nth(1).unwrap().split('"').next().unwrap();
+        assert!(area.starts_with("M0 24H0V") && area.matches("V24").count() == 2, "{area}");
         assert!(drawn.body.contains("band f-kill"), "faults are shaded here too");
+        assert_eq!(marks(1e5, 3e7), [100_000, 1_000_000, 10_000_000]);
+        assert_eq!(marks(2e5, 8e5), [200_000, 500_000]);
         assert!(!drawn.body.contains("NaN"));
     }
 

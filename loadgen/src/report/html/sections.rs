@@ -339,14 +339,15 @@ pub(super) fn nodes(out: &mut String, document: &Document) {
         ">p99",
         ">ping p50",
         ">commands",
-        ">per write",
+        ">batch",
         ">timeouts",
         ">reconnects",
         ">away",
     ];
     table(out, &headings, &rows);
     let caption = "Round trips as the slowest process saw them, of one in 64: where there were \
-                   few, p99 is the longest. The area is the mean batch, commands per write.";
+                   few, p99 is the longest. The area is the mean \
+                   batch, by ratio: its bottom is one command per write.";
     figure(out, figures::nodes(document), caption);
     if let Some(text) = document.cost_per_acquisition.words(document.nodes.len()) {
         note(out, &text);
