@@ -33,7 +33,8 @@ const APART_NS: u64 = NS_PER_S;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Every machine makes its own run with the same settings and a --seed of its own, at the same time; \
-intervals are aligned by their wall clocks. OUT gets result.json, report.txt, report.html and latency.hlog.
+intervals are aligned by their wall clocks. OUT gets result.json, report.txt, report.html and \
+latency.hlog.
 
 Exit codes: that of the merged verdict; 1 tool or I/O error, 2 runs that do not belong together.")]
 pub(crate) struct MergeArgs {

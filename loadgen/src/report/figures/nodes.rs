@@ -18,6 +18,9 @@ const BATCH_TALL: f64 = 24.0;
 const GAP: f64 = 7.0;
 const NODE_TALL: f64 = HEAD + TRIPS_TALL + GAP + BATCH_TALL + 5.0;
 
+/// A round trip of a column.
+type Trip = fn(&Column) -> Option<u64>;
+
 /// What passed at one node in one column.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Column {
@@ -66,8 +69,7 @@ pub(super) fn figure(document: &Document, time: &Time) -> Option<Figure> {
             let middle = (at as f64 + 0.5) * width_ns as f64;
             value.map(|value| (time.x(middle), trips_y.at(value as f64)))
         };
-        let lines: [(&str, fn(&Column) -> Option<u64>); 2] =
-            [("p99", |of| of.p99_ns), ("p50", |of| of.p50_ns)];
+        let lines: [(&str, Trip); 2] = [("p99", |of| of.p99_ns), ("p50", |of| of.p50_ns)];
         for (class, of) in lines {
             let points: Vec<_> = columns.iter().map(of).enumerate().map(point).collect();
             put!(out, "<path class=\"curve {class}\" d=\"{}\"/>", path(&points));
