@@ -190,7 +190,7 @@ mod tests {
         for class in ["curve p50", "curve p99", "a-con"] {
             assert_eq!(drawn.body.matches(&format!("<path class=\"{class}\"")).count(), 3);
         }
-        // Where a median is not known the line is broken, and where nothing was written no batch is.
+        // Where a median is not known the line is broken; where nothing was written is no batch.
         let p50 = drawn.body.split("curve p50\" d=\"").nth(1).unwrap().split('"').next().unwrap();
         assert_eq!(p50.matches('M').count(), 2, "{p50}");
         let of = columns(&document.series.nodes.by_node[2]);

@@ -3,8 +3,8 @@
 //!
 //! Invariants:
 //! 1. It loads nothing: no address in it is fetched.
-//! 2. It is a function of the [`Document`] alone, and carries it (see [`embed`]); a baseline that it
-//!    was made with is drawn, and not carried.
+//! 2. It is a function of the [`Document`] alone, and carries it (see [`embed`]); a baseline that
+//!    it was made with is drawn, and not carried.
 //! 3. Every text of a user or of a server goes through [`escape`].
 //! 4. At most [`MOST_BYTES`] long, however long the run was.
 
