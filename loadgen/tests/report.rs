@@ -201,12 +201,12 @@ fn a_baseline_is_drawn_beside_the_run() {
     let (code, page, stderr) =
         dir.loadgen(&["report", "a", "-f", "html", "--baseline", "b/report.html"]);
     assert_eq!((code, stderr.as_str()), (0, ""));
-    assert!(page.contains("class=\"curve baseline\"") && page.contains("Baseline: "));
+    assert!(page.contains("class=\"curve baseline\" d=\"M") && page.contains("Baseline: "));
     assert_eq!(page.matches(">baseline</td>").count(), 2, "response and service");
     assert!(!dir.text("a/report.html").contains(">baseline</td>"));
     let (code, ..) = dir.loadgen(&["report", "a", "--svg", "drawn", "--baseline", "b"]);
     assert_eq!(code, 0);
-    assert!(dir.text("drawn/percentiles.svg").contains("curve baseline"));
+    assert!(dir.text("drawn/percentiles.svg").contains("class=\"curve baseline\" d=\"M"));
 }
 
 #[test]
