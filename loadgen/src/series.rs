@@ -19,7 +19,7 @@ use crate::config::RunConfig;
 use crate::document::Document;
 use crate::interrupt;
 use crate::live::Live;
-use crate::report::format::Paint;
+use crate::report::format::{COLUMNS, Paint};
 use crate::run::{self, RunError, files};
 use crate::target::Target;
 use crate::values;
@@ -142,7 +142,7 @@ impl Series {
     /// A line about how far the series is.
     pub(crate) fn progress(&self, text: &str) {
         if !self.quiet {
-            let line = format!("{text}\n");
+            let line: String = text.chars().take(COLUMNS).chain(['\n']).collect();
             let _ = std::io::Write::write_all(&mut std::io::stderr().lock(), line.as_bytes());
         }
     }

@@ -26,6 +26,7 @@ use crate::config::{EngineKnobs, RunConfig};
 use crate::document::Document;
 use crate::findmax;
 use crate::metrics;
+use crate::report::format::wrapped;
 use crate::run::{self, RunError, files};
 use crate::series::figures::Figures;
 use crate::series::{self, Series};
@@ -134,7 +135,8 @@ pub(crate) fn run(args: &TuneArgs) -> Result<u8, RunError> {
     let (plan, ended) = match ready {
         Err(stop) => (None, Err(stop)),
         Ok(()) => {
-            let plan = plan(&objective.what, bench.left_ns(), overhead_ns, &race)?;
+            let plan = plan(&objective.what, bench.left_ns(), overhead_ns, &race);
+            let plan = plan.unwrap_or_else(|_| Plan::smallest());
             bench.final_ns = plan.last_ns;
             bench.series.progress(&format!("plan: {}", plan.words(args.budget)));
             let ended = race.run(&plan, &mut bench);
@@ -233,9 +235,13 @@ fn conclude(
     let toml = advice::toml(&knobs, &comments);
     let file = bench.series.write("tuned.toml", toml.as_bytes())?;
     let mut text = report::render(bench, objective, race, plan, &outcome);
+    text.push_str(&wrapped(
+        " valid    ",
+        "for this machine, these nodes and this load only; on yours, run it again, as it was or \
+         with -f and the file below to begin there",
+    ));
     text.push_str(&format!(
-        " valid    for this machine, these nodes and this load only; on yours: loadgen tune -f \
-         {}\n files    {}\n",
+        " settings {}\n files    {}\n",
         file.display(),
         bench.series.dir.display()
     ));
@@ -354,12 +360,13 @@ impl Machine for Bench {
             What::Figure { name, .. } => name.unit(),
             What::Rate { .. } => metrics::Unit::PerSecond,
         };
-        let value = measured.value.map_or("-".to_owned(), |value| unit.show(value));
+        let value = measured.value.map_or_else(|| "-".to_owned(), |value| unit.show(value));
         let word = if measured.valid { "" } else { "  not valid" };
         let left = series::about(self.left_ns());
         let label = space::label(knobs);
-        let line = format!("[{doing:<20}] {value:>9}{word}  {label}   at most {left} left");
-        self.series.progress(&line.replace("at most about", "at most"));
+        let left = left.trim_start_matches("about ");
+        let line = format!("[{doing:<20}] {left:>6} left  {value:>9}{word}  {label}");
+        self.series.progress(&line);
         Ok(measured)
     }
 

@@ -10,8 +10,11 @@ use std::collections::BTreeMap;
 
 /// Widths of the curve, in levels.
 const WIDTHS: [f64; 4] = [0.7, 1.5, 3.0, 6.0];
-/// Probes that say the contrary, of all.
-const LAPSES: f64 = 0.06;
+/// Shares of probes that fail although the rate is low enough: how busy the machine is with other
+/// things is not known either.
+const DISTURBED: [f64; 3] = [0.03, 0.12, 0.3];
+/// Probes that pass although the rate is too high.
+const LUCKY: f64 = 0.04;
 /// Places per level.
 const GRAIN: i32 = 2;
 /// Bins per level in which places are put together.
@@ -39,7 +42,10 @@ pub(super) struct Estimate {
 impl Estimate {
     /// From the tallies by level; the place is looked for from `lowest` to `highest`.
     pub(super) fn of(tallies: &BTreeMap<i32, Tally>, lowest: i32, highest: i32) -> Self {
-        let curves = WIDTHS.map(|width| (width, Curve::of(width, highest - lowest)));
+        let pairs = WIDTHS.into_iter().flat_map(|width| DISTURBED.map(|share| (width, share)));
+        let curves: Vec<(f64, Curve)> = pairs
+            .map(|(width, share)| (width, Curve::of(width, share, highest - lowest)))
+            .collect();
         let mut logs: Vec<(f64, f64)> = Vec::new();
         for place in lowest * GRAIN..=highest * GRAIN {
             for (width, curve) in &curves {
@@ -83,13 +89,13 @@ struct Curve {
 }
 
 impl Curve {
-    /// Of a width, for distances up to so many levels.
-    fn of(width: f64, levels: i32) -> Self {
+    /// Of a width and a share of disturbed probes, for distances up to so many levels.
+    fn of(width: f64, disturbed: f64, levels: i32) -> Self {
         let reach = levels.max(0) * GRAIN;
         let logs = (-reach..=reach).map(|distance| {
             let levels = f64::from(distance) / f64::from(GRAIN);
             let passes = 1.0 / (1.0 + (levels / width).exp());
-            let passes = LAPSES + (1.0 - 2.0 * LAPSES) * passes;
+            let passes = LUCKY + (1.0 - LUCKY - disturbed) * passes;
             (passes.ln(), (1.0 - passes).ln())
         });
         Self { reach, logs: logs.collect() }

@@ -5,11 +5,11 @@ use std::fmt::Write as _;
 use super::{Found, Probe, Search, Searched};
 use crate::report::format::{many, rate, wrapped};
 use crate::series::Series;
-use crate::series::figures::{Figures, Kind, Spread};
+use crate::series::figures::{Column, Kind, Spread};
 use crate::sweep::words;
 
 /// Columns of figures: head, kind, what.
-const FIGURES: [(&str, Kind, fn(&Figures) -> Option<f64>); 6] = [
+const FIGURES: [Column; 6] = [
     ("achieved", Kind::Rate, |of| of.achieved),
     ("resp.p50", Kind::Time, |of| of.response_p50_ns),
     ("resp.p99", Kind::Time, |of| of.response_p99_ns),
@@ -139,7 +139,7 @@ fn why(searched: &Searched, above: f64) -> String {
     if reasons.is_empty() {
         return String::new();
     }
-    reasons.sort_by(|a, b| b.1.cmp(&a.1));
+    reasons.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
     let words: Vec<String> = reasons.iter().map(|(kind, n)| format!("{kind} ({n} ×)")).collect();
     wrapped(" above it ", &words.join(", "))
 }

@@ -3,8 +3,8 @@
 //! Rates lie on a fixed ladder of 4 % steps, so that two searches can name the same rate. From the
 //! first rate it is doubled until it fails, then the gap is halved until neighbours are left, where
 //! two of three probes decide. Each of these steps may be wrong on a machine that is not quiet, so
-//! after that probes go where the estimate over *all* probes is least sure, until it is sure enough;
-//! at last the rate itself is probed until two of three at least have passed there.
+//! after that probes go where the estimate over *all* probes is least sure, until that is sure
+//! enough; at last the rate itself is probed until two of three at least have passed there.
 //!
 //! Invariants:
 //! 1. At most [`MOST_PROBES`] probes.
@@ -75,10 +75,11 @@ pub(crate) enum Step {
 
 #[derive(Clone, Debug, PartialEq)]
 enum Phase {
-    /// Doubling; the highest level that passed.
+    /// Doubling; the highest level that passed, and the first above it that failed.
     Up {
         at: i32,
         passed: Option<i32>,
+        failed: Option<i32>,
     },
     /// The first rate failed: halving until one passes.
     Down {
@@ -112,7 +113,7 @@ pub(crate) struct Search {
 impl Search {
     pub(crate) fn new(first: i32, seed: u64) -> Self {
         Self {
-            phase: Phase::Up { at: first, passed: None },
+            phase: Phase::Up { at: first, passed: None, failed: None },
             tallies: BTreeMap::new(),
             made: 0,
             rng: Xoshiro::for_client(seed, 0),
@@ -162,18 +163,30 @@ impl Search {
                 return Step::Done(self.rough());
             }
             match self.phase.clone() {
-                Phase::Up { at, passed } => {
+                Phase::Up { at, passed, failed } => {
                     // Upwards one pass is enough: an error is found out later.
                     if self.tally(at).passed > 0 {
                         if at + DOUBLE > *LEVELS.end() {
                             let text = "every rate that can be asked for keeps the bound";
                             return Step::Done(Err(text.to_owned()));
                         }
-                        self.phase = Phase::Up { at: at + DOUBLE, passed: Some(at) };
+                        let passed = Some(at);
+                        self.phase = Phase::Up { at: at + DOUBLE, passed, failed: None };
                     } else if self.decided(at) == Some(false) {
-                        self.phase = match passed {
-                            Some(passed) => Phase::Between { passed, failed: at },
-                            None => Phase::Down { at: at - DOUBLE, failed: at },
+                        // A rate may fail because the machine was busy; then twice the rate
+                        // tells.
+                        let higher = at + DOUBLE;
+                        self.phase = match (failed, passed) {
+                            (None, _) if higher <= *LEVELS.end() => {
+                                Phase::Up { at: higher, passed, failed: Some(at) }
+                            }
+                            (failed, Some(passed)) => {
+                                Phase::Between { passed, failed: failed.unwrap_or(at) }
+                            }
+                            (failed, None) => {
+                                let failed = failed.unwrap_or(at);
+                                Phase::Down { at: failed - DOUBLE, failed }
+                            }
                         };
                     } else {
                         return Step::Probe(at);

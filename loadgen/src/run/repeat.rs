@@ -106,7 +106,8 @@ fn render(repeated: &Repeated, planned: u32, series: &Series) -> String {
     for (row, kind) in repeated.spread.iter().zip(kinds) {
         let Some(spread) = row.spread else { continue };
         let cell = |value| kind.text(Some(value));
-        let apart = spread.width().map_or("-".to_owned(), |width| format!("{:.0}%", 100.0 * width));
+        let apart =
+            spread.width().map_or_else(|| "-".to_owned(), |width| format!("{:.0}%", 100.0 * width));
         let (median, min, max) = (cell(spread.median), cell(spread.min), cell(spread.max));
         let figure = row.figure;
         text.push_str(&format!(" {figure:<22} {median:>10} {min:>10} {max:>10}   {apart:>5}\n"));

@@ -67,7 +67,7 @@ impl Figures {
     }
 
     /// Their names in files, with what each is.
-    pub(crate) const NAMES: [(&'static str, Kind, fn(&Self) -> Option<f64>); 10] = [
+    pub(crate) const NAMES: [Column; 10] = [
         ("offered", Kind::Rate, |of| of.offered),
         ("achieved", Kind::Rate, |of| of.achieved),
         ("throughput", Kind::Rate, |of| of.throughput),
@@ -80,6 +80,9 @@ impl Figures {
         ("cpu.per_lock", Kind::Time, |of| of.cpu_per_lock_ns),
     ];
 }
+
+/// A figure of a table: its name, how it is written, and which it is.
+pub(crate) type Column = (&'static str, Kind, fn(&Figures) -> Option<f64>);
 
 /// How a figure is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 
 use super::{Point, Sweep};
 use crate::report::format::{COLUMNS, Paint, many, wrapped};
-use crate::series::figures::{Figures, Kind};
+use crate::series::figures::{Column, Kind};
 
 /// Columns of figures: head, kind, what.
-const FIGURES: [(&str, Kind, fn(&Figures) -> Option<f64>); 6] = [
+const FIGURES: [Column; 6] = [
     ("ok/s", Kind::Rate, |of| of.throughput),
     ("resp.p50", Kind::Time, |of| of.response_p50_ns),
     ("resp.p99", Kind::Time, |of| of.response_p99_ns),

@@ -125,10 +125,9 @@ impl FromStr for Threshold {
         }
         let limit = name.unit().parse(limit).map_err(|problem| {
             let words = ["outside faults", "abort"].map(|word| format!("`{word}`")).join(" or ");
-            let extra = if limit.contains(' ') {
-                format!("; after it only {words}")
-            } else {
-                String::new()
+            let extra = match limit.contains(' ') {
+                true => format!("; after it only {words}"),
+                false => String::new(),
             };
             bad(format!("{problem}{extra}"))
         })?;

@@ -15,6 +15,9 @@ use crate::run::RunError;
 use crate::statistics::judge::Good;
 use crate::sweep::grid;
 
+/// Turns of the last round that earlier ones leave time for.
+const LEAST_ROUNDS: u32 = 2;
+
 /// What a configuration was measured to do.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Measured {
@@ -142,6 +145,10 @@ impl Race {
     /// Runs it to its end, or to where it is stopped.
     pub(crate) fn run(&mut self, plan: &Plan, machine: &mut impl Machine) -> Result<(), Stop> {
         for number in 1..=plan.floor {
+            if machine.left_ns() < machine.cost_ns(plan.first_ns) {
+                self.was_cut_short = true;
+                return Ok(());
+            }
             let doing = format!("noise floor {number} of {}", plan.floor);
             let measured = machine.measure(&self.control.knobs, plan.first_ns, &doing)?;
             self.floor_values.extend(self.control.note(measured));
@@ -149,7 +156,9 @@ impl Race {
         let count = crate::num::usize_of(plan.first.into());
         let first = space::first(count, &self.control.knobs, self.seed);
         self.entries = first.into_iter().map(Entry::new).collect();
-        let last_cost_ns = u64::from((plan.finalists + self.references()) * plan.rounds)
+        // Two turns of everybody are the least that an interval can be made from.
+        let least = plan.rounds.min(LEAST_ROUNDS);
+        let last_cost_ns = u64::from((plan.finalists + self.references()) * least)
             .saturating_mul(machine.cost_ns(plan.last_ns));
         self.round(1, plan.first_ns, usize::MAX, last_cost_ns, machine)?;
         self.rank();

@@ -190,7 +190,7 @@ fn rows(bench: &Bench, objective: &Objective, outcome: &Outcome) -> String {
     );
     for row in &outcome.rows {
         let figures = figures(bench, &row.knobs);
-        let shown = row.median.map_or("-".to_owned(), |value| objective.unit().show(value));
+        let shown = row.median.map_or_else(|| "-".to_owned(), |value| objective.unit().show(value));
         let change = match (row.ratio, row.word) {
             (Some(ratio), Some(word)) => {
                 let share = |ratio: f64| 100.0 * (ratio - 1.0);

@@ -232,8 +232,9 @@ mod tests {
         assert_ne!(all, first(24, &control, 8));
         for knob in Knob::ALL {
             for value in knob.values() {
-                let is_it =
-                    |knobs: &&EngineKnobs| knob.get(knobs).unwrap_or(knob.default()) == value;
+                let is_it = |knobs: &&EngineKnobs| {
+                    knob.get(knobs).unwrap_or_else(|| knob.default()) == value
+                };
                 let n = all.iter().filter(is_it).count();
                 let even = 24 / knob.values().len();
                 assert!(n.abs_diff(even) <= 2, "{} = {value}: {n} of 24", knob.name());

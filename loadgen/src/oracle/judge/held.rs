@@ -40,7 +40,6 @@ mod tests {
                 contended: false,
                 begin_ns: 10,
                 end_ns,
-                token: 0,
             };
             let claim = Claim { cell, class: Class::Exclusive };
             oracle.enter_all(&[claim], 0, entry)
