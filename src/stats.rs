@@ -59,6 +59,15 @@ impl Percentiles {
     pub fn max(&self) -> Duration {
         Duration::from_nanos(self.0.as_ref().map_or(0, Histogram::max))
     }
+
+    /// The times recorded since `earlier`, an older snapshot of the same counters: how it was in
+    /// between. None if `earlier` is not one.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let (Some(times), Some(before)) = (&self.0, &earlier.0) else { return self.clone() };
+        let mut between = times.clone();
+        Self(between.subtract(before).is_ok().then_some(between))
+    }
 }
 
 impl fmt::Debug for Percentiles {
@@ -171,4 +180,29 @@ pub struct NodeStatus {
     pub gather_delay: Duration,
     /// Round trips, one in 64 recorded, from the bytes leaving to the reply's parsing.
     pub round_trip: Percentiles,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_recorded_between_two_snapshots_stands_alone() {
+        let mut times = Histogram::new_with_max(60_000_000_000, 3).expect("a histogram");
+        let snapshot = |times: &Histogram<u64>| Percentiles::new(Some(times.clone()));
+        let none = snapshot(&times);
+        times.record_n(1_000, 99).expect("within its range");
+        let first = snapshot(&times);
+        times.record_n(5_000_000, 3).expect("within its range");
+        let both = snapshot(&times);
+        let between = both.since(&first);
+        assert_eq!((both.count(), between.count()), (102, 3));
+        let median = |of: &Percentiles| of.at(50.0).as_nanos();
+        assert_eq!((median(&both), median(&between) / 10_000), (1_000, 500));
+        assert_eq!(first.since(&none).count(), 99);
+        assert_eq!(first.since(&Percentiles::new(None)).count(), 99);
+        assert_eq!(both.since(&both).count(), 0);
+        assert_eq!(both.since(&both).at(99.0), Duration::ZERO);
+        assert_eq!(first.since(&both).count(), 0, "that one is not older");
+    }
 }

@@ -7,16 +7,18 @@
 //!    rate hold only what finished inside the measured time.
 
 pub(crate) mod heat;
+pub(crate) mod nodes;
 
 use std::collections::BTreeMap;
 
 use crate::agent::Message;
-use crate::backend::NodeLook;
+use crate::backend::{NodeLook, NodePassed};
 use crate::config::RunConfig;
 use crate::driver::{Event, Final, NodeNews, Tick};
 use crate::recorder::{Counts, Hist, Metric, TICK_NS, histogram, merge};
 use crate::thresholds::Calm;
 use heat::Heat;
+use nodes::NodeTimes;
 
 /// Changes at nodes that are kept for drawing; more is a node that never settles.
 const MOST_NEWS: usize = 1_000;
@@ -104,6 +106,9 @@ pub(crate) struct Collector {
     pub(crate) counts: Counts,
     pub(crate) rows: Vec<Row>,
     pub(crate) heat: Heat,
+    pub(crate) node_times: NodeTimes,
+    /// What a process saw at the nodes, until the tick that it belongs to.
+    passed: BTreeMap<u32, Vec<NodePassed>>,
     /// Responses outside faults.
     pub(crate) calm: Calm,
     pub(crate) news: Vec<NodeNews>,
@@ -137,6 +142,8 @@ impl Collector {
             counts: Counts::default(),
             rows: Vec::new(),
             heat: Heat::default(),
+            node_times: NodeTimes::new((config.interval_ns / TICK_NS).max(1)),
+            passed: BTreeMap::new(),
             calm: Calm::new(config),
             news: Vec::new(),
             looks: Vec::new(),
@@ -171,6 +178,7 @@ impl Collector {
                 self.news.extend(news);
             }
             Message::From(process, Event::Looks(looks)) => {
+                self.passed.insert(process, looks.iter().map(|look| look.since).collect());
                 // All see the same nodes; one is enough.
                 if self.alive.first() == Some(&process) {
                     self.looks = looks;
@@ -200,6 +208,7 @@ impl Collector {
     }
 
     fn tick(&mut self, process: u32, tick: Tick) {
+        let passed = self.passed.remove(&process);
         let Some(index) = tick.index else {
             self.late_counts.add(&tick.snapshot.counts);
             for (metric, hist) in &tick.snapshot.hists {
@@ -207,6 +216,9 @@ impl Collector {
             }
             return;
         };
+        if let Some(passed) = passed {
+            self.node_times.add(usize::try_from(index).unwrap_or(usize::MAX), &passed);
+        }
         *self.started.entry(process).or_default() += tick.started;
         let pending = self.pending.entry(index).or_default();
         pending.from.push(process);

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
 
-use crate::backend::{Backend, NodeLook, NodeSample, NodeView};
+use crate::backend::{Backend, LastLook, NodeLook, NodeSample, NodeView};
 use crate::calibration::threads::{self, Workers};
 use crate::clock::{self, NS_PER_MS};
 use crate::config::RunConfig;
@@ -92,7 +92,7 @@ pub(crate) enum Event {
     Ready,
     Tick(Tick),
     Nodes(Vec<NodeNews>),
-    /// What the nodes look like, once per interval.
+    /// What the nodes look like and what passed at them, before the last tick of an interval.
     Looks(Vec<NodeLook>),
     Final(Box<Final>),
     Failed(String),
@@ -250,6 +250,7 @@ struct Ticker<'a> {
     poll_ns: u64,
     /// Arrivals handed over up to the last tick.
     started: u64,
+    last_look: LastLook,
 }
 
 impl<'a> Ticker<'a> {
@@ -265,6 +266,7 @@ impl<'a> Ticker<'a> {
             workers_at_start: Workers::default(),
             poll_ns,
             started: 0,
+            last_look: LastLook::default(),
         }
     }
 
@@ -317,6 +319,7 @@ impl<'a> Ticker<'a> {
         // Without a warm-up everything belongs to the first tick, however late this is.
         let is_warm = self.shared.config.warmup_ns > 0;
         self.started = if is_warm { self.shared.started() } else { 0 };
+        drop(self.shared.backend.looks(&mut self.last_look));
         let ticks_per_interval = (self.shared.config.interval_ns / TICK_NS).max(1);
         for index in 0..self.shared.config.ticks() {
             let end_ns = self.times.measured_ns + u64::from(index + 1) * TICK_NS;
@@ -333,7 +336,7 @@ impl<'a> Ticker<'a> {
     /// interval.
     fn tick(&mut self, index: Option<u32>, full: bool, emit: &mut impl FnMut(Event)) {
         if full {
-            emit(Event::Looks(self.shared.backend.looks()));
+            emit(Event::Looks(self.shared.backend.looks(&mut self.last_look)));
         }
         let metrics: &[Metric] = if full { &Metric::ALL } else { OF_EVERY_TICK };
         let snapshot = self.snapshots.take(&self.shared.recorder, metrics);

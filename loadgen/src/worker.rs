@@ -220,10 +220,12 @@ impl<'a> Client<'a> {
         handover: Option<Handover>,
     ) {
         let service_ns = at.granted_ns.saturating_sub(at.called_ns);
+        let waited_ns = at.granted_ns.saturating_sub(at.intended_ns);
+        self.shared.oracle.count_waits(&self.claims, self.first_cell, waited_ns);
         let kind = if contended { Metric::Contended } else { Metric::Uncontended };
         self.shared.recorder.with(|shard| {
             shard.counts.ok += 1;
-            shard.record(Metric::Response, at.granted_ns.saturating_sub(at.intended_ns));
+            shard.record(Metric::Response, waited_ns);
             shard.record(Metric::Service, service_ns);
             shard.record(kind, service_ns);
             shard.record(Metric::ValidityLeft, remaining_ns);

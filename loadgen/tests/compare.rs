@@ -262,6 +262,10 @@ fn results_of_two_machines_become_one() {
     assert!(text.contains("m1") && text.contains("its own clients only"), "{text}");
     assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
     assert!(dir.0.join("all/latency.hlog").exists());
+    let page = std::fs::read_to_string(dir.0.join("all/report.html")).unwrap();
+    assert!(page.contains("id=\"machines\"") && page.contains("class=\"curve p99\""));
+    let again = dir.loadgen("report all/report.html -f html").1;
+    assert!(again == page, "the page carries the merged result");
     for (line, part) in [
         ("merge m1 m1 -o x", "the same run"),
         ("merge m1 m2 -o all", "holds a result already"),

@@ -143,6 +143,73 @@ fn figures_stand_alone_and_markdown_has_tables() {
 }
 
 #[test]
+fn names_with_an_uneven_share_are_told_apart() {
+    let dir = Dir::new("hot");
+    let line = "run -q -o out --backend noop -c 4 -k 50 -d 1s -w 0 --key-dist zipf:1.5 --seed 3";
+    let (code, stdout, stderr) = dir.loadgen(&line.split(' ').collect::<Vec<_>>());
+    assert_eq!(code, 0, "{stdout}{stderr}");
+    let result = dir.json("out/result.json");
+    let keys = result["contention"]["hottest_keys"].as_array().unwrap();
+    assert_eq!(keys.len(), 10);
+    let counts: Vec<u64> = keys.iter().map(|of| of["acquisitions"].as_u64().unwrap()).collect();
+    assert!(counts.is_sorted_by(|a, b| a >= b), "{counts:?}");
+    let all = result["latency_ns"]["acquire.response"]["count"].as_u64().unwrap();
+    assert!(counts.iter().sum::<u64>() <= all && counts[0] > all / 4, "{counts:?} of {all}");
+    let longest = result["latency_ns"]["acquire.response"]["max"].as_u64().unwrap();
+    let waits = |of: &Value| of["wait_max_ns"].as_u64().unwrap();
+    assert!(keys.iter().all(|of| waits(of) <= longest), "{keys:?} within {longest}");
+    let page = dir.text("out/report.html");
+    assert!(page.contains(&format!(">{}<", keys[0]["key"].as_str().unwrap())), "on the page");
+}
+
+#[test]
+fn what_passed_at_nodes_is_told_over_time_and_adds_up() {
+    let dir = Dir::new("nodes");
+    let line = "run -q -o out --spawn 3 --server-bin test-node -c 8 -k 20 -d 2s -w 0 \
+                --interval 500ms --processes 2 --seed 1";
+    let (code, stdout, stderr) = dir.loadgen(&line.split_whitespace().collect::<Vec<_>>());
+    assert_eq!(code, 0, "{stdout}{stderr}");
+    let result = dir.json("out/result.json");
+    let nodes = &result["series"]["nodes"];
+    assert_eq!(nodes["interval_ns"], 500_000_000);
+    assert_eq!(nodes["by_node"].as_array().unwrap().len(), 3);
+    for (of, whole) in nodes["by_node"].as_array().unwrap().iter().zip(0..) {
+        let whole = &result["nodes"][whole];
+        for name in ["commands", "writes"] {
+            assert_eq!(of[name].as_array().unwrap().len(), 4, "{of}");
+            let (inside, all) = (sum(&of[name]), whole[name].as_u64().unwrap());
+            // What connects the clients, and what came after the end, is in none.
+            assert!(inside <= all && inside * 10 >= all * 8, "{inside} of {all} {name}");
+        }
+        assert!(of["rtt_p50"].as_array().unwrap().iter().any(Value::is_u64), "{of}");
+    }
+    let csv = dir.text("out/series.csv");
+    assert!(
+        csv.lines().next().unwrap().ends_with(",n3_commands,n3_writes,n3_rtt_p50_ns,n3_rtt_p99_ns")
+    );
+    assert!(dir.text("out/report.html").contains("id=\"nodes-over-time\""));
+}
+
+#[test]
+fn a_baseline_is_drawn_beside_the_run() {
+    let dir = Dir::new("baseline");
+    for (out, seed) in [("a", "1"), ("b", "2")] {
+        let line = format!("run -q -o {out} --backend noop -c 2 -k 4 -d 1s -w 0 --seed {seed}");
+        let (code, _, stderr) = dir.loadgen(&line.split(' ').collect::<Vec<_>>());
+        assert_eq!(code, 0, "{stderr}");
+    }
+    let (code, page, stderr) =
+        dir.loadgen(&["report", "a", "-f", "html", "--baseline", "b/report.html"]);
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    assert!(page.contains("class=\"curve baseline\" d=\"M") && page.contains("Baseline: "));
+    assert_eq!(page.matches(">baseline</td>").count(), 2, "response and service");
+    assert!(!dir.text("a/report.html").contains(">baseline</td>"));
+    let (code, ..) = dir.loadgen(&["report", "a", "--svg", "drawn", "--baseline", "b"]);
+    assert_eq!(code, 0);
+    assert!(dir.text("drawn/percentiles.svg").contains("class=\"curve baseline\" d=\"M"));
+}
+
+#[test]
 fn what_cannot_be_shown_is_refused_in_a_line() {
     let dir = Dir::new("refused");
     std::fs::write(dir.0.join("no.html"), "<p>nothing</p>").unwrap();
@@ -153,6 +220,8 @@ fn what_cannot_be_shown_is_refused_in_a_line() {
         ("report a b --format csv", 2, "of one result"),
         ("report a --format svg", 2, "-o DIR"),
         ("report a --md --format csv", 2, "cannot be used with"),
+        ("report a --md --baseline b", 2, "--format html or --svg"),
+        ("report a -f html --baseline nowhere", 1, "`nowhere`"),
     ] {
         let (got, stdout, stderr) = dir.loadgen(&line.split(' ').collect::<Vec<_>>());
         assert_eq!((got, stdout.as_str()), (code, ""), "{line}: {stderr}");

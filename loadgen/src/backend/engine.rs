@@ -9,11 +9,11 @@ use std::future::IntoFuture;
 use std::time::Duration;
 
 use redlatch::{
-    AcquireError, AcquireFuture, Batching, Guard, NodeState, NodeStatus, Redlock, ReleaseError,
-    Resource, Retry,
+    AcquireError, AcquireFuture, Batching, Guard, NodeState, NodeStatus, Percentiles, Redlock,
+    ReleaseError, Resource, Retry,
 };
 
-use super::{Failure, Grant, Held, NodeSample, NodeView, Released};
+use super::{Failure, Grant, Held, NodeLook, NodePassed, NodeSample, NodeView, Released};
 use crate::clock::now_ns;
 use crate::config::{EngineKnobs, Gather, RunConfig, Waiting};
 use crate::mode::{Claim, Class, Mode};
@@ -32,6 +32,10 @@ pub(crate) struct Engine {
 
 #[derive(Debug)]
 pub(crate) struct EngineHeld(Guard);
+
+/// The nodes when they were looked at last.
+#[derive(Debug, Default)]
+pub(crate) struct LastLook(Vec<NodeStatus>);
 
 fn nanos(span: Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
@@ -159,12 +163,27 @@ impl Engine {
     }
 
     pub(crate) fn node_views(&self) -> Vec<NodeView> {
-        let view = |state| match state {
-            NodeState::Up => NodeView::Up,
-            NodeState::Quarantined => NodeView::Quarantined,
-            _ => NodeView::Away,
-        };
         self.locks.node_states().into_iter().map(view).collect()
+    }
+
+    /// What passed at each node since `last`, which becomes this look.
+    pub(crate) fn looks(&self, last: &mut LastLook) -> Vec<NodeLook> {
+        let before = std::mem::replace(&mut last.0, self.locks.nodes());
+        let look = |(at, node): (usize, &NodeStatus)| {
+            let before = before.get(at);
+            let all = &node.round_trip;
+            let trips = before.map_or_else(|| all.clone(), |last| all.since(&last.round_trip));
+            let known = |trips: &Percentiles, p| (trips.count() > 0).then(|| nanos(trips.at(p)));
+            let passed = |of: fn(&NodeStatus) -> u64| of(node).saturating_sub(before.map_or(0, of));
+            let since = NodePassed {
+                commands: passed(|node| node.commands),
+                writes: passed(|node| node.writes),
+                rtt_p50_ns: known(&trips, 50.0),
+                rtt_p99_ns: known(&trips, 99.0),
+            };
+            NodeLook { view: view(node.state), rtt_p50_ns: known(all, 50.0), since }
+        };
+        last.0.iter().enumerate().map(look).collect()
     }
 
     pub(crate) fn nodes(&self) -> Vec<NodeSample> {
@@ -190,6 +209,14 @@ impl Engine {
 
     pub(crate) async fn close(&self) {
         self.locks.close().await;
+    }
+}
+
+const fn view(state: NodeState) -> NodeView {
+    match state {
+        NodeState::Up => NodeView::Up,
+        NodeState::Quarantined => NodeView::Quarantined,
+        _ => NodeView::Away,
     }
 }
 

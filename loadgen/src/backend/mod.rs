@@ -12,6 +12,7 @@ use crate::config::{BackendKind, RunConfig};
 use crate::mode::Claim;
 use crate::recorder::FailureKind;
 use crate::timer::Timer;
+pub(crate) use engine::LastLook;
 use local::{Local, LocalHeld};
 
 /// A lock that was granted.
@@ -84,11 +85,34 @@ pub(crate) struct NodeSample {
     pub(crate) rtt_p99_ns: Option<u64>,
 }
 
-/// The same in two words, for those who watch.
+/// A node at a glance.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct NodeLook {
     pub(crate) view: NodeView,
+    /// Since it is known.
     pub(crate) rtt_p50_ns: Option<u64>,
+    pub(crate) since: NodePassed,
+}
+
+/// What passed between a node and the backend since the look before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct NodePassed {
+    pub(crate) commands: u64,
+    pub(crate) writes: u64,
+    /// Of the round trips that were measured: the library takes one in 64.
+    pub(crate) rtt_p50_ns: Option<u64>,
+    pub(crate) rtt_p99_ns: Option<u64>,
+}
+
+impl NodePassed {
+    /// With what another process, or a time beside it, saw: counts add up, and of round trips the
+    /// longer ones stay, since percentiles of parts do not give those of the whole.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.commands = self.commands.saturating_add(other.commands);
+        self.writes = self.writes.saturating_add(other.writes);
+        self.rtt_p50_ns = self.rtt_p50_ns.max(other.rtt_p50_ns);
+        self.rtt_p99_ns = self.rtt_p99_ns.max(other.rtt_p99_ns);
+    }
 }
 
 /// The lock under load.
@@ -151,14 +175,12 @@ impl Backend {
         }
     }
 
-    /// The nodes at a glance, in the order they were given.
-    pub(crate) fn looks(&self) -> Vec<NodeLook> {
-        let views = self.node_views().into_iter();
-        let look = |(view, sample): (NodeView, NodeSample)| NodeLook {
-            view,
-            rtt_p50_ns: sample.rtt_p50_ns,
-        };
-        views.zip(self.nodes()).map(look).collect()
+    /// The nodes at a glance since `last`, in the order they were given.
+    pub(crate) fn looks(&self, last: &mut LastLook) -> Vec<NodeLook> {
+        match self {
+            Self::Local(_) => Vec::new(),
+            Self::Engine(engine) => engine.looks(last),
+        }
     }
 
     /// Gives back what is held and closes connections.

@@ -28,6 +28,7 @@ use crate::statistics::judge::Word;
 use crate::verdict::Safety;
 pub(crate) use differences::settings;
 use rows::Row;
+pub(crate) use show::change;
 use side::Side;
 
 /// Sides of one comparison.

@@ -210,6 +210,28 @@ pub(crate) struct Series {
     pub(crate) hiccup: Vec<Option<u64>>,
     #[serde(rename = "acquire.response")]
     pub(crate) response: ResponseSeries,
+    /// In intervals of its own.
+    #[serde(default)]
+    pub(crate) nodes: NodeSeries,
+}
+
+/// What passed at every node over time; empty where there are none, and of several machines.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct NodeSeries {
+    /// `--interval`, or twice, four times .. as long in a run with very many.
+    pub(crate) interval_ns: u64,
+    /// In the order of [`Document::nodes`].
+    pub(crate) by_node: Vec<NodeColumns>,
+}
+
+/// Columns of equal length, one entry per interval. Counts are of all processes together; round
+/// trips are those of the slowest one, `null` where none was measured: the library takes one in 64.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct NodeColumns {
+    pub(crate) commands: Vec<u64>,
+    pub(crate) writes: Vec<u64>,
+    pub(crate) rtt_p50: Vec<Option<u64>>,
+    pub(crate) rtt_p99: Vec<Option<u64>>,
 }
 
 /// `acquire.response` per interval; `null` in intervals without an answer.

@@ -38,10 +38,10 @@ fn interval(second: u64) -> Interval {
 
 fn collector(nodes: usize) -> Collector {
     let mut all = Collector::new(&config());
-    let up = NodeLook { view: NodeView::Up, rtt_p50_ns: Some(203_000) };
+    let up = NodeLook { view: NodeView::Up, rtt_p50_ns: Some(203_000), ..NodeLook::default() };
     all.looks = vec![up; nodes];
     if let Some(third) = all.looks.get_mut(2) {
-        *third = NodeLook { view: NodeView::Away, rtt_p50_ns: None };
+        *third = NodeLook { view: NodeView::Away, ..NodeLook::default() };
     }
     all
 }

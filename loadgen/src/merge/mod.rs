@@ -22,6 +22,7 @@ use crate::clock::{NS_PER_S, Utc};
 use crate::compare::settings;
 use crate::document::{self, Document, Latency};
 use crate::recorder::{Hist, Metric, histogram, merge};
+use crate::report::html;
 use crate::report::json::latency;
 use crate::run::RunError;
 
@@ -32,7 +33,8 @@ const APART_NS: u64 = NS_PER_S;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Every machine makes its own run with the same settings and a --seed of its own, at the same time; \
-intervals are aligned by their wall clocks. OUT gets result.json, report.txt and latency.hlog.
+intervals are aligned by their wall clocks. OUT gets result.json, report.txt, report.html and \
+latency.hlog.
 
 Exit codes: that of the merged verdict; 1 tool or I/O error, 2 runs that do not belong together.")]
 pub(crate) struct MergeArgs {
@@ -89,8 +91,12 @@ pub(crate) fn run(args: &MergeArgs) -> Result<u8, RunError> {
     let mut json = serde_json::to_vec_pretty(&merged)
         .map_err(|error| RunError::Tool(format!("cannot write the result as JSON: {error}")))?;
     json.push(b'\n');
-    let text = show::text(&merged);
-    for (name, bytes) in [("result.json", json.as_slice()), ("report.txt", text.as_bytes())] {
+    let (text, page) = (show::text(&merged), html::render(&merged));
+    for (name, bytes) in [
+        ("result.json", json.as_slice()),
+        ("report.txt", text.as_bytes()),
+        ("report.html", page.as_bytes()),
+    ] {
         let path = args.out.join(name);
         std::fs::write(&path, bytes).map_err(tool(format!("cannot write `{}`", path.display())))?;
     }

@@ -54,6 +54,7 @@ const RULES: &[(&str, Rule)] = &[
     ("contention.ping_p50_ns_by_node", Rule::Concat(900)),
     ("contention.ping_p50_ns", Rule::LeaveOut),
     ("contention.commands*", Rule::LeaveOut),
+    ("contention.hottest_keys", Rule::LeaveOut),
     ("contention.*", Rule::Sum),
     ("fairness.longest_wait_ns", Rule::Max),
     ("fairness.jain*", Rule::LeaveOut),

@@ -26,6 +26,7 @@ mod gaps;
 mod handovers;
 mod held;
 mod section;
+mod waits;
 
 use std::io;
 use std::path::Path;
@@ -41,6 +42,8 @@ pub(crate) use fencing::Tokens;
 use gaps::GRAIN_NS;
 pub(crate) use handovers::{Grants, Handover};
 pub(crate) use section::{Entry, Inside};
+use waits::WAIT_WORDS;
+pub(crate) use waits::Waits;
 
 const HEADER: usize = 16;
 const VIOLATIONS: usize = 0;
@@ -141,6 +144,7 @@ impl Oracle {
         let clients = num::usize_of(config.clients.into());
         let words = HEADER + RECORDS * RECORD_WORDS + map_words + keys * CELL_WORDS;
         let words = words + clients * SLOT_WORDS + num::usize_of(config.crowd_words());
+        let words = words + keys * WAIT_WORDS;
         let (processes, is_crowded) = (config.processes.max(1), config.mode.is_crowded());
         let permits = if let Mode::Permits(k) = config.mode { k.into() } else { usize::MAX };
         let with = move |shared| Self {

@@ -154,7 +154,7 @@ mod tests {
             .into_iter()
             .for_each(|value| hist.saturating_record(value));
         totals.add(Metric::Response, &hist);
-        let up = NodeLook { view: NodeView::Up, rtt_p50_ns: Some(203_000) };
+        let up = NodeLook { view: NodeView::Up, rtt_p50_ns: Some(203_000), ..NodeLook::default() };
         Values {
             counts: Counts { ok: 6, timeout: 2, lost: 1, ..Counts::default() },
             totals: Some(&totals),

@@ -39,6 +39,9 @@ pub(crate) struct ReportArgs {
     #[arg(short, long, value_name = "FORMAT", default_value = "text",
           conflicts_with_all = ["md", "svg"])]
     format: Format,
+    /// An earlier result to hold it against, in the page and the figures
+    #[arg(long, value_name = "RESULT")]
+    baseline: Option<PathBuf>,
     /// Where to write it [default: standard output]
     #[arg(short, long, value_name = "PATH", conflicts_with = "svg")]
     out: Option<PathBuf>,
@@ -67,19 +70,30 @@ pub(crate) fn run(args: &ReportArgs) -> Result<u8, RunError> {
         let text = "this format is of one result; give one, or take --format text or md";
         return Err(RunError::Usage(text.to_owned()));
     }
+    if args.baseline.is_some() && !matches!(format, Format::Html | Format::Svg) {
+        let text = "--baseline is drawn in the page and the figures; take --format html or --svg \
+                    DIR, or `loadgen compare A B` for a table";
+        return Err(RunError::Usage(text.to_owned()));
+    }
+    let baseline = args.baseline.as_deref().map(load).transpose()?;
+    let baseline = baseline.as_ref();
     if format == Format::Svg {
         let Some(dir) = out else {
             let text = "--format svg makes several files; say where with -o DIR";
             return Err(RunError::Usage(text.to_owned()));
         };
-        return args.results.iter().try_for_each(|path| drawings(&load(path)?, dir)).map(|()| 0);
+        return args
+            .results
+            .iter()
+            .try_for_each(|path| drawings(&load(path)?, baseline, dir))
+            .map(|()| 0);
     }
     let mut bytes = Vec::new();
     for (at, path) in args.results.iter().enumerate() {
         if at > 0 {
             bytes.push(b'\n');
         }
-        bytes.extend(one(format, path)?);
+        bytes.extend(one(format, path, baseline)?);
     }
     match out {
         Some(path) => save(path, &bytes)?,
@@ -98,10 +112,10 @@ fn save(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
         .map_err(|error| RunError::Tool(format!("cannot write `{}`: {error}", path.display())))
 }
 
-fn one(format: Format, path: &Path) -> Result<Vec<u8>, RunError> {
+fn one(format: Format, path: &Path, baseline: Option<&Document>) -> Result<Vec<u8>, RunError> {
     Ok(match format {
         Format::Text => text(path)?,
-        Format::Html => html::render(&load(path)?).into_bytes(),
+        Format::Html => html::render_against(&load(path)?, baseline).into_bytes(),
         Format::Md => markdown::render(&load(path)?).into_bytes(),
         Format::Csv => tabular::csv(&load(path)?).into_bytes(),
         Format::Hgrm => percentiles(&load(path)?)?,
@@ -131,11 +145,11 @@ fn percentiles(document: &Document) -> Result<Vec<u8>, RunError> {
     Ok(table)
 }
 
-fn drawings(document: &Document, dir: &Path) -> Result<(), RunError> {
+fn drawings(document: &Document, baseline: Option<&Document>, dir: &Path) -> Result<(), RunError> {
     std::fs::create_dir_all(dir).map_err(|error| {
         RunError::Tool(format!("cannot create the directory `{}`: {error}", dir.display()))
     })?;
-    let figures = figures::all(document);
+    let figures = figures::all(document, baseline);
     if figures.is_empty() {
         return Err(RunError::Tool("the result has nothing to draw in it".to_owned()));
     }

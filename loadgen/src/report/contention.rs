@@ -6,9 +6,12 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::format::{many, ns};
+use super::json;
+use crate::config::RunConfig;
 use crate::document::AttemptsOf;
 use crate::driver::ClientReport;
 use crate::num;
+use crate::oracle::judge::Waits;
 use crate::recorder::{Counts, Hist, histogram, merge};
 use crate::witness::{NodeWork, Seen};
 
@@ -62,6 +65,43 @@ pub(crate) struct Contention {
     pub(crate) ping_p50_ns: Option<u64>,
     pub(crate) ping_p50_ns_by_node: Vec<Option<u64>>,
     pub(crate) commands: Option<Commands>,
+    /// The names that were granted most often in the measured time, the first of them first.
+    #[serde(default)]
+    pub(crate) hottest_keys: Vec<HotKey>,
+}
+
+/// How one name was served.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct HotKey {
+    pub(crate) key: String,
+    pub(crate) acquisitions: u64,
+    /// Of all acquisitions.
+    pub(crate) share: Option<f64>,
+    /// From the planned arrival to the grant.
+    pub(crate) wait_mean_ns: Option<f64>,
+    pub(crate) wait_max_ns: u64,
+}
+
+/// Names in [`Contention::hottest_keys`] at most.
+pub(crate) const MOST_HOT_KEYS: usize = 10;
+
+/// By name what the checker counted, of `all` acquisitions.
+pub(crate) fn hottest_keys(config: &RunConfig, waits: &[Waits], all: u64) -> Vec<HotKey> {
+    let per = |part, whole| (whole > 0).then(|| num::share(part, whole));
+    let name = |cell: u64| {
+        let process = cell / config.mode.tree(config.keys).cells().max(1);
+        let of =
+            if config.private_keys() { format!(" of process {process}") } else { String::new() };
+        format!("{}{of}", json::key_name(config, cell))
+    };
+    let key = |of: &Waits| HotKey {
+        key: name(of.cell),
+        acquisitions: of.granted,
+        share: per(of.granted, all),
+        wait_mean_ns: per(of.waited_ns, of.granted),
+        wait_max_ns: of.longest_ns,
+    };
+    waits.iter().map(key).collect()
 }
 
 impl Contention {
@@ -80,6 +120,7 @@ impl Contention {
             ping_p50_ns: p50(&pings),
             ping_p50_ns_by_node: seen.nodes.iter().map(|node| p50(&node.pings)).collect(),
             commands: Commands::of(seen),
+            hottest_keys: Vec::new(),
         }
     }
 

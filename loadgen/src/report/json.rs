@@ -8,6 +8,7 @@ use super::censored::Censored;
 use super::{RunResult, contention, events};
 use crate::clock::Utc;
 use crate::collect::Row;
+use crate::config::RunConfig;
 use crate::document::{
     Attempts, Document, Environment, Errors, Fencing, HeldSpan, Latency, Overlap, Percentile,
     QualityReport, ResponseSeries, Run, SCHEMA, SafetyReport, Series, Summary, Totals,
@@ -56,7 +57,7 @@ pub(crate) fn document(run: &RunResult) -> Document {
         },
         contention: run.contention.clone(),
         fairness: run.fairness,
-        series: series(&run.rows),
+        series: Series { nodes: run.timeline.nodes.clone(), ..series(&run.rows) },
         heatmap: Some(run.timeline.heat.clone()),
         events,
         events_left_out,
@@ -181,6 +182,7 @@ fn series(rows: &[Row]) -> Series {
             p50: rows.iter().map(|row| row.p50_ns).collect(),
             p99: rows.iter().map(|row| row.p99_ns).collect(),
         },
+        ..Series::default()
     }
 }
 
@@ -198,7 +200,7 @@ fn safety(run: &RunResult) -> SafetyReport {
     let example = |violation: &Violation| {
         let [held_as, granted_as] = violation.classes;
         Overlap {
-            key: key_name(run, violation.key),
+            key: key_name(&run.config, violation.key),
             held: span(violation.held),
             granted: span(violation.granted),
             held_as,
@@ -235,9 +237,9 @@ fn fencing(run: &RunResult) -> Option<Fencing> {
 }
 
 /// The lock name behind a cell of the checker.
-pub(crate) fn key_name(run: &RunResult, cell: u64) -> String {
-    let tree = run.config.mode.tree(run.config.keys);
-    format!("{}{}", run.config.key_prefix, tree.name(cell % tree.cells().max(1)))
+pub(crate) fn key_name(config: &RunConfig, cell: u64) -> String {
+    let tree = config.mode.tree(config.keys);
+    format!("{}{}", config.key_prefix, tree.name(cell % tree.cells().max(1)))
 }
 
 fn quality(run: &RunResult) -> QualityReport {

@@ -29,6 +29,7 @@ use crate::cluster::probe::NodeFacts;
 use crate::collect::heat::HeatMap;
 use crate::collect::{Collector, Hists, Row};
 use crate::config::RunConfig;
+use crate::document::NodeSeries;
 use crate::driver::NodeNews;
 use crate::num;
 use crate::oracle::judge::Findings;
@@ -130,6 +131,7 @@ pub(crate) struct RunResult {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Timeline {
     pub(crate) heat: HeatMap,
+    pub(crate) nodes: NodeSeries,
     /// Of one process, in the order of time.
     pub(crate) news: Vec<NodeNews>,
     /// Per fault, begin and end of the longest time without a grant that overlaps it.

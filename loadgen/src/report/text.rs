@@ -202,7 +202,7 @@ fn safety(out: &mut String, run: &RunResult, paint: Paint) {
         let text = format!(
             "`{}` held{} by client {} of process {} from {:.6}s, and granted{} to client {} of \
              process {} at {:.6}s",
-            key_name(run, violation.key),
+            key_name(&run.config, violation.key),
             word(0),
             held.client,
             held.client % processes,

@@ -24,7 +24,7 @@ use crate::live::Live;
 use crate::oracle::judge::Oracle;
 use crate::plan;
 use crate::recorder::{Metric, TICK_NS};
-use crate::report::contention::{self, Contention};
+use crate::report::contention::{self, Contention, MOST_HOT_KEYS, hottest_keys};
 use crate::report::cost::{self, Cost, ServerShare};
 use crate::report::faults::{self as fault_report, Evidence, FaultSpan};
 use crate::report::machine::Look;
@@ -290,6 +290,7 @@ impl Session<'_> {
         };
         let timeline = Timeline {
             heat: collector.heat.map(collector.late_responses()),
+            nodes: collector.node_times.series(),
             gaps: done.spans.iter().map(gap).collect(),
             node_facts: target.facts(),
             news: collector.first_news.clone(),
@@ -328,7 +329,10 @@ impl Session<'_> {
             nodes: report::nodes(&collector, &shown, servers),
             cost: Cost::of(findings.sections, sums.cpu_whole_ns, servers),
             faults,
-            contention: Contention::of(seen, &counts, collector.totals.get(Metric::Hold)),
+            contention: Contention {
+                hottest_keys: hottest_keys(config, &oracle.most_granted(MOST_HOT_KEYS), counts.ok),
+                ..Contention::of(seen, &counts, collector.totals.get(Metric::Hold))
+            },
             fairness: contention::fairness(&clients, config.processes, sums.oldest_unfinished_ns),
             findings,
             quality,

@@ -2,6 +2,7 @@
 //! with a run and for one made later from a saved result.
 
 mod latency;
+mod nodes;
 mod overlap;
 mod percentiles;
 mod spread;
@@ -21,12 +22,13 @@ const MOST_STAYS: usize = 400;
 /// Columns of figures over time at most.
 const MOST_COLUMNS: usize = 200;
 
-/// Every figure that there is data for.
-pub(crate) fn all(document: &Document) -> Vec<Figure> {
+/// Every figure that there is data for, beside a baseline where one was given.
+pub(crate) fn all(document: &Document, baseline: Option<&Document>) -> Vec<Figure> {
     let figures = [
         latency(document),
         throughput(document),
-        percentiles(document),
+        percentiles(document, baseline),
+        nodes(document),
         handoff(document),
         attempts_spread(document),
         violations(document),
@@ -45,8 +47,13 @@ pub(crate) fn throughput(document: &Document) -> Option<Figure> {
 }
 
 /// Latency by percentile.
-pub(crate) fn percentiles(document: &Document) -> Option<Figure> {
-    percentiles::figure(document)
+pub(crate) fn percentiles(document: &Document, baseline: Option<&Document>) -> Option<Figure> {
+    percentiles::figure(document, baseline)
+}
+
+/// Round trips and batches of every node over time.
+pub(crate) fn nodes(document: &Document) -> Option<Figure> {
+    nodes::figure(document, &time(document)?)
 }
 
 /// How long locks took from one holder to the next.

@@ -47,17 +47,20 @@ pub(crate) struct Limit {
     pub(crate) text: String,
 }
 
-pub(super) fn figure(document: &Document) -> Option<Figure> {
+/// What `document` has, and the response of `baseline` where there is one to look back to.
+pub(super) fn figure(document: &Document, baseline: Option<&Document>) -> Option<Figure> {
     let known = |&(metric, class, name): &(Metric, &'static str, &'static str)| {
         let hist = document.hist(metric).filter(|hist| !hist.is_empty())?;
         Some((hist, class, name))
     };
     let lines: Vec<(Hist, &str, &str)> = LINES.iter().filter_map(known).collect();
+    let before = baseline.and_then(|of| of.hist(Metric::Response)).filter(|of| !of.is_empty());
     let limits = limits(document);
-    let most = lines.iter().map(|(hist, ..)| hist.len()).max()?;
+    let all = || lines.iter().map(|(hist, ..)| hist).chain(&before);
+    let most = all().map(Hist::len).max()?;
     let decades = (most as f64).log10().clamp(1.0, 7.0);
-    let lows = lines.iter().map(|(hist, ..)| hist.min().max(1) as f64);
-    let highs = lines.iter().map(|(hist, ..)| hist.max().max(2) as f64);
+    let lows = all().map(|hist| hist.min().max(1) as f64);
+    let highs = all().map(|hist| hist.max().max(2) as f64);
     let low = lows.chain(limits.iter().map(|of| of.ns)).reduce(f64::min)?;
     let high = highs.chain(limits.iter().map(|of| of.ns)).reduce(f64::max)?;
     let (low, high) = (low.log2().floor().exp2().max(1.0), high.log2().ceil().exp2());
@@ -65,8 +68,11 @@ pub(super) fn figure(document: &Document) -> Option<Figure> {
     let y = Scale::log((low, high.max(low * 4.0)), (TOP + TALL, TOP));
 
     let mut out = String::new();
-    let keys: Vec<Key<'_>> =
+    let mut keys: Vec<Key<'_>> =
         lines.iter().map(|(_, class, text)| Key { class, is_line: true, text }).collect();
+    if before.is_some() {
+        keys.push(Key { class: "baseline", is_line: true, text: "response of the baseline" });
+    }
     legend(&mut out, LEFT, 14.0, &keys);
     for tick in latency_ticks(low, high) {
         let at = y.at(tick as f64);
@@ -88,6 +94,10 @@ pub(super) fn figure(document: &Document) -> Option<Figure> {
     for (hist, class, name) in below.into_iter().chain(above) {
         let end = draw(&mut out, hist, class, &x, &y);
         ends.push((end, format!("{name} {}", format::ns(hist.max()))));
+    }
+    if let Some(before) = &before {
+        let end = draw(&mut out, before, "baseline", &x, &y);
+        ends.push((end, format!("baseline {}", format::ns(before.max()))));
     }
     for limit in &limits {
         draw_limit(&mut out, limit, decades, &x, &y);
@@ -174,7 +184,7 @@ mod tests {
 
     #[test]
     fn every_line_ends_at_its_longest_sample_and_is_dashed_where_samples_are_few() {
-        let drawn = figure(&document()).unwrap();
+        let drawn = figure(&document(), None).unwrap();
         for name in ["response", "service", "uncontended", "contended", "handoff"] {
             assert!(drawn.body.contains(&format!("class=\"curve {name}\"")), "{name}");
             assert!(drawn.body.contains(&format!("class=\"curve {name} weak\"")), "{name}");
@@ -196,16 +206,32 @@ mod tests {
             checked("release.p99<5ms", true),
             checked("<script>", true),
         ];
-        let body = figure(&document).unwrap().body;
+        let body = figure(&document, None).unwrap().body;
         assert_eq!(body.matches("class=\"limit\"").count(), 2, "its level, and where it binds");
         assert!(body.contains("✘ acquire.response.p99&lt;5s") && !body.contains("release"));
+    }
+
+    #[test]
+    fn a_baseline_is_a_line_of_its_own_within_the_same_axes() {
+        let mut before = document();
+        let mut hist = crate::recorder::histogram();
+        (1..=50).for_each(|_| hist.saturating_record(59_000_000_000));
+        let latency = crate::report::json::latency(&hist, &[50.0]);
+        before.latency_ns.insert(Metric::Response.name().to_owned(), Some(latency));
+        let (alone, both) = (figure(&document(), None), figure(&document(), Some(&before)));
+        assert!(!alone.unwrap().body.contains("baseline"));
+        let body = both.unwrap().body;
+        assert!(body.contains("class=\"curve baseline\" d=\"M"), "{body}");
+        assert!(body.contains(">baseline 59."), "{body}");
+        before.latency_ns.clear();
+        assert!(!figure(&document(), Some(&before)).unwrap().body.contains("baseline"));
     }
 
     #[test]
     fn one_sample_and_none_are_no_trouble() {
         let mut document = document();
         document.latency_ns.clear();
-        assert!(figure(&document).is_none());
+        assert!(figure(&document, None).is_none());
         let mut hist = crate::recorder::histogram();
         hist.saturating_record(5);
         let mut out = String::new();

@@ -192,6 +192,8 @@ mod tests {
             };
             for (at, of) in columns.iter().enumerate() {
                 assert!((of.uncontended - expected.uncontended).abs() < 1e-6, "{entries} {at}");
+                assert!((of.contended - expected.contended).abs() < 1e-6, "{entries} {at}");
+                assert!((of.errors - expected.errors).abs() < 1e-6, "{entries} {at}");
                 assert!((of.offered.unwrap() - 2_200.0).abs() < 1e-6, "{entries} {at}");
                 assert!((of.in_flight - 7.0).abs() < 1e-6, "{entries} {at}");
             }

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::document::{Document, ResponseSeries, Series};
+use crate::document::{Document, NodeColumns, NodeSeries, ResponseSeries, Series};
 
 /// Intervals of the series at most.
 const MOST_INTERVALS: usize = 400;
@@ -18,10 +18,12 @@ pub(super) fn script(document: &Document, room: usize) -> String {
     let together = document.series.t.len().div_ceil(MOST_INTERVALS);
     small.series = thinned(&document.series, together);
     let mut json = text(&small);
-    let steps: [fn(&mut Document); 5] = [
+    let steps: [fn(&mut Document); 7] = [
+        |small| small.series.nodes = thinned_nodes(&small.series.nodes, 100),
         |small| coarser(small, 4),
         |small| coarser(small, 2),
         |small| small.events.truncate(200),
+        |small| small.series.nodes = thinned_nodes(&small.series.nodes, 25),
         |small| small.series = thinned(&small.series, small.series.t.len().div_ceil(100)),
         |small| small.heatmap = None,
     ];
@@ -46,18 +48,11 @@ fn thinned(series: &Series, together: usize) -> Series {
     if together <= 1 {
         return series.clone();
     }
-    let sums = |values: &[u64]| -> Vec<u64> {
-        values
-            .chunks(together)
-            .map(|of| of.iter().fold(0, |sum: u64, n| sum.saturating_add(*n)))
-            .collect()
-    };
+    let sums = |values: &[u64]| sums(values, together);
+    let longest = |values: &[Option<u64>]| longest(values, together);
     let means = |values: &[u64]| -> Vec<u64> {
         let mean = |of: &[u64]| of.iter().sum::<u64>() / of.len().max(1) as u64;
         values.chunks(together).map(mean).collect()
-    };
-    let longest = |values: &[Option<u64>]| -> Vec<Option<u64>> {
-        values.chunks(together).map(|of| of.iter().flatten().max().copied()).collect()
     };
     let lost = |values: &[Option<u64>]| vec![None; values.chunks(together).len()];
     Series {
@@ -74,7 +69,36 @@ fn thinned(series: &Series, together: usize) -> Series {
             p50: lost(&series.response.p50),
             p99: lost(&series.response.p99),
         },
+        nodes: series.nodes.clone(),
     }
+}
+
+/// At most `most` intervals: of round trips the longer ones stay, as where processes are put
+/// together.
+fn thinned_nodes(series: &NodeSeries, most: usize) -> NodeSeries {
+    let long = series.by_node.iter().map(|of| of.commands.len()).max().unwrap_or(0);
+    let together = long.div_ceil(most.max(1)).max(1);
+    let node = |of: &NodeColumns| NodeColumns {
+        commands: sums(&of.commands, together),
+        writes: sums(&of.writes, together),
+        rtt_p50: longest(&of.rtt_p50, together),
+        rtt_p99: longest(&of.rtt_p99, together),
+    };
+    NodeSeries {
+        interval_ns: series.interval_ns.saturating_mul(together as u64),
+        by_node: series.by_node.iter().map(node).collect(),
+    }
+}
+
+fn sums(values: &[u64], together: usize) -> Vec<u64> {
+    values
+        .chunks(together)
+        .map(|of| of.iter().fold(0, |sum: u64, n| sum.saturating_add(*n)))
+        .collect()
+}
+
+fn longest(values: &[Option<u64>], together: usize) -> Vec<Option<u64>> {
+    values.chunks(together).map(|of| of.iter().flatten().max().copied()).collect()
 }
 
 /// The map with `rows` per doubling.
@@ -122,6 +146,26 @@ mod tests {
         assert_eq!(thin.response.max, [Some(9), None, Some(1)]);
         assert_eq!(thin.response.p99, [None; 3]);
         assert!(thin.started.is_empty(), "what an older result lacks stays away");
+    }
+
+    #[test]
+    fn fewer_intervals_of_nodes_hold_as_many_commands() {
+        let columns = NodeColumns {
+            commands: (1..=10).collect(),
+            writes: vec![1; 10],
+            rtt_p50: vec![Some(3); 10],
+            rtt_p99: (0..10).map(|at| (at != 9).then_some(at)).collect(),
+        };
+        let series = NodeSeries { interval_ns: 100, by_node: vec![columns] };
+        assert_eq!(thinned_nodes(&series, 10), series, "it has no more");
+        let thin = thinned_nodes(&series, 4);
+        let of = &thin.by_node[0];
+        assert_eq!(
+            (thin.interval_ns, &of.commands[..], &of.writes[..]),
+            (300, &[6, 15, 24, 10][..], &[3, 3, 3, 1][..])
+        );
+        assert_eq!(of.rtt_p99, [Some(2), Some(5), Some(8), None]);
+        assert_eq!(thinned_nodes(&NodeSeries::default(), 4), NodeSeries::default());
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //!
 //! Invariants:
 //! 1. It loads nothing: no address in it is fetched.
-//! 2. It is a function of the [`Document`] alone, and carries it (see [`embed`]).
+//! 2. It is a function of the [`Document`] alone, and carries it (see [`embed`]); a baseline that
+//!    it was made with is drawn, and not carried.
 //! 3. Every text of a user or of a server goes through [`escape`].
 //! 4. At most [`MOST_BYTES`] long, however long the run was.
 
@@ -21,12 +22,18 @@ pub(crate) const MOST_BYTES: usize = 300_000;
 
 /// The whole page.
 pub(crate) fn render(document: &Document) -> String {
+    render_against(document, None)
+}
+
+/// The whole page, with what it was before: the response of `baseline` beside that of the run.
+pub(crate) fn render_against(document: &Document, baseline: Option<&Document>) -> String {
     let mut body = String::new();
     head::banner(&mut body, document);
     head::tiles(&mut body, document);
     sections::thresholds(&mut body, document);
+    sections::machines(&mut body, document);
     contents(&mut body);
-    sections::latency(&mut body, document);
+    sections::latency(&mut body, document, baseline);
     sections::throughput(&mut body, document);
     sections::faults(&mut body, document);
     sections::safety(&mut body, document);

@@ -1,5 +1,7 @@
 //! The parts of the page under the verdict, each with the figures and tables that belong together.
 
+mod baseline;
+mod contention;
 mod machine;
 
 use super::head::{fencing_words, safety_tone, safety_words};
@@ -8,20 +10,21 @@ use super::{escape, figure, figures, note, section};
 use crate::clock::NS_PER_S;
 use crate::document::Document;
 use crate::num;
-use crate::recorder::{Hist, Metric};
+use crate::recorder::Metric;
 use crate::report::format::{self, count, many, maybe_ns, ns};
 use crate::report::rows::{ROWS, Trust, Values};
 use crate::report::svg::put;
 use crate::thresholds::Checked;
 use crate::values::Hold;
 
-pub(super) use machine::{environment, quality, settings};
+pub(super) use contention::contention;
+pub(super) use machine::{environment, machines, quality, settings};
 
-pub(super) fn latency(out: &mut String, document: &Document) {
+pub(super) fn latency(out: &mut String, document: &Document, baseline: Option<&Document>) {
     let about = "Response counts from the planned arrival, service from the call: the difference \
                  is time spent waiting for a client, and belongs to what a user feels.";
     section(out, "latency-over-time", "Latency", about);
-    latencies(out, document);
+    latencies(out, document, baseline);
     let caption = "Every answer, by the instant of its grant and by its length; darker is more \
                    (brighter, on dark ground). Shaded: faults, from begin to heal. Triangles: the \
                    first grant after the longest gap of a fault; bars: stalls of the machine; \
@@ -34,10 +37,10 @@ pub(super) fn latency(out: &mut String, document: &Document) {
     );
     let caption = "Every step to the right leaves a tenth of the answers. Dashed where fewer than \
                    10 lie above; each line ends at its longest.";
-    figure(out, figures::percentiles(document), caption);
+    figure(out, figures::percentiles(document, baseline), caption);
 }
 
-fn latencies(out: &mut String, document: &Document) {
+fn latencies(out: &mut String, document: &Document, baseline: Option<&Document>) {
     let percentiles = &document.config.percentiles;
     let mut headings = vec!["".to_owned()];
     headings.extend(percentiles.iter().map(|p| format!(">{}", format::percentile(*p))));
@@ -67,6 +70,9 @@ fn latencies(out: &mut String, document: &Document) {
         };
         row.push((Kind::Text, about));
         rows.push(row);
+        if let (Some(baseline), Metric::Response | Metric::Service) = (baseline, metric) {
+            rows.extend(baseline::row(document, baseline, metric));
+        }
     }
     if rows.is_empty() {
         note(out, "Nothing was acquired in the measured time.");
@@ -79,6 +85,9 @@ fn latencies(out: &mut String, document: &Document) {
         words.push_str(&format!("; ≥ at least: {arrivals} had no answer when the run ended"));
     }
     note(out, &words);
+    if let Some(baseline) = baseline {
+        note(out, &baseline::words(document, baseline));
+    }
 }
 
 pub(super) fn throughput(out: &mut String, document: &Document) {
@@ -290,29 +299,6 @@ fn tone_kind(tone: &str) -> Kind {
     }
 }
 
-pub(super) fn contention(out: &mut String, document: &Document) {
-    section(out, "contention", "Contention", "");
-    let attempts: Option<Hist> = document.hist(Metric::Attempts);
-    let mut lines = document.contention.words(document.nodes.len(), attempts.as_ref());
-    if let Some(of) = document.attempts.contended.filter(|_| attempts.is_none()) {
-        let text = format!("attempts of contended ones: p50 {}, p99 {}", of.p50, of.p99);
-        lines.push(format!("{text}, at most {}", of.max));
-    }
-    lines.extend(document.fairness.words(document.config.processes));
-    if lines.is_empty() {
-        lines.push("Nobody waited for anybody.".to_owned());
-    }
-    out.push_str("<ul class=\"lines\">\n");
-    for text in lines {
-        put!(out, "<li>{}</li>\n", escape(&text));
-    }
-    out.push_str("</ul>\n");
-    let caption = "Hand-offs by length: from one holder's call of release to the next one's grant.";
-    figure(out, figures::handoff(document), caption);
-    let caption = "Acquisitions that somebody else was in the way of, from call to grant.";
-    figure(out, figures::attempts_spread(document), caption);
-}
-
 pub(super) fn nodes(out: &mut String, document: &Document) {
     if document.nodes.is_empty() {
         section(out, "nodes", "Nodes", "This lock has none.");
@@ -353,12 +339,16 @@ pub(super) fn nodes(out: &mut String, document: &Document) {
         ">p99",
         ">ping p50",
         ">commands",
-        ">per write",
+        ">batch",
         ">timeouts",
         ">reconnects",
         ">away",
     ];
     table(out, &headings, &rows);
+    let caption = "Round trips as the slowest process saw them, of one in 64: where there were \
+                   few, p99 is the longest. The area is the mean \
+                   batch, by ratio: its bottom is one command per write.";
+    figure(out, figures::nodes(document), caption);
     if let Some(text) = document.cost_per_acquisition.words(document.nodes.len()) {
         note(out, &text);
     }

@@ -1,9 +1,13 @@
 //! The page as a structure: balanced, escaped, bounded, and without anything to load.
 
 use super::*;
+use crate::calibration::overload::Hottest;
+use crate::calibration::{Calibration, Pair};
 use crate::collect::heat::Heat;
-use crate::document::{Event, State, What};
+use crate::document::{Event, NodeColumns, NodeSeries, State, What};
+use crate::merge::Part;
 use crate::recorder::histogram;
+use crate::report::NodeReport;
 use crate::report::figures::tests::document;
 
 /// The elements of a page, in order; panics where they do not close as they opened.
@@ -70,6 +74,16 @@ fn long(ticks: usize) -> Document {
     series.response.p99 = value(17_919_111).collect();
     series.response.max = value(37_919_111).collect();
     document.run.duration_ns = ticks as u64 * 100_000_000;
+    let intervals = (ticks / 10).clamp(1, 1_000);
+    let node = |node: u64| NodeColumns {
+        commands: (0..intervals as u64).map(|at| 12_345 + at * 7_919 % (997 + node)).collect(),
+        writes: (0..intervals as u64).map(|at| 2_345 + at * 6_007 % (883 + node)).collect(),
+        rtt_p50: value(101_117 + node).take(intervals).collect(),
+        rtt_p99: value(711_317 + node).take(intervals).collect(),
+    };
+    let interval_ns = document.run.duration_ns / intervals as u64;
+    document.series.nodes = NodeSeries { interval_ns, by_node: (0..9).map(node).collect() };
+    document.nodes = (1..=9).map(|id| NodeReport { id, ..document.nodes[0].clone() }).collect();
     document
 }
 
@@ -105,13 +119,33 @@ fn what_users_and_servers_say_is_text() {
     document.verdict.warnings = vec![bad.to_owned()];
     document.totals.failure_texts = vec![bad.to_owned()];
     document.safety.violations.iter_mut().for_each(|of| of.key = bad.to_owned());
+    document.contention.hottest_keys[0].key = bad.to_owned();
+    document.quality.hottest_key = Some(Hottest {
+        key: bad.to_owned(),
+        requests_per_s: 900.0,
+        hold_mean_ns: 1_000_000,
+        handoff_ns: 400_000,
+        rho: 1.26,
+    });
+    document.run.labels.insert("who".to_owned(), bad.to_owned());
+    document.machines = vec![Part {
+        run: Some(bad.to_owned()),
+        started_at: bad.to_owned(),
+        seed: 1,
+        ok: 5,
+        ok_rate: None,
+        response_p50_ns: None,
+        response_p99_ns: Some(7),
+        outcome: crate::verdict::Outcome::Pass,
+        safety: crate::verdict::Safety::Holds,
+    }];
     let key = bad.to_owned();
     let what = What::Violation { key, held_by: 1, granted_to: 2 };
     document.events.push(Event { at_ns: 5, what });
     let page = render(&document);
     elements(&page);
     assert_eq!(page.matches("<script>").count(), 1, "the page's own");
-    assert!(page.matches("&lt;script&gt;").count() >= 12);
+    assert!(page.matches("&lt;script&gt;").count() >= 17);
     let own = include_str!("page.js").matches("alert(").count();
     let raw = page.replace("&lt;script&gt;alert(", "").replace("\\u003cscript>alert(", "");
     assert_eq!(raw.matches("alert(").count(), own);
@@ -137,6 +171,11 @@ fn a_run_of_six_hours_with_every_latency_fits() {
     assert_eq!(read.series.ok.iter().sum::<u64>(), 216_000 * 2_500, "no answer is lost");
     assert_eq!(read.series.response.max.iter().max(), document.series.response.max.iter().max());
     assert_eq!(read.latency_ns, document.latency_ns);
+    let commands = |of: &Document| -> Vec<u64> {
+        of.series.nodes.by_node.iter().map(|node| node.commands.iter().sum()).collect()
+    };
+    assert_eq!(commands(&read), commands(&document), "no command of nine nodes is lost");
+    assert!(page.contains("id=\"nodes-over-time\""));
 }
 
 #[test]
@@ -149,6 +188,49 @@ fn a_short_run_is_carried_whole() {
     std::fs::remove_file(&file).unwrap();
     let read = read.unwrap();
     assert_eq!((&read.series, &read.totals), (&document.series, &document.totals));
+}
+
+#[test]
+fn what_a_result_knows_is_on_its_page() {
+    let mut document = document();
+    let pair = Some(Pair { p50: 912, p99: 4_130 });
+    document.environment.calibration = Some(Calibration {
+        noop_floor_ns: pair,
+        instant_ns: Some(33),
+        sleep_overshoot_ns: None,
+        handoff_ns: Some(412_000),
+    });
+    document.quality.busiest_worker = Some(0.87);
+    document.run.labels.insert("branch".to_owned(), "main".to_owned());
+    let checked = crate::thresholds::Checked {
+        expr: "acquire.response.p99<5ms".to_owned(),
+        shown: "7.31ms".to_owned(),
+        samples: 5_000,
+        ..crate::thresholds::Checked::default()
+    };
+    document.thresholds.push(checked);
+    let page = render(&document);
+    for words in [
+        ">p50 912ns, p99 4.13µs<",
+        ">a look at the clock</th><td>33ns<",
+        ">a sleep takes so much longer</th><td>–<",
+        ">412µs<",
+        ">87 %<",
+        ">branch=main<",
+        ">acquire.response.p99&lt;5ms<",
+        ">✘ failed<",
+        ">7.31ms<",
+        ">lg:&lt;0&gt;</td><td class=\"num\">1 234</td><td class=\"num\">24.68 %</td>\
+         <td class=\"num\">1.50ms</td><td class=\"num\">77.0ms<",
+        "Jain index 0.990 over 4 clients",
+    ] {
+        assert!(page.contains(words), "{words}");
+    }
+    document.environment.calibration = None;
+    document.contention.hottest_keys.clear();
+    let page = render(&document);
+    elements(&page);
+    assert!(!page.contains("just before the run") && !page.contains("granted most often"));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::config::RunConfig;
 use crate::mode::Class;
 use crate::oracle::judge::{Findings, Span, Tokens, Violation};
 use crate::recorder::{Counts, histogram};
-use crate::report::contention::{Contention, Fairness};
+use crate::report::contention::{Contention, Fairness, HotKey};
 use crate::report::cost::Cost;
 use crate::report::faults::{FaultReport, Return, Sign};
 use crate::report::machine::Machine;
@@ -118,6 +118,13 @@ pub(crate) fn sample() -> RunResult {
             attempts_per_acquisition: Some(1.25),
             hold_mean_ns: Some(1_080_000.0),
             ping_p50_ns: Some(85_000),
+            hottest_keys: vec![HotKey {
+                key: "lg:<0>".to_owned(),
+                acquisitions: 1_234,
+                share: Some(0.246_8),
+                wait_mean_ns: Some(1_500_000.0),
+                wait_max_ns: 77_000_000,
+            }],
             ..Contention::default()
         },
         fairness: Fairness {

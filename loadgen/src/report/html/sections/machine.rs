@@ -3,10 +3,14 @@
 
 use serde_json::Value;
 
+use super::super::head::safety_tone;
 use super::super::table::{Cell, Kind, number, pairs, table};
 use super::super::{note, section};
+use super::tone_kind;
+use crate::calibration::{Calibration, Pair};
 use crate::document::{Document, Summary};
-use crate::report::format::{self, many, maybe_ns};
+use crate::merge::Part;
+use crate::report::format::{self, many, maybe_ns, ns};
 use crate::report::svg::{escape, put};
 use crate::report::words;
 
@@ -33,6 +37,10 @@ pub(in super::super) fn quality(out: &mut String, document: &Document) {
         &[
             ("CPU of loadgen".to_owned(), percent(quality.cpu_pct).map(|text| text + " of a core")),
             ("of its threads".to_owned(), percent(quality.cpu_share.map(|share| share * 100.0))),
+            (
+                "busiest thread on a CPU".to_owned(),
+                percent(quality.busiest_worker.map(|share| share * 100.0)),
+            ),
             ("CPU of the machine".to_owned(), percent(machine.busy_pct)),
             (
                 "stolen by the host".to_owned(),
@@ -44,6 +52,61 @@ pub(in super::super) fn quality(out: &mut String, document: &Document) {
     for text in &quality.processes_lost {
         note(out, text);
     }
+    if let Some(calibration) = &document.environment.calibration {
+        calibrated(out, calibration);
+    }
+}
+
+/// What the generator costs by itself.
+fn calibrated(out: &mut String, of: &Calibration) {
+    out.push_str("<h3>Measured just before the run</h3>\n");
+    let pair =
+        |pair: Option<Pair>| pair.map(|of| format!("p50 {}, p99 {}", ns(of.p50), ns(of.p99)));
+    let rows = [
+        ("a lock that costs nothing", pair(of.noop_floor_ns)),
+        ("a sleep takes so much longer", pair(of.sleep_overshoot_ns)),
+        ("a look at the clock", of.instant_ns.map(ns)),
+        ("from one holder to the next, at least", of.handoff_ns.map(ns)),
+    ];
+    pairs(out, &rows.map(|(name, value)| (name.to_owned(), value)));
+}
+
+/// Of a result that was merged: what each machine had.
+pub(in super::super) fn machines(out: &mut String, document: &Document) {
+    if document.machines.is_empty() {
+        return;
+    }
+    let about = "This result was put together from those of several machines. Histograms are \
+                 added bit for bit; what cannot be known of all together is left out.";
+    section(out, "machines", "Machines", about);
+    let row = |(at, of): (usize, &Part)| -> Vec<Cell> {
+        vec![
+            (Kind::Main, (at + 1).to_string()),
+            (Kind::Address, of.run.clone().unwrap_or_else(|| "–".to_owned())),
+            (Kind::Text, of.started_at.clone()),
+            number(of.seed.to_string()),
+            number(format::count(of.ok)),
+            number(of.ok_rate.map_or_else(|| "–".to_owned(), format::rate)),
+            number(maybe_ns(of.response_p50_ns)),
+            number(maybe_ns(of.response_p99_ns)),
+            (Kind::Text, format!("{:?}", of.outcome).to_lowercase()),
+            (tone_kind(safety_tone(of.safety)), format!("{:?}", of.safety).to_lowercase()),
+        ]
+    };
+    let rows: Vec<Vec<Cell>> = document.machines.iter().enumerate().map(row).collect();
+    let headings = [
+        "",
+        "run",
+        "started",
+        ">seed",
+        ">granted",
+        ">per s",
+        ">response p50",
+        ">p99",
+        "outcome",
+        "exclusion",
+    ];
+    table(out, &headings, &rows);
 }
 
 pub(in super::super) fn environment(out: &mut String, document: &Document) {
