@@ -169,10 +169,7 @@ impl Schedule {
     pub(crate) fn new(config: &RunConfig, clients: impl Iterator<Item = u32>) -> Self {
         let curve = config.curve();
         let stream = |client| Stream::with(config, client, curve.clone());
-        let mut schedule = Self {
-            streams: clients.map(stream).collect(),
-            next: BinaryHeap::new(),
-        };
+        let mut schedule = Self { streams: clients.map(stream).collect(), next: BinaryHeap::new() };
         for at in 0..schedule.streams.len() {
             schedule.refill(at);
         }

@@ -106,8 +106,8 @@ impl Queue {
         match state.arrivals.pop_front() {
             Some(section) => {
                 let share = self.gap_share;
-                let not_before_ns =
-                    share.map_or(0, |share| state.spaced(section, start_ns, clock::now_ns(), share));
+                let not_before_ns = share
+                    .map_or(0, |share| state.spaced(section, start_ns, clock::now_ns(), share));
                 Poll::Ready(Some(Taken { section, not_before_ns }))
             }
             None if state.finished => Poll::Ready(None),

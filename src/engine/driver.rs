@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use crate::algorithm::backoff::full_jitter;
 use crate::algorithm::tally::Vote;
+use crate::endpoint::Ends;
 use crate::engine::clock::{Clock, Timer};
 use crate::engine::connection::{Connection, Flush, Step, Welcome};
 use crate::engine::dispatch::Dispatch;
@@ -101,7 +102,7 @@ impl<T: Transport> Driver<T> {
                 if let Poll::Ready(connected) = dialing.as_mut().poll(cx) {
                     let deadline = *deadline;
                     let stream = connected?;
-                    let stamping = self.stamping();
+                    let stamping = self.stamping(self.transport.ends(&stream));
                     let (endpoint, settings) = (&self.node.endpoint, &self.node.settings);
                     let greeting = Box::new(Greeting::new(stream, endpoint, settings, stamping));
                     self.link = Link::Greeting { greeting, began: now, deadline };
@@ -127,11 +128,11 @@ impl<T: Transport> Driver<T> {
         }
     }
 
-    fn stamping(&mut self) -> Stamping {
+    fn stamping(&mut self, ends: Ends) -> Stamping {
         let previous = self.previous.clone().filter(|_| self.node.settings.protections.fence);
         let caller = caller(&self.node, &mut self.rng);
         let channel = Some(self.node.fleet.hub.channel().to_owned());
-        Stamping { intent: Intent::Greet, caller, previous, channel }
+        Stamping { intent: Intent::Greet, caller, previous, channel, ends }
     }
 
     fn up(&mut self, capabilities: &Capabilities, now: Timestamp) -> Result<(), Setback> {

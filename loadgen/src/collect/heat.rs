@@ -54,7 +54,9 @@ impl Heat {
         for (at, half) in halves.into_iter().enumerate() {
             match self.columns.last_mut().filter(|_| at % 2 == 1) {
                 None => self.columns.push(half),
-                Some(whole) => half.iter().for_each(|(&row, n)| *whole.entry(row).or_default() += n),
+                Some(whole) => {
+                    half.iter().for_each(|(&row, n)| *whole.entry(row).or_default() += n)
+                }
             }
         }
         self.ticks_per_column *= 2;

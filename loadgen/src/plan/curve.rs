@@ -187,10 +187,9 @@ mod tests {
     #[test]
     fn a_flat_curve_is_even() {
         let mut curve = Curve::flat(1_000.0);
-        assert_eq!((0..3).map(|n| curve.reaches_ns(f64::from(n))).collect::<Vec<_>>(), [
-            Some(0),
-            Some(1_000_000),
-            Some(2_000_000)
-        ]);
+        assert_eq!(
+            (0..3).map(|n| curve.reaches_ns(f64::from(n))).collect::<Vec<_>>(),
+            [Some(0), Some(1_000_000), Some(2_000_000)]
+        );
     }
 }

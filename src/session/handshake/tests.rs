@@ -40,6 +40,7 @@ fn config() -> HandshakeConfig {
         previous: None,
         allow_eviction: false,
         channel: None,
+        ends: Ends::Unknown,
     }
 }
 
@@ -195,6 +196,7 @@ fn redis_7_is_greeted_in_one_round_trip() {
         fence: Fence::NotNeeded,
         listens: false,
         tracks: true,
+        watches: false,
     };
     assert_eq!(peer.capabilities(), &expected);
     assert_eq!(peer.handshake.protocol(), Protocol::Resp3);

@@ -1,0 +1,214 @@
+//! R1': connections on which nobody seals, because the server itself tells of the epoch's end.
+//!
+//! A grant counts if and only if its reply stands in front of every invalidation of the epoch.
+
+use super::net::{MS, Net};
+use super::rules::{asked, granted, poll};
+use super::*;
+
+const EPOCH: &str = script::EPOCH_KEY;
+
+/// What a node was asked besides handshakes: every command with this name and first argument.
+fn count(net: &Net, node: usize, words: [&str; 2]) -> usize {
+    let is_it = |command: &&Vec<Vec<u8>>| {
+        command.len() > 1 && words.iter().zip(&command[..2]).all(|(w, c)| w.as_bytes() == c)
+    };
+    net.at(node).executed.iter().filter(is_it).count()
+}
+
+fn are_watched(locks: &Redlock, watched: bool) -> bool {
+    let says = |node: &NodeStatus| node.server.as_deref().unwrap().contains("watched");
+    locks.nodes().iter().all(|node| says(node) == watched)
+}
+
+/// Nobody was let in, and no key is left.
+async fn refused(net: &Net, mut request: Pin<Box<AcquireFuture<'_>>>) {
+    net.run(21 * MS).await;
+    let Poll::Ready(Err(error)) = poll(&mut request) else { panic!("granted") };
+    assert!(matches!(error, AcquireError::NoQuorum { .. }), "{error}");
+    net.run(MS).await;
+    assert_eq!(net.keys(), 0, "a vote that does not count is taken back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_a_direct_connection_is_watched_and_its_writes_have_no_seal() {
+    for is_direct in [false, true] {
+        let net = Net::that_is(is_direct, 3);
+        let locks = net.started(0, net.builder()).await;
+        let before = count(&net, 0, ["GET", EPOCH]);
+        drop(granted(&net, asked(locks.acquire("r"))).await);
+        net.run(MS).await;
+        let seals = usize::from(!is_direct);
+        assert_eq!(count(&net, 0, ["GET", EPOCH]) - before, seals);
+        // One is the handshake's.
+        assert_eq!(count(&net, 0, ["SCRIPT", "EXISTS"]), 1 + seals);
+        assert_eq!((count(&net, 0, ["SET", "r"]), net.keys()), (1, 0));
+        assert!(are_watched(&locks, is_direct));
+    }
+    let net = Net::that_is(true, 3);
+    let locks = net.started(0, net.builder().resp2_only()).await;
+    assert!(are_watched(&locks, false), "without pushes nobody can tell");
+}
+
+#[tokio::test(start_paused = true)]
+async fn r1_a_flush_in_front_of_the_set_or_behind_it_voids_the_grant() {
+    for sets_first in [false, true] {
+        let net = Net::that_is(true, 3);
+        let locks = net.started(0, net.builder()).await;
+        net.at(2).is_stalled = true;
+        let request = asked(locks.try_acquire("r"));
+        for node in 0..2 {
+            let mut station = net.at(node);
+            if sets_first {
+                station.serve_most(1, |_| true);
+                assert_eq!(station.executed.last().unwrap()[0], b"SET");
+            }
+            station.core.flush();
+        }
+        refused(&net, request).await;
+        let status = locks.nodes();
+        assert!(status[..2].iter().all(|node| (node.seals_broken, node.connects) == (1, 2)));
+        assert_eq!(locks.node_states()[0], NodeState::Quarantined);
+    }
+}
+
+/// Nothing but the epoch has changed: no other word of the server's says that a grant is void.
+#[tokio::test(start_paused = true)]
+async fn r1_a_grant_behind_the_end_of_the_epoch_does_not_count() {
+    let ends: [&[&str]; 4] = [
+        &["DEL", EPOCH],
+        &["SET", EPOCH, "another"],
+        &["SET", EPOCH, "another", "PX", "50"],
+        // What is the same again may have been another in between.
+        &["SET", EPOCH, "same"],
+    ];
+    for end in ends {
+        let net = Net::that_is(true, 3);
+        let locks = net.started(0, net.builder()).await;
+        let same = locks.nodes()[0].epoch.clone().unwrap();
+        let end: Vec<&str> = end.iter().map(|w| if *w == "same" { &same } else { *w }).collect();
+        net.at(2).is_stalled = true;
+        let request = asked(locks.try_acquire("r"));
+        // In one read: the invalidation, then the reply.
+        for node in 0..2 {
+            net.at(node).command(&end);
+            net.serve_node(node);
+            assert_eq!(count(&net, node, ["SET", "r"]), 1);
+        }
+        settle().await;
+        refused(&net, request).await;
+        assert!(locks.nodes()[..2].iter().all(|node| (node.seals_broken, node.connects) == (1, 2)));
+    }
+}
+
+/// In one read: the reply, then the invalidation. The node knew of every lock when it granted; and
+/// what has become of it since takes it out of the ledger, not out of the vote.
+#[tokio::test(start_paused = true)]
+async fn r1_a_grant_in_front_of_the_end_of_the_epoch_counts_as_long_as_the_node_does() {
+    let net = Net::that_is(true, 3);
+    let locks = net.started(0, net.builder()).await;
+    let request = asked(locks.acquire("r"));
+    net.serve_node(0);
+    net.at(0).command(&["DEL", EPOCH]);
+    net.at(0).serve(|_| true);
+    settle().await;
+    assert_eq!(locks.nodes()[0].seals_broken, 1);
+    net.serve_node(1);
+    net.serve_node(2);
+    let guard = granted(&net, request).await;
+    assert!(guard.is_valid() && guard.margin() == 0, "two nodes of three hold it for us");
+    net.run(30 * MS).await;
+    assert_eq!((locks.nodes()[0].connects, locks.node_states()[0]), (2, NodeState::Quarantined));
+}
+
+#[tokio::test(start_paused = true)]
+async fn r1_no_invalidation_of_anything_else_ends_the_watch() {
+    let net = Net::that_is(true, 3);
+    let locks = net.started(0, net.builder()).await;
+    let guard = granted(&net, asked(locks.acquire("r"))).await;
+    // Renewed once, its key is watched.
+    net.run_by(Duration::from_secs(11), 10 * MS).await;
+    assert_eq!(net.at(0).command(&["DEL", "r"]), b":1\r\n");
+    net.run(5 * MS).await;
+    assert!(guard.is_valid());
+    let status = &locks.nodes()[0];
+    assert_eq!((status.connects, status.seals_broken, status.state), (1, 0, NodeState::Up));
+}
+
+/// What our own connection does to the epoch is not pushed to it: only the stamp's answer says so.
+/// Here it comes in one read with the grant behind it, without anything else that would tell.
+#[tokio::test(start_paused = true)]
+async fn r1_a_grant_behind_a_stamp_of_ours_that_began_another_epoch_does_not_count() {
+    let net = Net::that_is(true, 3);
+    let locks = net.started(0, net.builder()).await;
+    net.at(2).is_stalled = true;
+    for node in 0..2 {
+        let mut station = net.at(node);
+        station.command(&["SCRIPT", "FLUSH"]);
+        station.core.demote();
+        station.core.promote();
+    }
+    // A script that is not known any more: the next write begins with a stamp.
+    let claim = asked(locks.acquire("claimed").mode(crate::Mode::Shared));
+    for node in 0..2 {
+        net.serve_node(node);
+    }
+    settle().await;
+    let request = asked(locks.try_acquire("r"));
+    for node in 0..2 {
+        let mut station = net.at(node);
+        let before = station.executed.len();
+        station.serve(|_| true);
+        let order: Vec<&[u8]> = station.executed[before..].iter().map(|c| &c[0][..]).collect();
+        let at = |name: &[u8]| order.iter().position(|command| *command == name);
+        assert!(at(b"EVAL") < at(b"SET") && at(b"EVAL").is_some(), "{order:?}");
+    }
+    settle().await;
+    drop(claim);
+    refused(&net, request).await;
+    let epochs: Vec<u64> = locks.nodes().iter().map(|node| node.epochs).collect();
+    assert_eq!(epochs, [2, 2, 1]);
+}
+
+/// The same for what a heartbeat finds: a clock that has stepped, in one read with a grant.
+#[tokio::test(start_paused = true)]
+async fn r1_a_grant_behind_a_heartbeat_counts_by_what_that_says() {
+    for is_direct in [false, true] {
+        let net = Net::that_is(is_direct, 3);
+        let locks = net.started(0, net.builder()).await;
+        net.run(60 * MS).await;
+        (0..3).for_each(|node| net.at(node).is_stalled = true);
+        net.advance(42 * MS).await;
+        settle().await;
+        let request = asked(locks.try_acquire("r"));
+        for node in 0..2 {
+            let mut station = net.at(node);
+            station.is_stalled = false;
+            station.clock.advance(MS * 1_000);
+            station.serve(|_| true);
+        }
+        settle().await;
+        assert!(locks.engine().nodes[0].voided_at() > crate::time::Timestamp::ZERO);
+        refused(&net, request).await;
+    }
+}
+
+/// A server whose table of tracked keys is full forgets one in silence if that was our command's
+/// doing: the heartbeat looks, and has the epoch tracked again.
+#[tokio::test(start_paused = true)]
+async fn r3_what_is_not_pushed_is_found_by_the_heartbeat_and_watched_again() {
+    let net = Net::that_is(true, 1);
+    let locks = net.started(0, net.builder()).await;
+    net.at(0).core.forget_tracked();
+    net.run(60 * MS).await;
+    assert_eq!(locks.nodes()[0].connects, 1);
+    let request = asked(locks.try_acquire("r"));
+    net.at(0).command(&["SET", EPOCH, "another"]);
+    refused(&net, request).await;
+    let net = Net::that_is(true, 1);
+    let locks = net.started(0, net.builder()).await;
+    net.at(0).core.forget_tracked();
+    net.at(0).command(&["SET", EPOCH, "another"]);
+    net.run(60 * MS).await;
+    assert_eq!(locks.nodes()[0].connects, 2);
+}
