@@ -38,8 +38,9 @@ impl Hold {
     }
 }
 
-/// Five servers, one of them behind a hop.
+/// Five servers, one of them behind a hop, if clients do not reach it directly too.
 pub(crate) struct Rig {
+    is_direct: bool,
     pub(crate) cluster: Cluster,
     pub(crate) hop: Hop,
 }
@@ -48,7 +49,12 @@ impl Rig {
     pub(crate) fn start(config: &[&str]) -> Self {
         let cluster = Cluster::start_with(5, config);
         let hop = Hop::start(cluster[WEAK].addr());
-        Self { cluster, hop }
+        Self { is_direct: false, cluster, hop }
+    }
+
+    /// With nobody between any client and any node: connections are watched.
+    pub(crate) fn start_direct(config: &[&str]) -> Self {
+        Self { is_direct: true, ..Self::start(config) }
     }
 
     pub(crate) fn weak(&self) -> &Server {
@@ -57,13 +63,18 @@ impl Rig {
 
     /// A client whose longest lock lives for `ttl`. Its heartbeats are too rare to help.
     pub(crate) fn client(&self, ttl: Duration, off: Option<Protection>) -> Builder {
-        self.client_over(&self.hop, ttl, off)
+        let way = if self.is_direct { self.weak().url() } else { self.hop.url() };
+        self.client_by(way, ttl, off)
     }
 
     /// Such a client with a way of its own to the weak node.
     pub(crate) fn client_over(&self, hop: &Hop, ttl: Duration, off: Option<Protection>) -> Builder {
+        self.client_by(hop.url(), ttl, off)
+    }
+
+    fn client_by(&self, way: String, ttl: Duration, off: Option<Protection>) -> Builder {
         let mut urls = self.cluster.urls();
-        urls[WEAK] = hop.url();
+        urls[WEAK] = way;
         let client = builder(urls)
             .ttl(ttl)
             .max_ttl(ttl)
@@ -180,9 +191,21 @@ pub(crate) async fn attack_with_and_without<T, U>(
     before: impl Fn(&Rig) -> T,
     event: impl Fn(&Rig, T) -> U,
 ) {
-    attack(&Rig::start(config), (SHORT, None), idle, &before, &event).await.assert_apart("on");
+    attack_on(Rig::start, config, needed, idle, before, event).await;
+}
+
+/// The same on rigs that `start` sets up.
+pub(crate) async fn attack_on<T, U>(
+    start: impl Fn(&[&str]) -> Rig,
+    config: &[&str],
+    needed: &[Protection],
+    idle: bool,
+    before: impl Fn(&Rig) -> T,
+    event: impl Fn(&Rig, T) -> U,
+) {
+    attack(&start(config), (SHORT, None), idle, &before, &event).await.assert_apart("on");
     for off in needed {
-        let rig = Rig::start(config);
+        let rig = start(config);
         let takeover = attack(&rig, (LONG, Some(*off)), idle, &before, &event).await;
         takeover.assert_two_holders(&format!("without {off:?}"));
     }

@@ -25,7 +25,8 @@ fn are_watched(locks: &Redlock, watched: bool) -> bool {
 async fn refused(net: &Net, mut request: Pin<Box<AcquireFuture<'_>>>) {
     net.run(21 * MS).await;
     let Poll::Ready(Err(error)) = poll(&mut request) else { panic!("granted") };
-    assert!(matches!(error, AcquireError::NoQuorum { .. }), "{error}");
+    let is_one = matches!(error, AcquireError::NoQuorum { .. } | AcquireError::TooSlow { .. });
+    assert!(is_one, "{error}");
     net.run(MS).await;
     assert_eq!(net.keys(), 0, "a vote that does not count is taken back");
 }
@@ -140,6 +141,8 @@ async fn r1_no_invalidation_of_anything_else_ends_the_watch() {
 #[tokio::test(start_paused = true)]
 async fn r1_a_grant_behind_a_stamp_of_ours_that_began_another_epoch_does_not_count() {
     let net = Net::that_is(true, 3);
+    // All scripts at once fit into it, and the SET behind them.
+    net.narrow(64 << 10);
     let locks = net.started(0, net.builder()).await;
     net.at(2).is_stalled = true;
     for node in 0..2 {
@@ -155,6 +158,7 @@ async fn r1_a_grant_behind_a_stamp_of_ours_that_began_another_epoch_does_not_cou
     }
     settle().await;
     let request = asked(locks.try_acquire("r"));
+    settle().await;
     for node in 0..2 {
         let mut station = net.at(node);
         let before = station.executed.len();
