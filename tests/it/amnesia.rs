@@ -174,6 +174,8 @@ pub(crate) async fn attack<T, U>(
     let _kept = tokio::task::block_in_place(|| event(rig, noted));
     let siege = busy.unwrap_or_else(|| siege(&second));
     let (_taken, second_hold, refusals) = siege.await.unwrap();
+    // Who was told, and greeted it while it was a replica, comes back after a while.
+    until("the weak node", || second.node_states()[WEAK] != NodeState::Down).await;
     Takeover {
         first: first_hold,
         second: second_hold,
@@ -448,8 +450,8 @@ async fn lose_keys(lose: impl Fn(&Server)) {
     let locks = all_up(settings.connect().await.unwrap()).await;
     let guard = within(locks.acquire("r")).await.unwrap();
     until("all grants", || guard.margin() == 2).await;
-    // Keys are watched from the first renewal on.
-    let is_watched = |server: &Server| server.info("tracking_total_keys").as_deref() == Some("1");
+    // Keys are watched from the first renewal on, the epoch from the handshake.
+    let is_watched = |server: &Server| server.info("tracking_total_keys").as_deref() == Some("2");
     until("the keys to be watched", || cluster.iter().all(is_watched)).await;
     tokio::task::block_in_place(|| lose(&cluster[0]));
     until("the loss, or its repair", || guard.margin() == 1 || locks.nodes()[0].topped_up == 1)
