@@ -112,14 +112,9 @@ fn hear(
     now: Timestamp,
     lanes: &mut Lanes,
 ) -> Result<(), Fault> {
-    if proof == Proof::Watch && push.is_about(script::EPOCH_KEY.as_bytes()) {
-        // R1': this epoch is over, or may be. It is not looked at again to go on with it: whatever
-        // is in flight was formed in it, and becomes unknown with the connection.
-        node.void(now);
-        node.fleet.hub.flushed(now);
-        count(&node.counters.seals_broken, 1);
-        return Err(Fault::epoch());
-    }
+    // R1': this epoch is over, or may be. It is not looked at again to go on with it: whatever is in
+    // flight was formed in it, and becomes unknown with the connection.
+    let is_over = proof == Proof::Watch && push.is_about(script::EPOCH_KEY.as_bytes());
     match push {
         // Flushed: nothing that it held for us is there any more.
         Push::InvalidateAll => {
@@ -136,6 +131,10 @@ fn hear(
             }
         }
         Push::Other(_) => {}
+    }
+    if is_over {
+        count(&node.counters.seals_broken, 1);
+        return Err(Fault::epoch());
     }
     Ok(())
 }
