@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use redlatch::testing::Protection;
-use redlatch::{NodeState, NodeStatus, Redlock};
+use redlatch::{AcquireError, NodeState, NodeStatus, Redlock};
 
 use crate::amnesia::{Rig, attack_on};
 use crate::hop::Hop;
@@ -38,6 +38,7 @@ async fn seals(server: &Server, locks: &Redlock) -> [u64; 2] {
     [gets - before[0], exists - before[1]]
 }
 
+/// Scenario 72. A proxy, RESP2.
 #[tokio::test]
 async fn whoever_reaches_the_process_itself_seals_nothing() {
     let server = Server::start();
@@ -57,7 +58,7 @@ async fn whoever_reaches_the_process_itself_seals_nothing() {
     }
 }
 
-/// Rights that only a watched connection needs. Without one of them every write is sealed.
+/// Scenario 72. Rights that only a watched connection needs. Without one of them every write is sealed.
 #[tokio::test]
 async fn without_the_rights_for_it_writes_are_sealed() {
     let server = Server::start();
@@ -76,7 +77,7 @@ async fn without_the_rights_for_it_writes_are_sealed() {
     }
 }
 
-/// A server that may evict does not always say so.
+/// Scenario 72. A server that may evict does not always say so.
 #[tokio::test]
 async fn where_a_server_may_evict_writes_are_sealed() {
     let server = Server::start_with(&["maxmemory 100mb", "maxmemory-policy allkeys-lru"]);
@@ -91,7 +92,7 @@ async fn where_a_server_may_evict_writes_are_sealed() {
 async fn whatever_ends_the_epoch_ends_the_connection_at_once() {
     let server = Server::start_with(&["enable-debug-command yes"]);
     let locks = client(server.url()).await;
-    let ends: [(&[&str], bool); 8] = [
+    let ends: [(&[&str], bool); 7] = [
         (&["DEL", "redlatch:epoch"], true),
         (&["SET", "redlatch:epoch", "another"], true),
         (&["PEXPIRE", "redlatch:epoch", "1"], true),
@@ -99,25 +100,43 @@ async fn whatever_ends_the_epoch_ends_the_connection_at_once() {
         (&["FLUSHDB", "ASYNC"], true),
         (&["EVAL", "return redis.call('RENAME', 'redlatch:epoch', 'e')", "0"], true),
         (&["DEBUG", "RELOAD"], false),
-        (&["SWAPDB", "1", "2"], false),
     ];
-    for (at, (end, forgets)) in ends.into_iter().enumerate() {
+    for (end, forgets) in ends {
         let before = locks.nodes()[0].clone();
         let reply = server.command(end);
         assert!(!matches!(reply, Reply::Error(_)), "{end:?}: {reply:?}");
-        if end[0] == "SWAPDB" {
-            // Not about the database that locks are kept in.
-            within(within(locks.inspect("r"))).await.unwrap();
-            assert_eq!(locks.nodes()[0].connects, before.connects);
-            continue;
-        }
         let word = format!("{end:?} to be noticed");
         until(&word, || locks.nodes()[0].connects == before.connects + 1).await;
         until("the greeting", || locks.nodes()[0].state != NodeState::Down).await;
         let after = locks.nodes()[0].clone();
         assert_eq!(after.seals_broken, before.seals_broken + 1, "{end:?}");
         assert_eq!(after.epochs, before.epochs + u64::from(forgets), "{end:?}");
-        assert!(is_watched(&after), "{at} {end:?}");
+        assert!(is_watched(&after), "{end:?}");
+    }
+}
+
+/// Scenario 73. SWAPDB exchanges a database and tells nobody.
+#[tokio::test]
+async fn a_database_that_is_swapped_is_found_by_the_seal_or_by_the_heartbeat() {
+    for sealed in [true, false] {
+        let server = Server::start();
+        let often = Duration::from_millis(100);
+        let mut settings = builder([server.url()]);
+        if sealed {
+            settings = settings.resp2_only().heartbeat_interval(Duration::from_secs(60));
+        } else {
+            settings = settings.heartbeat_interval(often);
+        }
+        let locks = all_up(settings.connect().await.unwrap()).await;
+        let guard = within(locks.acquire("r")).await.unwrap();
+        assert_eq!(server.command(&["SWAPDB", "0", "1"]), Reply::Simple("OK".into()));
+        if sealed {
+            let error = within(locks.try_acquire("other")).await.unwrap_err();
+            assert!(matches!(error, AcquireError::NoQuorum { .. }), "{error}");
+        }
+        until("the new epoch", || locks.nodes()[0].epochs == 2).await;
+        assert_eq!(locks.nodes()[0].state, NodeState::Quarantined);
+        drop(guard);
     }
 }
 

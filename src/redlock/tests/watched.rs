@@ -75,6 +75,8 @@ async fn r1_a_flush_in_front_of_the_set_or_behind_it_voids_the_grant() {
 }
 
 /// Nothing but the epoch has changed: no other word of the server's says that a grant is void.
+///
+/// Scenario 71.
 #[tokio::test(start_paused = true)]
 async fn r1_a_grant_behind_the_end_of_the_epoch_does_not_count() {
     let ends: [&[&str]; 4] = [
@@ -139,6 +141,8 @@ async fn r1_no_invalidation_of_anything_else_ends_the_watch() {
 
 /// What our own connection does to the epoch is not pushed to it: only the stamp's answer says so.
 /// Here it comes in one read with the grant behind it, without anything else that would tell.
+///
+/// Scenario 71.
 #[tokio::test(start_paused = true)]
 async fn r1_a_grant_behind_a_stamp_of_ours_that_began_another_epoch_does_not_count() {
     let net = Net::that_is(true, 3);
@@ -201,6 +205,8 @@ async fn r1_a_grant_behind_a_heartbeat_counts_by_what_that_says() {
 
 /// A server whose table of tracked keys is full forgets one in silence if that was our command's
 /// doing: the heartbeat looks, and has the epoch tracked again.
+///
+/// Scenario 73.
 #[tokio::test(start_paused = true)]
 async fn r3_what_is_not_pushed_is_found_by_the_heartbeat_and_watched_again() {
     let net = Net::that_is(true, 1);

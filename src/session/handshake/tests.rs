@@ -1,6 +1,7 @@
 //! Handshakes against scripted replies. Those of `REDIS_7` were recorded from redis-server 7.0.15.
 
 mod refusals;
+mod watch;
 
 use super::capabilities::{Mode, Role};
 use super::*;
