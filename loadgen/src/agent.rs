@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
+use crate::cluster::process::ProcId;
 use crate::config::RunConfig;
 use crate::driver::{Event, Load};
 use crate::frames::{self, Command, Order};
@@ -30,6 +31,8 @@ pub(crate) enum Message {
     From(u32, Event),
     /// The process ended without its final report.
     Gone(u32, String),
+    /// A fault of the run ended the process.
+    Killed(u32),
     /// Ctrl-C or SIGTERM.
     Interrupted,
 }
@@ -113,6 +116,15 @@ impl Crew {
                 tell(input, Command::Stop);
             }
         }
+    }
+
+    /// The processes that are not this one, in their order.
+    pub(crate) fn processes(&self) -> io::Result<Vec<ProcId>> {
+        let children = self.members.iter().filter_map(|member| match member {
+            Member::Local { .. } => None,
+            Member::Process { child, .. } => Some(ProcId::of(child.id())),
+        });
+        children.collect()
     }
 
     pub(crate) fn messages(&self) -> &Receiver<Message> {

@@ -9,12 +9,14 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 use crate::cluster::{Persist, Transport};
 use crate::config::{BackendKind, Waiting};
 use crate::mode::Mode;
+use crate::scenario::{self, Origin};
 use crate::values::{self, Arrival, CatchUp, Hold, KeyDist, Percentiles, Rate, Stages, TimeUnit};
-use groups::EngineArgs;
+use groups::{EngineArgs, ScenarioArgs, VerdictArgs};
 use preset::Preset;
 
 /// Load generator for redlatch: how long locks take under contention and while nodes die, and
@@ -34,8 +36,32 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// One measured run
     Run(Box<RunArgs>),
+    /// A saved run shown again: text, HTML, Markdown, CSV, figures
+    Report(crate::report::command::ReportArgs),
+    /// A run under random faults that a seed repeats
+    Chaos(Box<crate::chaos::ChaosArgs>),
+    /// The same load at many settings: tables and a curve of latency over throughput
+    Sweep(Box<crate::sweep::SweepArgs>),
+    /// Search the settings of the engine that serve an objective best
+    Tune(Box<crate::tune::TuneArgs>),
+    /// What changed between runs, how sure that is, and an exit code for it
+    Compare(crate::compare::CompareArgs),
+    /// Judge the saved history of a run again
+    Check(crate::check::CheckArgs),
+    /// The results of several machines that ran together, as one
+    Merge(crate::merge::MergeArgs),
+    /// Whether this machine and these nodes are fit for a measurement
+    Doctor(crate::doctor::DoctorArgs),
+    /// Print the JSON Schema of result.json
+    Schema,
     #[command(flatten)]
     Cluster(crate::cluster::cli::Command),
+    /// Completions for a shell, to be put where it looks for them
+    Completions {
+        /// bash, elvish, fish, powershell or zsh
+        #[arg(value_name = "SHELL", hide_possible_values = true)]
+        shell: Shell,
+    },
     /// A worker process of a run; speaks with its parent on stdin and stdout
     #[command(name = "__agent", hide = true)]
     Agent,
@@ -54,23 +80,21 @@ pub(crate) enum Progress {
 
 const UNITS: &str = "TIME is a number with a unit: 50us, 1.5ms, 10s, 2m; N and R \
 take k and M: 20k.";
-const EXIT_CODES: &str = "Exit codes: 0 pass, 1 tool or I/O error, 2 bad usage, 4 mutual \
-exclusion or the order of fencing tokens violated, 5 the run is not valid as a measurement, 130 \
-interrupted (the report is still written).";
+const EXIT_CODES: &str = "Exit codes: 0 pass, 1 tool or I/O error, 2 bad usage, 3 a \
+threshold failed, 4 mutual exclusion or the order of fencing tokens violated, 5 the run is not \
+valid as a measurement, 130 interrupted (the report is still written). 4 hides 5, and 5 hides 3.";
 
 #[derive(Debug, Args)]
-#[command(after_help = format!("{}\n\n{UNITS}\n\n{EXIT_CODES}", preset::help()))]
+#[command(after_help = format!(
+    "{}\n\n{}\n\n{UNITS}\n\n{EXIT_CODES}", preset::help(), crate::faults::help()
+))]
 pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) scenario: ScenarioArgs,
+
     /// A whole load by name, see below; flags beside it win
     #[arg(long, value_name = "NAME", help_heading = "Load")]
     pub(crate) preset: Option<Preset>,
-    /// What this run is called, in its report and its directory
-    #[arg(long, value_name = "NAME", value_parser = values::run_name, help_heading = "Output")]
-    pub(crate) name: Option<String>,
-    /// What to tell this run apart by; goes into the result; may be repeated
-    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = values::label,
-          help_heading = "Output")]
-    pub(crate) labels: Vec<(String, String)>,
 
     /// Nodes to use: redis://HOST:PORT or unix:///PATH, separated by commas
     #[arg(long, value_name = "URL,..", value_delimiter = ',', help_heading = "Target",
@@ -195,11 +219,28 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) engine: EngineArgs,
 
-    /// A fault on spawned nodes: kill@START/LENGTH or pause@START/LENGTH on one by chance; append
-    /// :node=N, :minority or :majority to choose; may be repeated
-    #[arg(long = "fault", value_name = "FAULT", help_heading = "Faults")]
+    /// A fault, KIND@START/LENGTH[:TARGET][,PARAM=VALUE], see below; may be repeated
+    #[arg(long = "fault", value_name = "FAULT", value_parser = values::fault,
+          help_heading = "Faults")]
     pub(crate) faults: Vec<String>,
+    /// The nodes of --nodes may lose what they hold: allows the faults flush and ttl-shrink on them
+    #[arg(long, requires = "nodes", help_heading = "Faults")]
+    pub(crate) i_own_these_nodes: bool,
 
+    #[command(flatten)]
+    pub(crate) verdict: VerdictArgs,
+    #[command(flatten)]
+    pub(crate) series: crate::series::SeriesArgs,
+    #[command(flatten)]
+    pub(crate) checker: crate::history::CheckerArgs,
+
+    /// What this run is called, in its report and its directory
+    #[arg(long, value_name = "NAME", value_parser = values::run_name, help_heading = "Output")]
+    pub(crate) name: Option<String>,
+    /// What to tell this run apart by; goes into the result; may be repeated
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = values::label,
+          help_heading = "Output")]
+    pub(crate) labels: Vec<(String, String)>,
     /// Directory of this run's files [default: loadgen-runs/TIME-NAME]
     #[arg(short, long, value_name = "DIR", help_heading = "Output")]
     pub(crate) out: Option<PathBuf>,
@@ -220,6 +261,10 @@ pub(crate) struct RunArgs {
     /// Live status; auto: a block on a terminal, lines elsewhere
     #[arg(long, value_name = "HOW", default_value = "auto", help_heading = "Output")]
     pub(crate) progress: Progress,
+    /// Serve the values so far at http://ADDR/metrics while the run lasts; :PORT is on this host
+    #[arg(long, value_name = "ADDR", value_parser = crate::prometheus::address,
+          help_heading = "Output")]
+    pub(crate) prometheus: Option<std::net::SocketAddr>,
     /// No live status
     #[arg(short, long, help_heading = "Output")]
     pub(crate) quiet: bool,
@@ -234,21 +279,97 @@ pub(crate) const MAIN_JOB: &str = "loadgen run --clients 256 --rate 2k --duratio
      --fault kill@4s/3s --fault pause@11s/2s";
 
 /// The arguments of `loadgen` without any.
-pub(crate) fn main_job() -> Result<RunArgs, clap::Error> {
-    match Cli::try_parse_from(MAIN_JOB.split_whitespace())?.command {
-        Some(Command::Run(args)) => Ok(*args),
-        _ => Err(clap::Error::new(clap::error::ErrorKind::InvalidSubcommand)),
+pub(crate) fn main_job() -> Result<RunArgs, String> {
+    match parse(MAIN_JOB.split_whitespace().map(OsString::from)).map_err(|why| why.one_line())? {
+        Cli { command: Some(Command::Run(args)), .. } => Ok(*args),
+        _ => Err("the main job is no run".to_owned()),
     }
 }
 
-/// The command line as it is meant: with what a preset sets, where it was not set otherwise.
-pub(crate) fn parse(line: impl Iterator<Item = OsString>) -> Result<Cli, clap::Error> {
-    let line: Vec<OsString> = line.collect();
-    let matches = Cli::command().try_get_matches_from(&line)?;
-    match matches.subcommand_matches("run") {
-        Some(run) if run.contains_id("preset") => Cli::try_parse_from(preset::expand(line, run)),
-        _ => Cli::from_arg_matches(&matches),
+/// Writes what `shell` needs to complete command lines of this program.
+pub(crate) fn completions(shell: Shell, out: &mut dyn std::io::Write) {
+    // Into memory first: the generator gives up loudly where a reader has closed its end.
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "loadgen", &mut text);
+    let _ = out.write_all(&text);
+}
+
+/// Why a command line cannot be followed.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// Also what asks for help or the version.
+    Clap(clap::Error),
+    /// Of a scenario, in one line.
+    Scenario(String),
+}
+
+impl From<clap::Error> for Refusal {
+    fn from(error: clap::Error) -> Self {
+        Self::Clap(error)
     }
+}
+
+impl Refusal {
+    /// Without the usage and the advice that follow it on a screen.
+    pub(crate) fn one_line(&self) -> String {
+        match self {
+            Self::Clap(error) => {
+                let text = error.render().to_string();
+                let first = text.lines().take_while(|line| !line.trim().is_empty());
+                let first: Vec<&str> = first.map(str::trim).collect();
+                first.join(" ").trim_start_matches("error: ").to_owned()
+            }
+            Self::Scenario(text) => text.clone(),
+        }
+    }
+}
+
+impl Command {
+    /// The flags of a run, where the command has them.
+    fn run_args_mut(&mut self) -> Option<&mut RunArgs> {
+        match self {
+            Self::Run(args) => Some(args),
+            Self::Chaos(args) => Some(&mut args.run),
+            Self::Sweep(args) => Some(&mut args.run),
+            Self::Tune(args) => Some(&mut args.run),
+            _ => None,
+        }
+    }
+
+    /// Where flags that were not typed come from.
+    pub(crate) fn origins(&mut self) -> Vec<Origin> {
+        self.run_args_mut().map(|args| args.scenario.origins.clone()).unwrap_or_default()
+    }
+}
+
+/// The command line as it is meant: with what a scenario, `--set` and a preset say, where it was
+/// not set otherwise.
+pub(crate) fn parse(line: impl Iterator<Item = OsString>) -> Result<Cli, Refusal> {
+    let line: Vec<OsString> = line.collect();
+    // What is missing may be in the file; every mistake is found again below.
+    let matches = Cli::command().ignore_errors(true).try_get_matches_from(&line)?;
+    let mut whole = Cli::command();
+    whole.build();
+    let takes_scenario = |command: &&clap::Command| {
+        command.get_arguments().any(|arg| arg.get_long() == Some("scenario"))
+    };
+    let read = matches.subcommand();
+    let read = read.and_then(|(name, typed)| Some((whole.find_subcommand(name)?, typed)));
+    let Some((command, typed)) = read.filter(|(command, _)| takes_scenario(command)) else {
+        return Ok(Cli::try_parse_from(line)?);
+    };
+    let defaults: &[_] = if command.get_name() == "chaos" { crate::chaos::DEFAULTS } else { &[] };
+    let words = crate::sweep::words::typed(typed);
+    let expanded = scenario::expand(line, command, typed, defaults).map_err(Refusal::Scenario)?;
+    let matches = Cli::command().try_get_matches_from(expanded.line)?;
+    let mut cli = Cli::from_arg_matches(&matches)?;
+    let read = matches.subcommand().map(|(_, read)| read);
+    if let Some((args, read)) = cli.command.as_mut().and_then(Command::run_args_mut).zip(read) {
+        args.scenario.settings = scenario::settings(command, read);
+        args.scenario.origins = expanded.origins;
+        args.series.typed = words;
+    }
+    Ok(cli)
 }
 
 #[cfg(test)]

@@ -85,6 +85,29 @@ impl Utc {
         }
     }
 
+    /// Reads what [`Utc::iso`] writes, in nanoseconds since the Unix epoch. Dates to days after
+    /// Howard Hinnant, as above, days_from_civil.
+    pub(crate) fn parse_iso(text: &str) -> Option<u64> {
+        let numbers: Vec<u64> = text
+            .strip_suffix('Z')?
+            .split(['-', 'T', ':', '.'])
+            .map(|part| part.parse().ok())
+            .collect::<Option<_>>()?;
+        let &[year, month, day, h, m, s, milli] = numbers.as_slice() else { return None };
+        let is_date = (1970..10_000).contains(&year) && (1..=12).contains(&month);
+        if !is_date || !(1..=31).contains(&day) || h > 23 || m > 59 || s > 60 || milli > 999 {
+            return None;
+        }
+        let year = year - u64::from(month <= 2);
+        let (era, year_of_era) = (year / 400, year % 400);
+        let shifted = if month > 2 { month - 3 } else { month + 9 };
+        let day_of_year = (153 * shifted + 2) / 5 + day - 1;
+        let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+        let days = (era * 146_097 + day_of_era).checked_sub(719_468)?;
+        let seconds = days * 86_400 + h * 3_600 + m * 60 + s;
+        Some(seconds * NS_PER_S + milli * NS_PER_MS)
+    }
+
     /// `2026-11-23T12:49:03.120Z`
     pub(crate) fn iso(self) -> String {
         let (h, m, s) = self.hms();

@@ -11,9 +11,11 @@ pub(crate) mod heat;
 use std::collections::BTreeMap;
 
 use crate::agent::Message;
+use crate::backend::NodeLook;
 use crate::config::RunConfig;
 use crate::driver::{Event, Final, NodeNews, Tick};
 use crate::recorder::{Counts, Hist, Metric, TICK_NS, histogram, merge};
+use crate::thresholds::Calm;
 use heat::Heat;
 
 /// Changes at nodes that are kept for drawing; more is a node that never settles.
@@ -102,10 +104,18 @@ pub(crate) struct Collector {
     pub(crate) counts: Counts,
     pub(crate) rows: Vec<Row>,
     pub(crate) heat: Heat,
+    /// Responses outside faults.
+    pub(crate) calm: Calm,
     pub(crate) news: Vec<NodeNews>,
+    /// What the nodes look like by the last interval.
+    pub(crate) looks: Vec<NodeLook>,
     /// What the first process noticed: the same as the others, once.
     pub(crate) first_news: Vec<NodeNews>,
     pub(crate) finals: Vec<(u32, Final)>,
+    /// Arrivals that each process has told of.
+    started: BTreeMap<u32, u64>,
+    /// Processes that a fault ended, and the arrivals that they had told of until then.
+    pub(crate) killed: Vec<(u32, u64)>,
     /// Processes that failed or ended early, and why.
     pub(crate) trouble: Vec<String>,
 }
@@ -127,9 +137,13 @@ impl Collector {
             counts: Counts::default(),
             rows: Vec::new(),
             heat: Heat::default(),
+            calm: Calm::new(config),
             news: Vec::new(),
+            looks: Vec::new(),
             first_news: Vec::new(),
             finals: Vec::new(),
+            started: BTreeMap::new(),
+            killed: Vec::new(),
             trouble: Vec::new(),
         }
     }
@@ -156,6 +170,12 @@ impl Collector {
                 self.first_news.extend(first.cloned());
                 self.news.extend(news);
             }
+            Message::From(process, Event::Looks(looks)) => {
+                // All see the same nodes; one is enough.
+                if self.alive.first() == Some(&process) {
+                    self.looks = looks;
+                }
+            }
             Message::From(process, Event::Final(last)) => {
                 self.finals.push((process, *last));
                 self.alive.retain(|&alive| alive != process);
@@ -163,6 +183,11 @@ impl Collector {
             Message::From(process, Event::Failed(text)) => {
                 self.trouble.push(text);
                 self.alive.retain(|&alive| alive != process);
+            }
+            Message::Killed(process) => {
+                self.alive.retain(|&alive| alive != process);
+                let started = self.started.remove(&process).unwrap_or(0);
+                self.killed.push((process, started));
             }
             Message::Gone(process, why) => {
                 if self.alive.contains(&process) {
@@ -182,6 +207,7 @@ impl Collector {
             }
             return;
         };
+        *self.started.entry(process).or_default() += tick.started;
         let pending = self.pending.entry(index).or_default();
         pending.from.push(process);
         pending.counts.add(&tick.snapshot.counts);
@@ -216,6 +242,7 @@ impl Collector {
         }
         let responses = pending.hists.get(Metric::Response);
         self.heat.add(at, responses);
+        self.calm.take(index, responses);
         let value = |p| pending.hists.at(Metric::Response, p);
         self.rows.push(Row {
             counts: pending.counts,
@@ -330,5 +357,20 @@ mod tests {
         all.take(Message::Gone(0, "it ended".to_owned()));
         assert!(all.all_done());
         assert_eq!(all.trouble.len(), 1, "an end after the final report is no trouble");
+    }
+
+    #[test]
+    fn a_process_that_a_fault_ends_is_no_trouble_and_what_it_did_counts() {
+        let mut all = two();
+        all.take(Message::From(1, tick(Some(0), 30)));
+        all.take(Message::From(0, tick(Some(0), 10)));
+        all.take(Message::From(0, tick(Some(1), 10)));
+        assert_eq!(all.rows.len(), 1, "process 1 is waited for");
+        all.take(Message::Killed(1));
+        assert_eq!((all.rows.len(), all.counts.ok), (2, 3));
+        assert!(all.trouble.is_empty());
+        assert_eq!(all.killed, [(1, 1)], "one arrival was told of");
+        all.take(Message::From(0, Event::Final(Box::default())));
+        assert!(all.all_done());
     }
 }

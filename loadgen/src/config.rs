@@ -9,6 +9,7 @@ use crate::args::preset::Preset;
 use crate::clock::{NS_PER_MS, NS_PER_S};
 use crate::cluster::Persist;
 use crate::mode::Mode;
+use crate::thresholds::Threshold;
 use crate::values::{Arrival, Hold, KeyDist, Rate, Stage, TimeUnit};
 
 /// Which lock is put under load.
@@ -82,12 +83,14 @@ pub(crate) struct EngineKnobs {
 pub(crate) struct RunConfig {
     pub(crate) name: String,
     /// What the user tells this run apart by.
+    #[serde(default)]
     pub(crate) labels: BTreeMap<String, String>,
     /// What the rest was set by, where it was not set otherwise.
     pub(crate) preset: Option<Preset>,
     pub(crate) backend: BackendKind,
     pub(crate) nodes: Vec<String>,
     /// What spawned nodes keep on disk.
+    #[serde(default)]
     pub(crate) persist: Persist,
     pub(crate) clients: u32,
     pub(crate) threads: u32,
@@ -96,16 +99,19 @@ pub(crate) struct RunConfig {
     pub(crate) rate: Rate,
     /// From 0, the rate goes in a straight line to each stage's in turn; the last one's then
     /// stays. Empty: the rate is the same all the time.
+    #[serde(default)]
     pub(crate) stages: Vec<Stage>,
     pub(crate) arrival: Arrival,
     /// After a stall, missed arrivals are made up for at most at so many times the rate; `None`:
     /// at once.
+    #[serde(default)]
     pub(crate) catch_up: Option<f64>,
     pub(crate) duration_ns: u64,
     pub(crate) warmup_ns: u64,
     pub(crate) requests: Option<u64>,
     pub(crate) max_in_flight: u32,
     /// A load beyond what the locks can serve is meant.
+    #[serde(default)]
     pub(crate) allow_overload: bool,
     pub(crate) seed: u64,
     pub(crate) keys: u32,
@@ -122,8 +128,21 @@ pub(crate) struct RunConfig {
     pub(crate) fenced: bool,
     pub(crate) interval_ns: u64,
     pub(crate) percentiles: Vec<f64>,
+    #[serde(default)]
     pub(crate) time_unit: TimeUnit,
     pub(crate) faults: Vec<String>,
+    #[serde(default)]
+    pub(crate) thresholds: Vec<Threshold>,
+    /// A threshold that fails after so much of the measured time ends the run; `None`: only those
+    /// that say so themselves do.
+    #[serde(default)]
+    pub(crate) abort_on_fail_ns: Option<u64>,
+    /// What is kept for a later check.
+    #[serde(default)]
+    pub(crate) history: crate::history::Keep,
+    /// A violation counts also where the faults break what quorum locks assume.
+    #[serde(default)]
+    pub(crate) strict: bool,
     pub(crate) engine: EngineKnobs,
 }
 
@@ -217,6 +236,10 @@ impl RunConfig {
             percentiles: vec![50.0, 99.0],
             time_unit: TimeUnit::Auto,
             faults: Vec::new(),
+            thresholds: Vec::new(),
+            abort_on_fail_ns: None,
+            history: crate::history::Keep::None,
+            strict: false,
             engine: EngineKnobs::default(),
         }
     }

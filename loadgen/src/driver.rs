@@ -11,7 +11,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
 
-use crate::backend::{Backend, NodeSample, NodeView};
+use crate::backend::{Backend, NodeLook, NodeSample, NodeView};
+use crate::calibration::threads::{self, Workers};
 use crate::clock::{self, NS_PER_MS};
 use crate::config::RunConfig;
 use crate::num;
@@ -80,6 +81,8 @@ pub(crate) struct Final {
     /// How long that was.
     pub(crate) wall_whole_ns: u64,
     pub(crate) cpu_wall_ns: u64,
+    /// CPU time of the busiest worker thread within the measured time, where the kernel tells.
+    pub(crate) busiest_worker_ns: Option<u64>,
 }
 
 /// What a process tells while it runs.
@@ -89,6 +92,8 @@ pub(crate) enum Event {
     Ready,
     Tick(Tick),
     Nodes(Vec<NodeNews>),
+    /// What the nodes look like, once per interval.
+    Looks(Vec<NodeLook>),
     Final(Box<Final>),
     Failed(String),
 }
@@ -106,7 +111,7 @@ impl Load {
         let threads = num::usize_of(config.threads.max(1).into());
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(threads)
-            .thread_name("loadgen-worker")
+            .thread_name(threads::WORKERS)
             .enable_all()
             .build()
             .map_err(|error| format!("cannot start {threads} worker threads: {error}"))?;
@@ -157,6 +162,7 @@ impl Load {
             let mut ticker = Ticker::new(&shared, times);
             ticker.until_end(stop, &mut clients, &mut emit);
             last.cpu_ns = clock::cpu_ns().saturating_sub(ticker.cpu_at_start_ns);
+            last.busiest_worker_ns = Workers::now().busiest_since(&ticker.workers_at_start);
             last.cpu_wall_ns = clock::now_ns().saturating_sub(times.measured_ns);
             if stop.load(Ordering::Relaxed) {
                 shared.stop.store(true, Ordering::Relaxed);
@@ -178,6 +184,7 @@ impl Load {
             let _ = tokio::time::timeout(Duration::from_secs(2), closing).await;
         });
         runtime.shutdown_timeout(Duration::from_secs(2));
+        shared.oracle.flush_history();
         emit(Event::Final(Box::new(last)));
     }
 }
@@ -188,7 +195,7 @@ fn conclude(shared: &Shared, times: Times, paced: Paced, last: &mut Final) {
     shared.queue.close();
     let now = clock::now_ns();
     let queued = shared.queue.left_over().into_iter().map(|offset| times.start_ns + offset);
-    let open = shared.tallies.iter().filter_map(Tally::busy_ns).chain(queued);
+    let open = shared.tallies.iter().filter_map(Tally::asking_ns).chain(queued);
     let mut ages = histogram();
     for since in open.filter(|&since| since >= times.measured_ns) {
         let age_ns = now.saturating_sub(since);
@@ -239,6 +246,7 @@ struct Ticker<'a> {
     /// What each node was at the last look.
     seen: Vec<NodeView>,
     cpu_at_start_ns: u64,
+    workers_at_start: Workers,
     poll_ns: u64,
     /// Arrivals handed over up to the last tick.
     started: u64,
@@ -248,8 +256,16 @@ impl<'a> Ticker<'a> {
     fn new(shared: &'a Shared, times: Times) -> Self {
         let seen = shared.backend.node_views();
         let poll_ns = if shared.config.faults.is_empty() { TICK_NS } else { NODE_POLL_NS };
-        let snapshots = Snapshots::new();
-        Self { shared, times, snapshots, seen, cpu_at_start_ns: 0, poll_ns, started: 0 }
+        Self {
+            shared,
+            times,
+            snapshots: Snapshots::new(),
+            seen,
+            cpu_at_start_ns: 0,
+            workers_at_start: Workers::default(),
+            poll_ns,
+            started: 0,
+        }
     }
 
     /// Sleeps to `deadline_ns`, watching the nodes and the clients. False: stopped, or all done.
@@ -297,7 +313,10 @@ impl<'a> Ticker<'a> {
             return;
         }
         self.cpu_at_start_ns = clock::cpu_ns();
-        self.started = self.shared.started();
+        self.workers_at_start = Workers::now();
+        // Without a warm-up everything belongs to the first tick, however late this is.
+        let is_warm = self.shared.config.warmup_ns > 0;
+        self.started = if is_warm { self.shared.started() } else { 0 };
         let ticks_per_interval = (self.shared.config.interval_ns / TICK_NS).max(1);
         for index in 0..self.shared.config.ticks() {
             let end_ns = self.times.measured_ns + u64::from(index + 1) * TICK_NS;
@@ -313,6 +332,9 @@ impl<'a> Ticker<'a> {
     /// Sends what was recorded since the last tick: what the series shows always, the rest once per
     /// interval.
     fn tick(&mut self, index: Option<u32>, full: bool, emit: &mut impl FnMut(Event)) {
+        if full {
+            emit(Event::Looks(self.shared.backend.looks()));
+        }
         let metrics: &[Metric] = if full { &Metric::ALL } else { OF_EVERY_TICK };
         let snapshot = self.snapshots.take(&self.shared.recorder, metrics);
         let (started, in_flight) = (self.shared.started(), self.shared.in_flight());

@@ -101,6 +101,7 @@ pub(crate) fn send_event(to: &mut impl Write, event: &Event) -> io::Result<()> {
         Event::Ready => send(to, b'R', &[]),
         Event::Tick(tick) => send(to, b'T', &encode_tick(tick)?),
         Event::Nodes(news) => send(to, b'N', &serde_json::to_vec(news)?),
+        Event::Looks(looks) => send(to, b'L', &serde_json::to_vec(looks)?),
         Event::Final(last) => send(to, b'F', &serde_json::to_vec(last)?),
         Event::Failed(text) => send(to, b'E', text.as_bytes()),
     }
@@ -113,6 +114,7 @@ pub(crate) fn receive_event(from: &mut impl Read) -> io::Result<Option<Event>> {
         b'R' => Event::Ready,
         b'T' => Event::Tick(decode_tick(&payload)?),
         b'N' => Event::Nodes(serde_json::from_slice(&payload)?),
+        b'L' => Event::Looks(serde_json::from_slice(&payload)?),
         b'F' => Event::Final(serde_json::from_slice(&payload)?),
         b'E' => Event::Failed(String::from_utf8_lossy(&payload).into_owned()),
         other => return Err(bad(format!("a frame of unknown kind {other}"))),
@@ -199,7 +201,7 @@ mod tests {
         let mut wire = Vec::new();
         send_event(&mut wire, &Event::Tick(tick(0, 1))).unwrap();
         for cut in [1, 4, 5, 20, wire.len() - 1] {
-            assert!(receive_event(&mut wire[..cut].as_ref()).is_err(), "cut at {cut}");
+            assert!(receive_event(&mut &wire[..cut]).is_err(), "cut at {cut}");
         }
         assert!(receive_event(&mut [0xFF; 9].as_ref()).is_err(), "a length beyond the bound");
         assert!(receive_event(&mut [0, 0, 0, 0, b'?'].as_ref()).is_err());

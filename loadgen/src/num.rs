@@ -17,6 +17,11 @@ pub(crate) fn u32_of(value: u64) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
 }
 
+/// `value`, or `u64::MAX` if it is larger.
+pub(crate) fn u64_of(value: u128) -> u64 {
+    u64::try_from(value).unwrap_or(u64::MAX)
+}
+
 /// `value`, or `usize::MAX` if it is larger.
 pub(crate) fn usize_of(value: u64) -> usize {
     usize::try_from(value).unwrap_or(usize::MAX)

@@ -69,6 +69,13 @@ pub(crate) fn run(shared: &Arc<Shared>, mut schedule: Schedule, times: Times) ->
             break;
         }
     }
+    // A rate that went to 0 is a part of the load, unlike the last of so many requests.
+    while shared.config.requests.is_none()
+        && clock::now_ns() < times.end_ns
+        && !shared.stop.load(Ordering::Relaxed)
+    {
+        clock::sleep_until(times.end_ns.min(clock::now_ns() + 50 * NS_PER_MS));
+    }
     shared.queue.finish();
     if !shared.stop.load(Ordering::Relaxed) {
         paced.count_missed(shared, schedule, times);

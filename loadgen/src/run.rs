@@ -12,6 +12,7 @@
 //!    forgotten locks, and would not vote for a while.
 
 pub(crate) mod files;
+mod repeat;
 mod session;
 mod sums;
 
@@ -21,9 +22,11 @@ use std::path::{Path, PathBuf};
 use crate::args::{Progress, RunArgs};
 use crate::clock::{self, Utc};
 use crate::config::RunConfig;
+use crate::findmax;
 use crate::live::Live;
-use crate::report::RunResult;
 use crate::report::format::Paint;
+use crate::report::{RunResult, text};
+use crate::scenario;
 use crate::target::Target;
 
 /// Why there is no run.
@@ -46,18 +49,26 @@ impl RunError {
 /// Makes a run and gives back its exit code.
 pub(crate) fn run(args: &RunArgs, name: &str) -> Result<u8, RunError> {
     let mut config = args.resolve(name, fresh_seed()).map_err(RunError::Usage)?;
+    if let Some(bound) = &args.series.find_max {
+        return findmax::run(args, bound);
+    }
+    if args.series.repeat > 1 {
+        return repeat::run(args, &config, &config.name);
+    }
     let paint = paint(args);
     let mut target = Target::bring_up(args, &config)?;
     config.nodes = target.urls();
-    let dir = run_dir(args, name)?;
+    let dir = run_dir(args, &config.name)?;
     let progress = if args.quiet { Progress::None } else { args.progress };
     let mut live = Live::new(&config, progress, paint, config.nodes.len());
+    live.serve(args.prometheus)?;
     let result = execute(&config, &mut target, &mut live, &dir).inspect_err(|_| {
         // Nothing was measured; a directory with files in it stays.
         let _ = std::fs::remove_dir(&dir);
     })?;
-    let json = files::write(&result)?;
-    files::show(args, &result, &json, paint)?;
+    let document = files::write(&result)?;
+    scenario::keep(args, &result)?;
+    files::show(args, &text::render(&result, paint), &document)?;
     Ok(result.verdict.exit_code)
 }
 

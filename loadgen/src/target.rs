@@ -1,57 +1,51 @@
 //! The nodes under the locks, as a run sees them: their addresses, and faults carried out on them.
 //!
-//! Only `spawned` knows how local nodes are started and broken.
+//! Where a fault is the network's, the load reaches the nodes through proxies; everybody else asks
+//! the nodes themselves, so that a fault blinds nobody but the load.
+//!
+//! Invariant: faults are read, and refused where they cannot be, before any node starts.
 
+mod given;
+mod schedule;
 mod spawned;
 
+use std::sync::Arc;
+
 use crate::args::RunArgs;
-use crate::cluster::probe::{self, NodeCounters};
-use crate::cluster::server::TEST_NODE_NAME;
-use crate::cluster::url::{Address, NodeUrl};
+use crate::cluster::probe::{self, NodeCounters, NodeFacts};
+use crate::cluster::process::ProcId;
+use crate::cluster::url::NodeUrl;
 use crate::config::{BackendKind, RunConfig};
+use crate::faults::means::{Client, Held, Means};
+use crate::faults::plan::{Ground, Plan};
+use crate::proxy::Proxies;
 use crate::report::TargetAbout;
 use crate::report::faults::FaultSpan;
 use crate::run::RunError;
 
-/// The nodes of a run.
+use given::Given;
+use schedule::Schedule;
+use spawned::Spawned;
+
+/// Whose nodes a run has.
 #[derive(Debug)]
-pub(crate) enum Target {
+enum Nodes {
     /// A lock without nodes.
     None,
-    /// Nodes somebody else runs: never broken, never ended.
+    /// Nodes somebody else runs: their processes are never touched.
     Given(Given),
-    Spawned(spawned::Spawned),
+    Spawned(Spawned),
 }
 
-/// Nodes that were named on the command line.
+/// The nodes of a run.
 #[derive(Debug)]
-pub(crate) struct Given {
-    /// As they were written, passwords included.
-    texts: Vec<String>,
-    urls: Vec<NodeUrl>,
-    server: String,
-}
-
-impl Given {
-    fn new(args: &RunArgs) -> Result<Self, RunError> {
-        let urls = args.nodes.iter().map(|url| url.parse()).collect::<Result<Vec<NodeUrl>, _>>();
-        let urls = urls.map_err(|error| RunError::Usage(error.to_string()))?;
-        let server = servers(&urls);
-        Ok(Self { texts: args.nodes.clone(), urls, server })
-    }
-}
-
-/// What the nodes say they are, each answer once; a node that does not answer is the run's matter.
-fn servers(urls: &[NodeUrl]) -> String {
-    let mut seen = Vec::new();
-    for facts in urls.iter().filter_map(|url| probe::facts(url).ok()) {
-        let words = [facts.server, facts.version].into_iter().flatten().collect::<Vec<_>>();
-        let text = words.join(" ");
-        if !text.is_empty() && !seen.contains(&text) {
-            seen.push(text);
-        }
-    }
-    if seen.is_empty() { "unknown server".to_owned() } else { seen.join(" and ") }
+pub(crate) struct Target {
+    nodes: Nodes,
+    proxies: Option<Arc<Proxies>>,
+    ground: Ground,
+    plan: Plan,
+    key_prefix: String,
+    schedule: Option<Schedule>,
 }
 
 /// What was done to the nodes.
@@ -62,68 +56,108 @@ pub(crate) struct Faults {
     pub(crate) problems: Vec<String>,
 }
 
+/// Whether the settings go with the nodes they name, so far as that shows without any.
+pub(crate) fn check(args: &RunArgs, config: &RunConfig) -> Result<(), RunError> {
+    let ground = schedule::ground(args, config);
+    schedule::plan(config, &ground).map(drop).map_err(RunError::Usage)
+}
+
 impl Target {
     /// Starts local nodes, or takes those that were given.
     pub(crate) fn bring_up(args: &RunArgs, config: &RunConfig) -> Result<Self, RunError> {
-        if config.backend != BackendKind::Engine {
-            return Ok(Self::None);
-        }
-        if args.nodes.is_empty() {
-            return spawned::Spawned::start(args, config).map(Self::Spawned);
-        }
-        if !config.faults.is_empty() {
-            let text = "--fault breaks nodes that loadgen spawned itself; leave --nodes out";
-            return Err(RunError::Usage(text.to_owned()));
-        }
-        Given::new(args).map(Self::Given)
+        let ground = schedule::ground(args, config);
+        let plan = schedule::plan(config, &ground).map_err(RunError::Usage)?;
+        let nodes = if config.backend != BackendKind::Engine {
+            Nodes::None
+        } else if args.nodes.is_empty() {
+            Nodes::Spawned(Spawned::start(args)?)
+        } else {
+            Nodes::Given(Given::new(args)?)
+        };
+        let key_prefix = config.key_prefix.clone();
+        let mut target = Self { nodes, proxies: None, ground, plan, key_prefix, schedule: None };
+        target.put_proxies()?;
+        Ok(target)
     }
 
-    /// The addresses, passwords included, in the order faults and reports number them.
+    fn put_proxies(&mut self) -> Result<(), RunError> {
+        if self.plan.needs_proxies() && self.proxies.is_none() {
+            let proxies = Proxies::start(&self.node_urls());
+            let proxies = proxies.map_err(|error| RunError::Tool(error.to_string()))?;
+            self.proxies = Some(Arc::new(proxies));
+        }
+        Ok(())
+    }
+
+    /// Takes the fault schedule of the next run, where it is not that of the last one. Proxies stay
+    /// once they are there; where it is the first to need them, [`Target::urls`] changes.
+    pub(crate) fn plan_faults(&mut self, config: &RunConfig) -> Result<(), RunError> {
+        let ground = schedule::for_run(&self.ground, config);
+        self.plan = schedule::plan(config, &ground).map_err(RunError::Usage)?;
+        self.key_prefix.clone_from(&config.key_prefix);
+        self.put_proxies()
+    }
+
+    /// The addresses for the load, passwords included, in the order faults and reports number them.
     pub(crate) fn urls(&self) -> Vec<String> {
-        match self {
-            Self::None => Vec::new(),
-            Self::Given(given) => given.texts.clone(),
-            Self::Spawned(nodes) => nodes.urls(),
+        match &self.proxies {
+            Some(proxies) => proxies.urls().iter().map(NodeUrl::with_password).collect(),
+            None => self.texts(),
         }
     }
 
-    /// The same addresses without passwords, for every eye and file.
-    pub(crate) fn shown(&self) -> Vec<String> {
-        match self {
-            Self::None => Vec::new(),
-            Self::Given(given) => given.urls.iter().map(ToString::to_string).collect(),
-            Self::Spawned(nodes) => nodes.urls(),
+    /// The nodes' own addresses, passwords included.
+    fn texts(&self) -> Vec<String> {
+        match &self.nodes {
+            Nodes::None => Vec::new(),
+            Nodes::Given(given) => given.texts.clone(),
+            Nodes::Spawned(nodes) => nodes.urls().iter().map(NodeUrl::with_password).collect(),
         }
+    }
+
+    /// The nodes' own addresses without passwords, for every eye and file.
+    pub(crate) fn shown(&self) -> Vec<String> {
+        self.node_urls().iter().map(ToString::to_string).collect()
     }
 
     /// `text` with every node's address as it may be shown.
     pub(crate) fn hide(&self, text: String) -> String {
-        let pairs = self.urls().into_iter().zip(self.shown());
-        pairs.fold(text, |text, (secret, shown)| text.replace(&secret, &shown))
+        let pairs = self.texts().into_iter().zip(self.shown());
+        let text = pairs.fold(text, |text, (secret, shown)| text.replace(&secret, &shown));
+        let proxies = self.proxies.iter().flat_map(|proxies| proxies.urls());
+        proxies.fold(text, |text, url| text.replace(&url.with_password(), &url.to_string()))
     }
 
     pub(crate) fn about(&self) -> TargetAbout {
-        match self {
-            Self::None => TargetAbout::default(),
-            Self::Given(given) => {
-                let is_unix = |url: &NodeUrl| matches!(url.address(), Address::Unix(_));
-                let unix = given.urls.iter().any(is_unix);
-                let transport = if unix { "unix" } else { "tcp" }.to_owned();
-                let server = given.server.clone();
-                let test_node = server.contains(TEST_NODE_NAME);
-                TargetAbout { server, test_node, transport, ..TargetAbout::default() }
-            }
-            Self::Spawned(nodes) => nodes.about(),
+        let mut about = match &self.nodes {
+            Nodes::None => TargetAbout::default(),
+            Nodes::Given(given) => given.about(),
+            Nodes::Spawned(nodes) => nodes.about(),
+        };
+        if self.proxies.is_some() {
+            about.transport.push_str(" through loadgen's proxies");
+        }
+        about
+    }
+
+    /// The nodes' own addresses, to be asked by [`probe`].
+    pub(crate) fn node_urls(&self) -> Vec<NodeUrl> {
+        match &self.nodes {
+            Nodes::None => Vec::new(),
+            Nodes::Given(given) => given.urls.clone(),
+            Nodes::Spawned(nodes) => nodes.urls(),
         }
     }
 
-    /// The addresses, to be asked by [`probe`].
-    pub(crate) fn node_urls(&self) -> Vec<NodeUrl> {
-        match self {
-            Self::None => Vec::new(),
-            Self::Given(given) => given.urls.clone(),
-            Self::Spawned(nodes) => nodes.node_urls(),
-        }
+    /// Who each node is; `None` where it does not answer.
+    pub(crate) fn facts(&self) -> Vec<Option<NodeFacts>> {
+        let urls = self.node_urls();
+        // At once, as for the counters.
+        std::thread::scope(|scope| {
+            let asked: Vec<_> =
+                urls.iter().map(|url| scope.spawn(|| probe::facts(url).ok())).collect();
+            asked.into_iter().map(|asked| asked.join().ok().flatten()).collect()
+        })
     }
 
     /// What each node has counted since its start; `None` where it does not answer.
@@ -137,36 +171,56 @@ impl Target {
         })
     }
 
-    /// Takes the fault schedule of the next run, where it is not that of the last one.
-    pub(crate) fn plan_faults(&mut self, config: &RunConfig) -> Result<(), RunError> {
-        match self {
-            Self::None | Self::Given(_) => Ok(()),
-            Self::Spawned(nodes) => nodes.plan_faults(config),
+    /// Starts the fault schedule; its instants count from `measured_ns`. `processes` are those of
+    /// the load, where it has its own, and `held` tells how many locks one of them holds.
+    pub(crate) fn start_faults(
+        &mut self,
+        measured_ns: u64,
+        processes: &[ProcId],
+        held: Held,
+    ) -> Result<(), RunError> {
+        if self.plan.faults.is_empty() {
+            return Ok(());
         }
+        let cluster = match &self.nodes {
+            Nodes::Spawned(nodes) => Some(nodes.cluster()),
+            Nodes::None | Nodes::Given(_) => None,
+        };
+        let clients: Arc<[Client]> = processes.iter().copied().map(Client::new).collect();
+        let means = Means {
+            cluster,
+            nodes: self.node_urls(),
+            proxies: self.proxies.clone(),
+            clients: Arc::clone(&clients),
+            key_prefix: self.key_prefix.clone(),
+            held,
+        };
+        let started = Schedule::start(self.plan.clone(), means, clients, measured_ns);
+        let what = "cannot start the fault schedule";
+        self.schedule = Some(started.map_err(|error| RunError::Tool(format!("{what}: {error}")))?);
+        Ok(())
     }
 
-    /// Starts the fault schedule; its instants count from `measured_ns`.
-    pub(crate) fn start_faults(&mut self, measured_ns: u64) -> Result<(), RunError> {
-        match self {
-            Self::None | Self::Given(_) => Ok(()),
-            Self::Spawned(nodes) => nodes.start_faults(measured_ns),
-        }
+    /// Whether a fault ended this process of the load.
+    pub(crate) fn has_killed(&self, process: u32) -> bool {
+        self.schedule.as_ref().is_some_and(|schedule| schedule.has_killed(process))
     }
 
     /// What the schedule did since the last call, in words.
     pub(crate) fn fault_news(&self) -> Vec<String> {
-        match self {
-            Self::None | Self::Given(_) => Vec::new(),
-            Self::Spawned(nodes) => nodes.fault_news(),
+        self.schedule.as_ref().map_or_else(Vec::new, Schedule::news)
+    }
+
+    /// Begins nothing more and heals everything, without waiting for that.
+    pub(crate) fn stop_faults(&self) {
+        if let Some(schedule) = &self.schedule {
+            schedule.ask_to_stop();
         }
     }
 
     /// Begins nothing more, heals everything, and tells what was done.
     pub(crate) fn end_faults(&mut self) -> Faults {
-        match self {
-            Self::None | Self::Given(_) => Faults::default(),
-            Self::Spawned(nodes) => nodes.end_faults(),
-        }
+        self.schedule.take().map_or_else(Faults::default, Schedule::end)
     }
 }
 
@@ -177,12 +231,25 @@ mod tests {
     #[test]
     fn passwords_of_given_nodes_are_hidden_wherever_they_are_shown() {
         let texts = ["redis://:s3cret@127.0.0.1:1/2".to_owned(), "unix:///tmp/x".to_owned()];
-        let urls = texts.iter().map(|text| text.parse().unwrap()).collect();
+        let urls: Vec<NodeUrl> = texts.iter().map(|text| text.parse().unwrap()).collect();
+        let proxies = Proxies::start(&urls).unwrap();
         let given = Given { texts: texts.to_vec(), urls, server: String::new() };
-        let target = Target::Given(given);
+        let mut target = Target {
+            nodes: Nodes::Given(given),
+            proxies: None,
+            ground: crate::faults::plan::tests::ground(2),
+            plan: Plan::default(),
+            key_prefix: String::new(),
+            schedule: None,
+        };
         assert!(target.urls()[0].contains("s3cret"), "the engine needs it");
         assert!(!target.shown().concat().contains("s3cret"));
         let hidden = target.hide(format!("--nodes={}", texts.join(",")));
         assert_eq!(hidden, "--nodes=redis://:***@127.0.0.1:1/2,unix:///tmp/x");
+        target.proxies = Some(Arc::new(proxies));
+        let proxied = target.urls();
+        assert!(proxied[0].contains("s3cret") && proxied[0] != texts[0], "{proxied:?}");
+        assert!(!target.hide(proxied.concat()).contains("s3cret"));
+        assert_eq!(target.shown()[0], "redis://:***@127.0.0.1:1/2", "the node, not its proxy");
     }
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::{NS_PER_MS, NS_PER_S, NS_PER_US};
 use crate::num;
 
-pub(crate) use schedule::{CatchUp, Stage, Stages, catch_up, label, run_name, stages};
+pub(crate) use schedule::{CatchUp, Stage, Stages, catch_up, fault, label, run_name, stages};
 
 /// The longest duration a flag takes: a day.
 const MAX_DURATION_NS: u64 = 86_400 * NS_PER_S;
@@ -128,6 +128,11 @@ pub(crate) fn positive_duration(text: &str) -> Result<u64, String> {
         0 => Err(format!("`{text}` must be longer than zero")),
         ns => Ok(ns),
     }
+}
+
+/// `0`, `2.5`, `9.5k`, `1M`.
+pub(crate) fn decimal(text: &str) -> Option<f64> {
+    scaled(text.trim())
 }
 
 fn scaled(text: &str) -> Option<f64> {

@@ -6,7 +6,7 @@
 //! Invariants:
 //! 1. Only sections planned inside the measured time are recorded; the checker sees all of them.
 //! 2. The acquisition is recorded at the grant, so a slow release delays no sample.
-//! 3. Every section that began is either finished or counted as unfinished.
+//! 3. Every section that began was either answered or is counted as unfinished, not both.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,8 +30,10 @@ const MAX_TEXTS: usize = 8;
 #[derive(Debug, Default)]
 #[repr(align(64))]
 pub(crate) struct Tally {
-    /// The planned instant of the section under way, 0 when idle.
-    pub(crate) busy_since_ns: AtomicU64,
+    /// The planned instant of the section that has no answer yet, 0 when there is none.
+    pub(crate) asking_since_ns: AtomicU64,
+    /// A lock is held, or being released.
+    pub(crate) holding: AtomicBool,
     pub(crate) asked: AtomicU64,
     pub(crate) granted: AtomicU64,
     pub(crate) longest_ns: AtomicU64,
@@ -94,7 +96,7 @@ pub(crate) async fn run(shared: Arc<Shared>, place: usize, id: u32, times: Times
             let intended_ns = times.start_ns + section.intended_ns;
             if not_before_ns > 0 {
                 // Taken, so it is this client's, which is where it is counted if the run ends.
-                tally.busy_since_ns.store(intended_ns, Ordering::Relaxed);
+                tally.asking_since_ns.store(intended_ns, Ordering::Relaxed);
                 shared.timer.until(not_before_ns).await;
             }
             client.section(section, intended_ns, None).await;
@@ -127,7 +129,7 @@ impl<'a> Client<'a> {
 
     /// Makes one section. `now`: the clock was read just before, by whoever planned it.
     async fn section(&mut self, plan: Section, intended_ns: u64, now: Option<u64>) {
-        self.tally.busy_since_ns.store(intended_ns, Ordering::Relaxed);
+        self.tally.asking_since_ns.store(intended_ns, Ordering::Relaxed);
         add_one(&self.tally.asked);
         self.shared.claims.of(plan, &mut self.claims);
         let key = u64::from(plan.key) + self.first_cell;
@@ -142,8 +144,11 @@ impl<'a> Client<'a> {
             self.tally.longest_ns.store(waited_ns, Ordering::Relaxed);
         }
         let recorded = intended_ns >= self.measured_ns;
+        // Answered: whatever follows, it is not among the unfinished.
+        self.tally.asking_since_ns.store(0, Ordering::Relaxed);
         match outcome {
             Ok(grant) => {
+                self.tally.holding.store(true, Ordering::Relaxed);
                 add_one(&self.tally.granted);
                 if let Some(token) = grant.token {
                     let valid = || grant.held.is_valid();
@@ -151,24 +156,24 @@ impl<'a> Client<'a> {
                 }
                 let at = Instants { intended_ns, called_ns, granted_ns };
                 self.hold(plan, grant, at, recorded).await;
+                self.tally.holding.store(false, Ordering::Relaxed);
             }
             Err(failure) => self.failed(&failure, waited_ns, recorded),
         }
-        self.tally.busy_since_ns.store(0, Ordering::Relaxed);
     }
 
     async fn hold(&mut self, plan: Section, grant: Grant, at: Instants, recorded: bool) {
         let shared = self.shared;
-        let Grant { held, attempts, contended, remaining_ns, .. } = grant;
+        let Grant { held, attempts, contended, valid_until_ns, token, .. } = grant;
         self.generation += 1;
-        // The remaining validity was read after the guard was returned: this end is not too late.
-        let valid_until_ns = at.granted_ns.saturating_add(remaining_ns);
+        let remaining_ns = valid_until_ns.saturating_sub(at.granted_ns);
         let entered = (remaining_ns > 0).then(|| {
             let entry = Entry {
                 client: self.id,
                 generation: self.generation,
                 called_ns: at.called_ns,
                 contended,
+                token: token.unwrap_or(0),
                 begin_ns: at.granted_ns,
                 end_ns: valid_until_ns,
             };
@@ -275,7 +280,7 @@ fn add_one(count: &AtomicU64) {
 impl Shared {
     /// Sections under way or waiting for a client. Looks at every client, so not for each arrival.
     pub(crate) fn in_flight(&self) -> u64 {
-        let busy = self.tallies.iter().filter(|tally| tally.busy_ns().is_some()).count();
+        let busy = self.tallies.iter().filter(|tally| tally.is_busy()).count();
         busy as u64 + self.queue.len() as u64
     }
 
@@ -287,9 +292,13 @@ impl Shared {
 }
 
 impl Tally {
-    /// The planned instant of the section under way.
-    pub(crate) fn busy_ns(&self) -> Option<u64> {
-        Some(self.busy_since_ns.load(Ordering::Relaxed)).filter(|&since| since != 0)
+    /// The planned instant of the section that has no answer yet.
+    pub(crate) fn asking_ns(&self) -> Option<u64> {
+        Some(self.asking_since_ns.load(Ordering::Relaxed)).filter(|&since| since != 0)
+    }
+
+    fn is_busy(&self) -> bool {
+        self.holding.load(Ordering::Relaxed) || self.asking_ns().is_some()
     }
 }
 

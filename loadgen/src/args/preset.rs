@@ -1,11 +1,6 @@
-//! Loads by name: each is a list of flags, put into the command line where the user set nothing.
-//!
-//! Invariant: a flag that was typed wins, and so does one that excludes a flag of the preset.
+//! Loads by name: each is a list of flags, put into the command line where nothing else set them
+//! (see `scenario`).
 
-use std::ffi::OsString;
-
-use clap::ArgMatches;
-use clap::parser::ValueSource;
 use serde::{Deserialize, Serialize};
 
 use crate::report::format::wrapped;
@@ -146,6 +141,19 @@ impl Preset {
         }
     }
 
+    /// The flags that make it, with their values.
+    pub(crate) const fn flags(self) -> &'static [(&'static str, &'static str)] {
+        self.recipe().flags
+    }
+
+    pub(crate) fn find(name: &str) -> Result<Self, String> {
+        let all = Self::ALL.into_iter();
+        all.clone().find(|preset| preset.name() == name).ok_or_else(|| {
+            let names: Vec<&str> = all.map(Self::name).collect();
+            format!("there is no preset `{name}`; use one of {}", names.join(", "))
+        })
+    }
+
     pub(crate) const fn name(self) -> &'static str {
         self.recipe().name
     }
@@ -163,29 +171,10 @@ pub(crate) fn help() -> String {
     text
 }
 
-/// `line` with the flags of its preset behind the word `run`, those left out that were typed, as
-/// `run`, the same line already read, says.
-pub(crate) fn expand(line: Vec<OsString>, run: &ArgMatches) -> Vec<OsString> {
-    let typed = |flag: &str| run.value_source(&id(flag)) == Some(ValueSource::CommandLine);
-    let wins = |flag: &str| typed(flag) || (flag == "wait" && typed("try-only"));
-    let preset = run.get_one::<Preset>("preset").copied();
-    let flags = preset.map(|preset| preset.recipe().flags).unwrap_or_default();
-    let added = flags.iter().filter(|(flag, _)| !wins(flag));
-    let added: Vec<OsString> =
-        added.flat_map(|(flag, value)| [format!("--{flag}").into(), (*value).into()]).collect();
-    let at = line.iter().position(|word| word == "run").map_or(line.len(), |at| at + 1);
-    let mut line = line;
-    line.splice(at..at, added);
-    line
-}
-
-/// What the parser calls a flag.
-fn id(flag: &str) -> String {
-    flag.replace('-', "_")
-}
-
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
+
     use super::*;
     use crate::args::{Command, parse};
     use crate::config::RunConfig;

@@ -5,6 +5,7 @@ use super::groups::EngineArgs;
 use crate::clock::{NS_PER_MS, NS_PER_S};
 use crate::config::{BackendKind, EngineKnobs, RunConfig};
 use crate::mode::Mode;
+use crate::thresholds::MAX_THRESHOLDS;
 use crate::values::{Hold, Rate};
 
 /// Half a GiB of the checker's memory, most of it never touched.
@@ -50,6 +51,10 @@ impl RunArgs {
             percentiles: self.percentiles.0.clone(),
             time_unit: self.time_unit,
             faults: self.faults.clone(),
+            thresholds: self.verdict.thresholds.clone(),
+            abort_on_fail_ns: self.verdict.abort_on_fail,
+            history: self.checker.history,
+            strict: self.checker.strict,
             engine: self.engine.knobs(),
         };
         if config.crowd_words() > MOST_CROWD_WORDS {
@@ -101,6 +106,16 @@ impl RunArgs {
             return Err("--max-ttl must not be shorter than --ttl".to_owned());
         }
         self.engine.check()?;
+        let thresholds = &self.verdict.thresholds;
+        limit("threshold", thresholds.len() as u64, MAX_THRESHOLDS as u64)?;
+        if let Some(tokens) = thresholds.iter().find(|all| all.needs_tokens() && !self.fenced) {
+            return Err(format!(
+                "--threshold `{tokens}` needs the tokens of a run with --fenced; add it"
+            ));
+        }
+        if self.verdict.abort_on_fail.is_some() && thresholds.is_empty() {
+            return Err("--abort-on-fail needs something that can fail; add --threshold".to_owned());
+        }
         if self.arrival_needs_rate() {
             return Err(format!(
                 "--arrival {} is for an open loop; add --rate or --stages",

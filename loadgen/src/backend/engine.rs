@@ -14,6 +14,7 @@ use redlatch::{
 };
 
 use super::{Failure, Grant, Held, NodeSample, NodeView, Released};
+use crate::clock::now_ns;
 use crate::config::{EngineKnobs, Gather, RunConfig, Waiting};
 use crate::mode::{Claim, Class, Mode};
 use crate::recorder::FailureKind;
@@ -114,10 +115,11 @@ impl Engine {
         let Some(request) = self.request(claims) else { return Err(Failure::outside()) };
         let outcome = request.await;
         let guard = outcome.map_err(|error| failure(&error))?;
+        let asked_ns = now_ns();
         Ok(Grant {
+            valid_until_ns: asked_ns.saturating_add(nanos(guard.remaining())),
             attempts: guard.attempts(),
             contended: guard.was_contended(),
-            remaining_ns: nanos(guard.remaining()),
             token: guard.fencing_token().map(u64::from),
             held: Held::Engine(EngineHeld(guard)),
         })

@@ -120,7 +120,7 @@ impl Local {
             held: Held::Local(LocalHeld::Claims { _taken: taken }),
             attempts: 1,
             contended,
-            remaining_ns: self.ttl_ns,
+            valid_until_ns: now_ns().saturating_add(self.ttl_ns),
             token: None,
         };
         let nth = self.grants.fetch_add(1, Ordering::Relaxed);
@@ -174,7 +174,7 @@ impl Local {
             held: Held::Local(LocalHeld::Name { _lock: guard }),
             attempts: 1,
             contended,
-            remaining_ns: self.ttl_ns,
+            valid_until_ns: now_ns().saturating_add(self.ttl_ns),
             token: self.fenced.then_some(token),
         }
     }

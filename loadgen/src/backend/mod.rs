@@ -21,8 +21,9 @@ pub(crate) struct Grant {
     pub(crate) attempts: u32,
     /// Whether anybody else held or wanted the lock meanwhile.
     pub(crate) contended: bool,
-    /// Validity left, read after the guard was returned.
-    pub(crate) remaining_ns: u64,
+    /// When its validity ends: what was left of it, counted from before that was asked. A process
+    /// that is stopped in between then takes its lock for shorter than it is, not for longer.
+    pub(crate) valid_until_ns: u64,
     /// The fencing token, in a fenced run.
     pub(crate) token: Option<u64>,
 }
@@ -83,6 +84,13 @@ pub(crate) struct NodeSample {
     pub(crate) rtt_p99_ns: Option<u64>,
 }
 
+/// The same in two words, for those who watch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct NodeLook {
+    pub(crate) view: NodeView,
+    pub(crate) rtt_p50_ns: Option<u64>,
+}
+
 /// The lock under load.
 #[derive(Debug)]
 pub(crate) enum Backend {
@@ -141,6 +149,16 @@ impl Backend {
             Self::Local(_) => Vec::new(),
             Self::Engine(engine) => engine.nodes(),
         }
+    }
+
+    /// The nodes at a glance, in the order they were given.
+    pub(crate) fn looks(&self) -> Vec<NodeLook> {
+        let views = self.node_views().into_iter();
+        let look = |(view, sample): (NodeView, NodeSample)| NodeLook {
+            view,
+            rtt_p50_ns: sample.rtt_p50_ns,
+        };
+        views.zip(self.nodes()).map(look).collect()
     }
 
     /// Gives back what is held and closes connections.

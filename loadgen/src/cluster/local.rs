@@ -167,6 +167,17 @@ impl Cluster {
         slot.running.take().map_or(Ok(()), Running::kill).map_err(node_error(index, "kill"))
     }
 
+    /// SIGTERM, and SIGKILL where that is not obeyed at once; the process is gone on return.
+    pub(crate) fn terminate(&self, index: usize) -> Result<(), ClusterError> {
+        let mut slot = self.slot(index)?;
+        slot.paused = false;
+        if let Some(running) = slot.running.take() {
+            running.ask_to_stop();
+            running.finish();
+        }
+        Ok(())
+    }
+
     /// SIGSTOP; the process stands still on return.
     pub(crate) fn pause(&self, index: usize) -> Result<(), ClusterError> {
         let mut slot = self.slot(index)?;

@@ -14,7 +14,6 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitStatus;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -28,7 +27,7 @@ mod epoch;
 mod init;
 pub(crate) mod local;
 mod node;
-mod ports;
+pub(crate) mod ports;
 pub(crate) mod probe;
 pub(crate) mod process;
 pub(crate) mod registry;
@@ -141,12 +140,4 @@ pub(crate) struct NodeInfo {
     pub(crate) name: String,
     pub(crate) url: NodeUrl,
     pub(crate) dir: PathBuf,
-}
-
-/// The nodes a run is measured on.
-#[derive(Clone, Debug)]
-pub(crate) enum Fleet {
-    Local(Arc<Cluster>),
-    /// Given by `--nodes`: never killed, paused or reconfigured.
-    Foreign(Vec<NodeUrl>),
 }

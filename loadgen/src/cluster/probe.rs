@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::resp::{Connection, Reply, shown};
 use super::server;
@@ -41,7 +41,7 @@ pub(crate) struct NodeCounters {
 }
 
 /// Who a node is and what it keeps.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct NodeFacts {
     /// `redis`, `valkey`, `test node`, or what the node calls itself.
     pub(crate) server: Option<String>,

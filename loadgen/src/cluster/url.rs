@@ -46,6 +46,22 @@ impl NodeUrl {
         Self { address, user: None, password: None, database: 0 }
     }
 
+    /// The same login and database at another address.
+    pub(crate) fn at(&self, address: Address) -> Self {
+        Self { address, ..self.clone() }
+    }
+
+    /// The address with its password: for the lock engine alone, never for an eye or a file. A
+    /// login has no place in the address of a unix socket.
+    pub(crate) fn with_password(&self) -> String {
+        let shown = self.to_string();
+        let Some(password) = &self.password else { return shown };
+        let user = self.user.as_deref().unwrap_or_default();
+        let (hidden, login) =
+            (format!("{user}:***@"), format!("{}:{}@", encode(user), encode(password)));
+        shown.replacen(&hidden, &login, 1)
+    }
+
     pub(crate) fn address(&self) -> &Address {
         &self.address
     }
@@ -154,6 +170,15 @@ fn without_login(text: &str) -> String {
     }
 }
 
+/// Everything but letters and digits by its bytes.
+fn encode(text: &str) -> String {
+    let byte = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    text.bytes().map(byte).collect()
+}
+
 fn decode(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
@@ -185,6 +210,18 @@ mod tests {
         assert_eq!(url.to_string(), "redis://:***@[::1]:6379");
         let url: NodeUrl = "unix:///run/r.sock".parse().unwrap();
         assert_eq!(url.to_string(), "unix:///run/r.sock");
+    }
+
+    #[test]
+    fn another_address_keeps_the_login() {
+        for text in ["redis://me:p%40s%3As@h:1/3", "redis://:pw@h:1", "redis://h:1", "unix:///x"] {
+            let url: NodeUrl = text.parse().unwrap();
+            assert_eq!(url.with_password(), text);
+            let moved = url.at(Address::Tcp { host: "127.0.0.1".into(), port: 9 });
+            assert_eq!((moved.password(), moved.database()), (url.password(), url.database()));
+            let again: NodeUrl = moved.with_password().parse().unwrap();
+            assert_eq!(again, moved);
+        }
     }
 
     #[test]

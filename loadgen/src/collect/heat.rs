@@ -148,13 +148,14 @@ mod tests {
     fn every_response_is_in_one_cell_whatever_the_length_of_the_run() {
         for ticks in [1_usize, 199, 200, 201, 216_000] {
             let mut heat = Heat::default();
+            let mut hist = histogram();
+            hist.saturating_record(1_000);
+            let is_answered = |tick: usize| tick % 1_000 < 50;
             for tick in 0..ticks {
-                let mut hist = histogram();
-                hist.saturating_record(1_000 + tick as u64);
-                heat.add(tick, Some(&hist).filter(|_| tick % 1_000 < 500));
+                heat.add(tick, Some(&hist).filter(|_| is_answered(tick)));
             }
             let map = heat.map(3);
-            let expected = (0..ticks).filter(|tick| tick % 1_000 < 500).count() as u64;
+            let expected = (0..ticks).filter(|&tick| is_answered(tick)).count() as u64;
             assert_eq!((total(&map), map.after_end), (expected, 3), "{ticks} ticks");
             assert!(map.columns.len() <= MOST_COLUMNS && !map.columns.is_empty());
             let spanned = map.columns.len() as u64 * map.dt_ns;

@@ -8,21 +8,29 @@
 
 pub(crate) mod base64;
 mod read;
+mod timeline;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::calibration::Calibration;
+use crate::calibration::overload::Hottest;
+use crate::cluster::probe::NodeFacts;
+use crate::collect::heat::HeatMap;
 use crate::config::RunConfig;
 use crate::mode::Class;
 use crate::recorder::{Hist, Metric};
 use crate::report::contention::{Contention, Fairness};
 use crate::report::cost::Cost;
 use crate::report::faults::FaultReport;
+use crate::report::machine::Machine;
 use crate::report::{NodeReport, TargetAbout};
+use crate::thresholds::Checked;
 use crate::verdict::{Outcome, Safety};
 
 pub(crate) use read::{ReadError, load};
+pub(crate) use timeline::{Event, MOST_EVENTS, State, What};
 
 /// What [`Document::schema`] says.
 pub(crate) const SCHEMA: &str = "loadgen.result/1";
@@ -43,6 +51,15 @@ pub(crate) struct Document {
     pub(crate) contention: Contention,
     pub(crate) fairness: Fairness,
     pub(crate) series: Series,
+    /// Responses by time and by length.
+    #[serde(default)]
+    pub(crate) heatmap: Option<HeatMap>,
+    /// By time.
+    #[serde(default)]
+    pub(crate) events: Vec<Event>,
+    /// Events beyond the bound of the list.
+    #[serde(default)]
+    pub(crate) events_left_out: u64,
     pub(crate) nodes: Vec<NodeReport>,
     pub(crate) cost_per_acquisition: Cost,
     pub(crate) faults: Vec<FaultReport>,
@@ -50,7 +67,12 @@ pub(crate) struct Document {
     /// `null` unless the run was fenced.
     pub(crate) fencing: Option<Fencing>,
     pub(crate) quality: QualityReport,
+    #[serde(default)]
+    pub(crate) thresholds: Vec<Checked>,
     pub(crate) verdict: VerdictReport,
+    /// Of a result that was merged from several machines': each one's part.
+    #[serde(default)]
+    pub(crate) machines: Vec<crate::merge::Part>,
 }
 
 /// Which run this is.
@@ -59,6 +81,9 @@ pub(crate) struct Run {
     /// The name of its directory.
     pub(crate) id: Option<String>,
     pub(crate) name: String,
+    /// `--label`.
+    #[serde(default)]
+    pub(crate) labels: BTreeMap<String, String>,
     pub(crate) started_at: String,
     /// The start of the measured time on the machine's own clock.
     pub(crate) monotonic_start_ns: u64,
@@ -71,14 +96,23 @@ pub(crate) struct Run {
 }
 
 /// Where it ran.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Environment {
     pub(crate) loadgen: String,
     pub(crate) profile: String,
     pub(crate) os: Option<String>,
     pub(crate) cores: Option<usize>,
+    /// At the end of the run.
     pub(crate) loadavg: Option<String>,
+    /// Of this process, just before the run.
+    #[serde(default)]
+    pub(crate) calibration: Option<Calibration>,
     pub(crate) target: TargetAbout,
+    #[serde(flatten)]
+    pub(crate) machine: Machine,
+    /// What each node says of itself; `null` where it did not answer after the run.
+    #[serde(default)]
+    pub(crate) nodes: Vec<Option<NodeFacts>>,
 }
 
 /// What was asked for and what came of it.
@@ -133,6 +167,9 @@ pub(crate) struct Percentile {
     pub(crate) ns: u64,
     /// Fewer than 10 samples lie above it.
     pub(crate) weak: bool,
+    /// Only a lower bound, because of arrivals that had no answer when the run ended.
+    #[serde(default)]
+    pub(crate) at_least: bool,
 }
 
 /// How often acquisitions asked.
@@ -162,6 +199,15 @@ pub(crate) struct Series {
     pub(crate) ok: Vec<u64>,
     pub(crate) errors: Vec<u64>,
     pub(crate) in_flight: Vec<u64>,
+    /// Arrivals handed over; in a closed loop, calls. Empty in results that have it not.
+    #[serde(default)]
+    pub(crate) started: Vec<u64>,
+    /// Grants that somebody else was in the way of.
+    #[serde(default)]
+    pub(crate) contended: Vec<u64>,
+    /// The longest stall of the machine.
+    #[serde(default)]
+    pub(crate) hiccup: Vec<Option<u64>>,
     #[serde(rename = "acquire.response")]
     pub(crate) response: ResponseSeries,
 }
@@ -232,7 +278,13 @@ pub(crate) struct QualityReport {
     pub(crate) hold_late_ns: Summary,
     pub(crate) cpu_pct: Option<f64>,
     pub(crate) cpu_share: Option<f64>,
+    /// The share of the measured time that the busiest worker thread was on a CPU.
+    #[serde(default)]
+    pub(crate) busiest_worker: Option<f64>,
     pub(crate) mean_burst: Option<f64>,
+    /// What the load asks of its busiest name; `null` where nothing can fall behind.
+    #[serde(default)]
+    pub(crate) hottest_key: Option<Hottest>,
     pub(crate) processes_lost: Vec<String>,
 }
 

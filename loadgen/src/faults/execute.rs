@@ -6,8 +6,8 @@
 //! 1. Every fault that began is healed: at its end, at [`Runner::stop`], or when the runner is
 //!    dropped. Stopping starts no further fault.
 //! 2. Instants are CLOCK_BOOTTIME ns: `begin_ns` just before the first node is hit, `in_force_ns`
-//!    when the last one certainly is (reaped, or every thread stopped), `end_ns` just before the
-//!    healing, `healed_ns` when all of them answer PING. The length of a fault counts from
+//!    when the last one certainly is (reaped, stopped, under a proxy's new rules), `end_ns` just
+//!    before the healing, `healed_ns` when all of them answer. The length of a fault counts from
 //!    `in_force_ns`.
 //! 3. Faults do not wait for each other: each has a thread of its own.
 
@@ -17,68 +17,41 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use serde::Serialize;
-
-use super::FaultKind;
 use super::plan::{Plan, Planned};
-use crate::clock::now_ns;
-use crate::cluster::process::poll_until;
-use crate::cluster::{Cluster, ClusterError, probe};
+use super::{Fault, FaultKind};
+use crate::clock::{NS_PER_MS, now_ns};
 
 const HEAL_ATTEMPTS: usize = 3;
-const PING_LIMIT: Duration = Duration::from_secs(5);
+/// Between two repetitions of a fault that lasts by them.
+const KEEP_UP_NS: u64 = 100 * NS_PER_MS;
 
-/// What can be broken: a local cluster, or a stand-in of a test.
+/// What can be broken: what a run has, or a stand-in of a test. Errors are for people.
 pub(crate) trait Breakable: Send + Sync + 'static {
-    fn kill(&self, index: usize) -> Result<(), ClusterError>;
-    fn pause(&self, index: usize) -> Result<(), ClusterError>;
-    fn resume(&self, index: usize) -> Result<(), ClusterError>;
-    fn restart(&self, index: usize) -> Result<(), ClusterError>;
-    /// Waits a bounded time until the node answers; false if it does not.
-    fn answers(&self, index: usize) -> bool;
-    fn heal_all(&self) -> Result<(), ClusterError>;
-}
-
-impl Breakable for Cluster {
-    fn kill(&self, index: usize) -> Result<(), ClusterError> {
-        self.kill(index)
-    }
-
-    fn pause(&self, index: usize) -> Result<(), ClusterError> {
-        self.pause(index)
-    }
-
-    fn resume(&self, index: usize) -> Result<(), ClusterError> {
-        self.resume(index)
-    }
-
-    fn restart(&self, index: usize) -> Result<(), ClusterError> {
-        self.restart(index)
-    }
-
-    fn answers(&self, index: usize) -> bool {
-        let limit = Duration::from_millis(500);
-        let url = self.nodes().nth(index).map(|node| node.url.clone());
-        url.is_some_and(|url| poll_until(PING_LIMIT, || probe::answers(&url, limit)))
-    }
-
-    fn heal_all(&self) -> Result<(), ClusterError> {
-        self.heal_all()
-    }
+    /// Begins `fault` on one target; it is in force on return. Of a process of the load: how many
+    /// locks it holds.
+    fn hit(&self, fault: &Fault, index: usize) -> Result<Option<u64>, String>;
+    /// Does again what a fault does that lasts by being repeated.
+    fn keep_up(&self, fault: &Fault, index: usize) -> Result<(), String>;
+    fn heal(&self, fault: &Fault, index: usize) -> Result<(), String>;
+    /// Waits a bounded time until the healed target answers; false if it does not.
+    fn answers(&self, fault: &Fault, index: usize) -> bool;
+    fn heal_all(&self) -> Result<(), String>;
 }
 
 /// What one fault did and when; `None`: not yet, or it failed before.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FaultRecord {
     /// The place of the fault in the plan.
     pub(crate) number: usize,
-    pub(crate) kind: FaultKind,
-    /// Counted from 0.
+    pub(crate) fault: Fault,
+    /// Nodes or processes, from 0.
     pub(crate) targets: Vec<usize>,
     pub(crate) begin_ns: u64,
     pub(crate) in_force_ns: Option<u64>,
     pub(crate) end_ns: Option<u64>,
     pub(crate) healed_ns: Option<u64>,
+    /// Locks that the processes of the load held that were hit.
+    pub(crate) held: Option<u64>,
     /// What went wrong with the breaking or the healing.
     pub(crate) error: Option<String>,
 }
@@ -100,6 +73,9 @@ pub(crate) struct FaultEvent {
     pub(crate) phase: Phase,
     pub(crate) record: FaultRecord,
 }
+
+/// What became of a fault; `None`: it never began.
+type Done = Option<FaultRecord>;
 
 #[derive(Debug, Default)]
 struct Stop {
@@ -147,7 +123,7 @@ pub(crate) struct Outcome {
     /// Of the faults that began, in the order of the plan.
     pub(crate) records: Vec<FaultRecord>,
     /// Whether every node is up again.
-    pub(crate) healed: Result<(), ClusterError>,
+    pub(crate) healed: Result<(), String>,
 }
 
 /// Starts `plan` against `nodes`; its instants count from `start_ns`. Events go to `events` as they
@@ -166,7 +142,13 @@ pub(crate) fn start<B: Breakable>(
 }
 
 impl Runner {
+    /// Begins nothing more and lets every fault be healed now, without waiting for that.
+    pub(crate) fn ask_to_stop(&self) {
+        self.stop.ask();
+    }
+
     /// Waits until the last fault is over.
+    #[cfg(test)]
     pub(crate) fn finish(mut self) -> Outcome {
         self.join()
     }
@@ -210,12 +192,13 @@ fn run_all<B: Breakable>(
             let run = move || run_one(number, planned, nodes, start_ns, &own, stop);
             let thread = thread::Builder::new().name("fault".into()).spawn_scoped(scope, run);
             // Without a thread the faults after it come late, rather than this one never.
-            thread.map_err(|_| run_one(number, planned, nodes, start_ns, events, stop))
+            thread.map_err(|_| Box::new(run_one(number, planned, nodes, start_ns, events, stop)))
         };
         let threads: Vec<_> = plan.faults.iter().enumerate().map(one).collect();
-        let record = |thread: Result<thread::ScopedJoinHandle<'_, _>, _>| match thread {
+        type Begun<'a> = Result<thread::ScopedJoinHandle<'a, Done>, Box<Done>>;
+        let record = |thread: Begun<'_>| match thread {
             Ok(thread) => thread.join().ok().flatten(),
-            Err(record) => record,
+            Err(record) => *record,
         };
         threads.into_iter().filter_map(record).collect()
     });
@@ -229,45 +212,44 @@ fn run_one<B: Breakable>(
     start_ns: u64,
     events: &Sender<FaultEvent>,
     stop: &Stop,
-) -> Option<FaultRecord> {
+) -> Done {
     let Planned { fault, targets } = planned;
     if !stop.wait_until(start_ns.saturating_add(nanos(fault.at))) {
         return None;
     }
     let mut record = FaultRecord {
         number,
-        kind: fault.kind,
+        fault: *fault,
         targets: targets.clone(),
         begin_ns: now_ns(),
         in_force_ns: None,
         end_ns: None,
         healed_ns: None,
+        held: None,
         error: None,
     };
     let tell = |phase, record: &FaultRecord| {
         let _ = events.send(FaultEvent { phase, record: record.clone() });
     };
-    let broken = each(targets, |index| match fault.kind {
-        FaultKind::Kill => nodes.kill(index),
-        FaultKind::Pause => nodes.pause(index),
-    });
-    match broken {
-        Ok(()) => {
+    match each(targets, |index| nodes.hit(fault, index)) {
+        Ok(held) => {
             let in_force_ns = now_ns();
             record.in_force_ns = Some(in_force_ns);
+            record.held = held.into_iter().flatten().reduce(u64::saturating_add);
             tell(Phase::InForce, &record);
-            stop.wait_until(in_force_ns.saturating_add(nanos(fault.for_)));
+            let until_ns = in_force_ns.saturating_add(nanos(fault.for_));
+            record.error = last(fault, targets, nodes, until_ns, stop).err();
         }
         Err(error) => record.error = Some(error),
     }
     record.end_ns = Some(now_ns());
     tell(Phase::Ending, &record);
-    match each(targets, |index| heal(nodes, fault.kind, index)) {
-        Ok(()) if targets.iter().all(|index| nodes.answers(*index)) => {
+    match each(targets, |index| heal(nodes, fault, index)) {
+        Ok(_) if targets.iter().all(|index| nodes.answers(fault, *index)) => {
             record.healed_ns = Some(now_ns());
         }
-        Ok(()) => {
-            record.error.get_or_insert_with(|| "a healed node does not answer PING".to_owned());
+        Ok(_) => {
+            record.error.get_or_insert_with(|| "it does not answer after the heal".to_owned());
         }
         Err(error) => {
             record.error.get_or_insert(error);
@@ -277,40 +259,50 @@ fn run_one<B: Breakable>(
     Some(record)
 }
 
-fn heal<B: Breakable>(nodes: &B, kind: FaultKind, index: usize) -> Result<(), ClusterError> {
-    match kind {
-        FaultKind::Pause => nodes.resume(index),
-        FaultKind::Kill => {
-            let mut healed = nodes.restart(index);
-            for _ in 1..HEAL_ATTEMPTS {
-                if healed.is_ok() {
-                    break;
-                }
-                healed = nodes.restart(index);
-            }
-            healed
+/// Lets the fault last until `until_ns` or the stop.
+fn last<B: Breakable>(
+    fault: &Fault,
+    targets: &[usize],
+    nodes: &B,
+    until_ns: u64,
+    stop: &Stop,
+) -> Result<(), String> {
+    if fault.kind == FaultKind::TtlShrink {
+        while stop.wait_until(until_ns.min(now_ns().saturating_add(KEEP_UP_NS)))
+            && now_ns() < until_ns
+        {
+            each(targets, |index| nodes.keep_up(fault, index))?;
         }
     }
+    stop.wait_until(until_ns);
+    Ok(())
+}
+
+fn heal<B: Breakable>(nodes: &B, fault: &Fault, index: usize) -> Result<(), String> {
+    let mut healed = nodes.heal(fault, index);
+    for _ in 1..HEAL_ATTEMPTS {
+        if healed.is_ok() {
+            break;
+        }
+        healed = nodes.heal(fault, index);
+    }
+    healed
 }
 
 /// All targets at once, so that a majority goes down together; the first error, after all are
 /// tried.
-fn each(
+fn each<T: Send>(
     targets: &[usize],
-    act: impl Fn(usize) -> Result<(), ClusterError> + Sync,
-) -> Result<(), String> {
+    act: impl Fn(usize) -> Result<T, String> + Sync,
+) -> Result<Vec<T>, String> {
     let results: Vec<_> = thread::scope(|scope| {
         let act = &act;
         let threads: Vec<_> =
             targets.iter().map(|&index| scope.spawn(move || act(index))).collect();
         threads.into_iter().map(thread::ScopedJoinHandle::join).collect()
     });
-    let mut errors = results.into_iter().filter_map(|result| match result {
-        Ok(Ok(())) => None,
-        Ok(Err(error)) => Some(error.to_string()),
-        Err(_) => Some("the thread of a fault panicked".to_owned()),
-    });
-    errors.next().map_or(Ok(()), Err)
+    let panicked = |_| Err("the thread of a fault panicked".to_owned());
+    results.into_iter().map(|result| result.unwrap_or_else(panicked)).collect()
 }
 
 fn nanos(span: Duration) -> u64 {

@@ -1,209 +1,182 @@
-//! Faults on a timeline: which, on which nodes, when, for how long.
+//! Faults on a timeline: which, on what, when, for how long.
 //!
 //! [`Fault`] is what a user writes, [`plan::Plan`] has its targets chosen, [`execute`] carries it
-//! out. What a fault did to latency is the report's matter.
+//! out by the [`means`] of a run. What a fault did to latency is the report's matter.
 
 use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
-use serde::Serialize;
-
 pub(crate) mod execute;
+mod kind;
+pub(crate) mod means;
+mod parse;
 pub(crate) mod plan;
+pub(crate) mod shrink;
+
+pub(crate) use kind::{FaultKind, Length};
 
 /// More than this is a mistake in a script.
 pub(crate) const MAX_FAULTS: usize = 256;
-const MAX_SPAN: Duration = Duration::from_secs(7 * 24 * 3_600);
-const SYNTAX: &str = "write KIND@START/LENGTH[:TARGET], where KIND is kill or pause and TARGET is \
-                      one (default), minority, majority or node=N: kill@10s/3s, \
-                      pause@15s/500ms:node=2";
+/// Nodes that can be told apart in a [`NodeSet`].
+const MOST_NODES: usize = 64;
 
-/// What is done to a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum FaultKind {
-    /// SIGKILL; healed by a start on the same port and directory.
-    Kill,
-    /// SIGSTOP; healed by SIGCONT.
-    Pause,
+/// Nodes by name: bit 0 is n1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct NodeSet(u64);
+
+impl NodeSet {
+    /// `None`: no nodes, or one beyond [`MOST_NODES`].
+    pub(crate) fn new(indices: impl IntoIterator<Item = usize>) -> Option<Self> {
+        let mut set = 0_u64;
+        for index in indices {
+            set |= 1_u64.checked_shl(u32::try_from(index).ok()?)?;
+        }
+        (set != 0).then_some(Self(set))
+    }
+
+    /// From 0, ascending.
+    pub(crate) fn indices(self) -> impl Iterator<Item = usize> {
+        (0..MOST_NODES).filter(move |index| self.0 >> index & 1 == 1)
+    }
 }
 
-/// On which nodes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+/// On what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
-    /// One, chosen by the seed.
+    /// One node or process, chosen by the seed.
     One,
-    /// This one, counted from 0 (people write it from 1).
-    Index(usize),
-    /// As many as leave a quorum, chosen by the seed.
+    /// These nodes (people write them from 1).
+    Nodes(NodeSet),
+    /// As many nodes as leave a quorum, chosen by the seed.
     Minority,
-    /// As few as leave no quorum, chosen by the seed.
+    /// As few nodes as leave no quorum, chosen by the seed.
     Majority,
+    /// Every node.
+    All,
+    /// This process of the load, counted from 0 (people write it from 1).
+    Process(usize),
+}
+
+/// How hard, for the kinds that come in degrees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Degree {
+    None,
+    /// Added in each direction, more or less by the jitter.
+    Latency {
+        delay: Duration,
+        jitter: Duration,
+    },
+    /// Bytes per second, in each direction of each connection.
+    Bandwidth(u64),
+    /// Thousandths of its time to live that a key keeps.
+    Keep(u16),
 }
 
 /// One fault of a schedule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Fault {
     pub(crate) kind: FaultKind,
     pub(crate) target: Target,
-    /// From the start of the run.
+    /// From the start of the measured time.
     pub(crate) at: Duration,
+    /// Zero for what happens at one instant.
     pub(crate) for_: Duration,
+    pub(crate) degree: Degree,
 }
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum FaultError {
-    #[error("fault '{shown}' {problem}; {SYNTAX}")]
-    Syntax { shown: String, problem: &'static str },
+    #[error("fault '{shown}' {problem}")]
+    Syntax { shown: String, problem: String },
     #[error("{0} faults asked for; at most {MAX_FAULTS} fit into a run")]
     TooMany(usize),
+    #[error("fault '{0}' begins after the end of the run; raise --duration")]
+    Late(Fault),
     #[error(
-        "fault '{0}' would hit nodes given by --nodes, which loadgen does not own; leave --nodes \
-         out to break local nodes"
+        "fault '{0}' needs the processes of its nodes, and those of --nodes are not loadgen's; \
+         leave --nodes out to break local nodes"
     )]
-    Foreign(Fault),
+    ForeignProcess(Fault),
+    #[error(
+        "fault '{0}' changes what the nodes of --nodes hold; leave --nodes out, or add \
+         --i-own-these-nodes if nobody else uses them"
+    )]
+    ForeignData(Fault),
+    #[error("fault '{0}' needs a real server, the test node cannot do it; see --server-bin")]
+    TestNode(Fault),
     #[error("fault '{fault}': there is no node {node}; the cluster has n1 to n{last}")]
     NoSuchNode { fault: Fault, node: String, last: usize },
+    #[error("fault '{fault}': there is no process {process}; this run has 1 to {last}")]
+    NoSuchProcess { fault: Fault, process: usize, last: usize },
+    #[error("fault '{0}' needs worker processes of their own; add --processes 2 or more")]
+    OneProcess(Fault),
+    #[error("fault '{0}' would leave no process to measure with; add --processes")]
+    NoneLeft(Fault),
     #[error("fault '{0}': a cluster of {1} has no minority that could fail; use 3 or more nodes")]
     NoMinority(Fault, usize),
     #[error(
-        "fault '{fault}' needs {needed} nodes without another fault at that time, {free} are; \
-         move it or name other nodes"
+        "fault '{fault}' needs {needed} {what} without another fault at that time, {free} are; \
+         move it or name others"
     )]
-    Overlap { fault: Fault, needed: usize, free: usize },
+    Overlap { fault: Fault, what: &'static str, needed: usize, free: usize },
 }
 
-impl FaultKind {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Kill => "kill",
-            Self::Pause => "pause",
-        }
+impl Fault {
+    /// When it is to be healed.
+    pub(crate) fn end(&self) -> Duration {
+        self.at.saturating_add(self.for_)
     }
 }
 
+/// `kill`, `term` and so on; then what [`Fault::from_str`](std::str::FromStr) reads as the same.
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}@{:?}/{:?}", self.kind.name(), self.at, self.for_)?;
+        write!(f, "{}@{:?}", self.kind.name(), self.at)?;
+        if !self.for_.is_zero() {
+            write!(f, "/{:?}", self.for_)?;
+        }
         match self.target {
-            Target::One => Ok(()),
-            Target::Index(index) => write!(f, ":node={}", index.saturating_add(1)),
-            Target::Minority => f.write_str(":minority"),
-            Target::Majority => f.write_str(":majority"),
-        }
-    }
-}
-
-impl FromStr for Fault {
-    type Err = FaultError;
-
-    fn from_str(text: &str) -> Result<Self, FaultError> {
-        let wrong =
-            |problem| FaultError::Syntax { shown: text.chars().take(100).collect(), problem };
-        let (kind, rest) = text.split_once('@').ok_or_else(|| wrong("has no '@'"))?;
-        let kind = match kind {
-            "kill" => FaultKind::Kill,
-            "pause" => FaultKind::Pause,
-            _ => return Err(wrong("has an unknown kind")),
-        };
-        let (times, target) = match rest.split_once(':') {
-            Some((times, target)) => (times, Some(target)),
-            None => (rest, None),
-        };
-        let (at, for_) = times.split_once('/').ok_or_else(|| wrong("has no '/' and length"))?;
-        let at = parse_span(at).ok_or_else(|| wrong("has a bad start"))?;
-        let for_ = parse_span(for_).filter(|span| !span.is_zero());
-        let for_ = for_.ok_or_else(|| wrong("has a bad length"))?;
-        let target = match target {
-            None | Some("one") => Target::One,
-            Some("minority") => Target::Minority,
-            Some("majority") => Target::Majority,
-            Some(other) => {
-                let number = other.strip_prefix("node=");
-                let number = number.ok_or_else(|| wrong("has an unknown target"))?;
-                let index = crate::cluster::cli::parse_node(number);
-                Target::Index(index.map_err(|_| wrong("has a bad node number"))?)
+            Target::One => {}
+            Target::Nodes(set) => {
+                let names: Vec<String> =
+                    set.indices().map(|index| index.saturating_add(1).to_string()).collect();
+                write!(f, ":node={}", names.join("+"))?;
             }
-        };
-        Ok(Self { kind, target, at, for_ })
+            Target::Minority => f.write_str(":minority")?,
+            Target::Majority => f.write_str(":majority")?,
+            Target::All => f.write_str(":all")?,
+            Target::Process(index) => write!(f, ":process={}", index.saturating_add(1))?,
+        }
+        match self.degree {
+            Degree::None => Ok(()),
+            Degree::Latency { delay, jitter } => write!(f, ",delay={delay:?},jitter={jitter:?}"),
+            Degree::Bandwidth(rate) if rate.is_multiple_of(1 << 20) => {
+                write!(f, ",rate={}MiB", rate >> 20)
+            }
+            Degree::Bandwidth(rate) if rate.is_multiple_of(1 << 10) => {
+                write!(f, ",rate={}KiB", rate >> 10)
+            }
+            Degree::Bandwidth(rate) => write!(f, ",rate={rate}B"),
+            Degree::Keep(permille) => {
+                let digits = format!("{permille:03}");
+                write!(f, ",fraction=0.{}", digits.trim_end_matches('0'))
+            }
+        }
     }
 }
 
-/// `500us`, `20ms`, `1.5s`, `2m`, up to seven days.
-fn parse_span(text: &str) -> Option<Duration> {
-    let unit_at = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-    let (number, unit) = text.split_at_checked(unit_at)?;
-    let unit_ns: u128 = match unit {
-        "ns" => 1,
-        "us" | "µs" => 1_000,
-        "ms" => 1_000_000,
-        "s" => 1_000_000_000,
-        "m" | "min" => 60_000_000_000,
-        "h" => 3_600_000_000_000,
-        _ => return None,
-    };
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
-    if whole.is_empty() || whole.len() > 18 || fraction.is_empty() || fraction.len() > 9 {
-        return None;
+/// The kinds, a line each, for the end of the help.
+pub(crate) fn help() -> String {
+    let mut text = String::from("Faults:\n");
+    for kind in FaultKind::ALL {
+        text.push_str(&crate::report::format::wrapped(
+            &format!("  {:<17}", kind.name()),
+            kind.about(),
+        ));
     }
-    let scale = 10_u128.pow(u32::try_from(fraction.len()).ok()?);
-    let units = whole.parse::<u128>().ok()? * scale + fraction.parse::<u128>().ok()?;
-    let span = Duration::from_nanos(u64::try_from(units.checked_mul(unit_ns)? / scale).ok()?);
-    (span <= MAX_SPAN).then_some(span)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn fault(text: &str) -> Fault {
-        text.parse().unwrap()
-    }
-
-    #[test]
-    fn faults_are_read_as_written() {
-        let (at, for_) = (Duration::from_secs(10), Duration::from_millis(1_500));
-        let kill = Fault { kind: FaultKind::Kill, target: Target::One, at, for_ };
-        assert_eq!(fault("kill@10s/1.5s"), kill);
-        assert_eq!(fault("kill@10s/1500ms:one"), kill);
-        let pause = fault("pause@0s/250us:node=2");
-        assert_eq!((pause.kind, pause.target), (FaultKind::Pause, Target::Index(1)));
-        assert_eq!((pause.at, pause.for_), (Duration::ZERO, Duration::from_micros(250)));
-        assert_eq!(fault("pause@2m/1h:majority").target, Target::Majority);
-    }
-
-    #[test]
-    fn what_is_shown_can_be_read_again() {
-        for text in ["kill@10s/3s", "pause@1.5s/20ms:node=9", "kill@0s/1us:minority"] {
-            let read = fault(text);
-            assert_eq!(fault(&read.to_string()), read, "{read}");
-        }
-    }
-
-    #[test]
-    fn bad_faults_are_named_with_the_syntax() {
-        for (text, problem) in [
-            ("", "no '@'"),
-            ("kill", "no '@'"),
-            ("melt@1s/1s", "unknown kind"),
-            ("kill@1s", "length"),
-            ("kill@/1s", "bad start"),
-            ("kill@-1s/1s", "bad start"),
-            ("kill@1/1s", "bad start"),
-            ("kill@.5s/1s", "bad start"),
-            ("kill@999999999999999999h/1s", "bad start"),
-            ("kill@169h/1s", "bad start"),
-            ("kill@1s/0s", "bad length"),
-            ("kill@1s/1s1s", "bad length"),
-            ("kill@1s/1s:", "unknown target"),
-            ("kill@1s/1s:all", "unknown target"),
-            ("kill@1s/1s:node=0", "bad node"),
-        ] {
-            let error = text.parse::<Fault>().unwrap_err().to_string();
-            assert!(error.contains(&format!("fault '{text}'")), "{error}");
-            assert!(error.contains(problem) && error.contains("kill@10s/3s"), "{error}");
-        }
-    }
+    text.push_str(
+        "TARGET is one (default), minority, majority, all or node=N (node=1+3: both); of \
+         client faults one or process=N.",
+    );
+    text
 }

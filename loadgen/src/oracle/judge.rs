@@ -21,8 +21,10 @@
 
 mod crowd;
 mod fencing;
+mod findings;
 mod gaps;
 mod handovers;
+mod held;
 mod section;
 
 use std::io;
@@ -31,10 +33,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::SharedWords;
 use crate::config::RunConfig;
+use crate::history::Writer;
 use crate::mode::{Class, Mode};
 use crate::num;
 
-use crowd::TORN_READS;
 pub(crate) use fencing::Tokens;
 use gaps::GRAIN_NS;
 pub(crate) use handovers::{Grants, Handover};
@@ -113,6 +115,8 @@ pub(crate) struct Oracle {
     is_crowded: bool,
     /// Holders of one name at most, where these are permits.
     permits: usize,
+    /// Of a process that keeps one.
+    history: Option<Writer>,
 }
 
 /// A section's hold of a name with one holder. Dropped without [`Entered::finish`], it counts as
@@ -139,8 +143,16 @@ impl Oracle {
         let words = words + clients * SLOT_WORDS + num::usize_of(config.crowd_words());
         let (processes, is_crowded) = (config.processes.max(1), config.mode.is_crowded());
         let permits = if let Mode::Permits(k) = config.mode { k.into() } else { usize::MAX };
-        let with =
-            move |shared| Self { shared, map_words, keys, clients, processes, is_crowded, permits };
+        let with = move |shared| Self {
+            shared,
+            map_words,
+            keys,
+            clients,
+            processes,
+            is_crowded,
+            permits,
+            history: None,
+        };
         (words, with)
     }
 
@@ -153,7 +165,13 @@ impl Oracle {
     /// Maps the file another process created for the same settings.
     pub(crate) fn open(path: &Path, config: &RunConfig) -> io::Result<Self> {
         let (words, with) = Self::sized(config);
-        SharedWords::open(path, words).map(with)
+        let history = Writer::beside(path, config)?;
+        SharedWords::open(path, words).map(|shared| Self { history, ..with(shared) })
+    }
+
+    /// Writes the history of this process out.
+    pub(crate) fn flush_history(&self) {
+        let _ = self.history.as_ref().map(Writer::flush);
     }
 
     fn word(&self, at: usize) -> &AtomicU64 {
@@ -269,46 +287,6 @@ impl Oracle {
     /// A grant that came back with no validity left.
     pub(crate) fn note_overrun(&self) {
         self.word(OVERRUNS).fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// What was found; call when every process is done.
-    pub(crate) fn findings(&self) -> Findings {
-        let header = |at| self.word(at).load(Ordering::Acquire);
-        let mut findings = Findings {
-            sections: header(GRANTS),
-            violations: header(VIOLATIONS),
-            unresolved: header(UNRESOLVED),
-            overruns: header(OVERRUNS),
-            tokens: self.tokens(),
-            ..Findings::default()
-        };
-        for key in 0..self.keys as u64 {
-            let field = |at| self.cell(key, at).load(Ordering::Acquire);
-            if field(4) != 0 {
-                findings.unjudged_keys += 1;
-            } else {
-                findings.lost_updates += field(3).abs_diff(field(2));
-                findings.torn_reads += if self.is_crowded { field(TORN_READS) } else { 0 };
-            }
-        }
-        for at in 0..RECORDS {
-            let field = |offset| header(HEADER + at * RECORD_WORDS + offset);
-            if field(7) & 1 == 1 {
-                let span = |from| Span {
-                    client: num::u32_of(field(from)),
-                    begin_ns: field(from + 1),
-                    end_ns: field(from + 2),
-                };
-                let class = |shift: u32| Class::from_code(field(7) >> shift & 0xFF);
-                findings.examples.push(Violation {
-                    key: field(0),
-                    held: span(1),
-                    granted: span(4),
-                    classes: [class(8), class(16)],
-                });
-            }
-        }
-        findings
     }
 }
 

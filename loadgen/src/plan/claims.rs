@@ -9,7 +9,7 @@ use crate::mode::{Claim, Class, Mode, Tree};
 use crate::num;
 
 /// One in so many sections of a hierarchy locks a name above the leaves.
-const INNER_EVERY: u64 = 5;
+pub(crate) const INNER_EVERY: u64 = 5;
 /// Draws for one more name; popular ones come again and again, so then the next free one is taken.
 const MOST_DRAWS: u32 = 32;
 

@@ -1,24 +1,30 @@
 //! What each fault did to the locks.
 //!
 //! * *detect*: from the fault's begin to the first sign of it: a node the backend reports in
-//!   trouble (looked at every 10 ms), else the first 100 ms interval with a failed acquisition,
-//!   else the first with p99 above twice that of before. No sign until the fault is over: none.
+//!   trouble or without its memory (looked at every 10 ms), else the first 100 ms interval with a
+//!   failed acquisition, else the first with p99 above twice that of before. No sign until the
+//!   fault is over: none.
 //! * *node back*: from the heal until every target is connected again. A node that may have
 //!   forgotten locks is then *quarantined*: its votes do not count until every older lock has
 //!   expired.
 //! * *no grant*: the longest time without a grant, over all names, that overlaps the fault. *usual*
 //!   is the same for a window as long that ends as the fault begins: what the load itself leaves
 //!   empty.
-//! * *worst*, *failed*: the longest response and the failures of the 100 ms intervals from the
-//!   begin to the heal, the recovery or the last target's vote, whichever is later.
+//! * Of a fault of one instant, as a flush is, *detect* and *no grant* look at the second after it.
+//! * *worst*, *failed*, *lost*: the longest response, the failures, and the locks that were no
+//!   longer held when they were given back, of the 100 ms intervals from the begin to the heal, the
+//!   recovery or the last target's vote, whichever is later.
 //! * *recovered*: from the begin to the first of 3 consecutive 100 ms intervals with p99 at most
 //!   1.5 times that of before; 0 if the interval of the begin is the first of them. "Before" is the
 //!   median p99 of the 100 ms intervals of the 3 s before the begin, or their 9th decile if that is
 //!   more than 1.5 medians: a noisy load is not a slow one.
 
+pub(crate) mod table;
+
 use serde::{Deserialize, Serialize};
 
 use crate::backend::NodeView;
+use crate::clock::NS_PER_S;
 use crate::collect::Row;
 use crate::driver::NodeNews;
 use crate::num;
@@ -27,9 +33,17 @@ use crate::recorder::TICK_NS;
 /// A fault as it was carried out; instants of the common clock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FaultSpan {
+    /// As `--fault` takes it.
+    pub(crate) fault: String,
     pub(crate) kind: String,
-    /// From 0, in the order of the nodes.
+    /// Nodes, from 0, in their order.
     pub(crate) targets: Vec<usize>,
+    /// Processes of the load, from 0.
+    pub(crate) processes: Vec<usize>,
+    /// Locks that these held.
+    pub(crate) held: Option<u64>,
+    /// It has no length.
+    pub(crate) instant: bool,
     pub(crate) begin_ns: u64,
     /// When it was healed; `None` if the run ended first.
     pub(crate) end_ns: Option<u64>,
@@ -47,9 +61,18 @@ pub(crate) enum Sign {
 /// One fault and its consequences. Instants count from the measured start, spans from the begin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FaultReport {
+    /// As `--fault` takes it.
+    #[serde(default)]
+    pub(crate) fault: String,
     pub(crate) kind: String,
-    /// From 1, as people count.
+    /// Nodes, from 1, as people count.
     pub(crate) targets: Vec<usize>,
+    /// Processes of the load, from 1.
+    #[serde(default)]
+    pub(crate) processes: Vec<usize>,
+    /// Locks that these held when they were hit.
+    #[serde(default)]
+    pub(crate) held: Option<u64>,
     pub(crate) begin_ns: u64,
     pub(crate) end_ns: Option<u64>,
     pub(crate) detect_ns: Option<u64>,
@@ -58,6 +81,9 @@ pub(crate) struct FaultReport {
     pub(crate) usual_gap_ns: u64,
     pub(crate) worst_ns: Option<u64>,
     pub(crate) failed: u64,
+    /// Locks that were no longer held when they were given back.
+    #[serde(default)]
+    pub(crate) lost: u64,
     pub(crate) recovered_ns: Option<u64>,
     /// From the heal until every target was connected again.
     pub(crate) node_back_ns: Option<u64>,
@@ -90,6 +116,9 @@ pub(crate) struct Evidence<'a> {
     pub(crate) news: &'a [NodeNews],
 }
 
+/// How long signs are those of a fault of one instant, or of a heal.
+const MOMENT_NS: u64 = NS_PER_S;
+
 fn row_of(offset_ns: u64) -> usize {
     num::usize_of(offset_ns / TICK_NS)
 }
@@ -112,6 +141,9 @@ pub(crate) fn judge(
     let Evidence { measured_ns, end_ns, rows, news } = *evidence;
     let begin = span.begin_ns.saturating_sub(measured_ns);
     let healed_ns = span.end_ns.unwrap_or(end_ns).max(span.begin_ns);
+    // Until when signs and gaps are this fault's.
+    let moment_ns = if span.instant { MOMENT_NS } else { 0 };
+    let until_ns = healed_ns.max(span.begin_ns + moment_ns);
     let first = row_of(begin);
     let before = rows.get(first.saturating_sub(30)..first.min(rows.len())).unwrap_or_default();
     let limit = recovered_below(before);
@@ -132,21 +164,25 @@ pub(crate) fn judge(
     let over = voting_row.chain(calm.map(|n| first + n)).fold(healed_row, usize::max);
     let last = over.min(rows.len());
     let window = rows.get(first.min(last)..(last + 1).min(rows.len())).unwrap_or_default();
-    let detected = detect(span, evidence, healed_ns, limit);
+    let detected = detect(span, evidence, until_ns, limit);
     FaultReport {
+        fault: span.fault.clone(),
         kind: span.kind.clone(),
         targets: span.targets.iter().map(|target| target + 1).collect(),
+        processes: span.processes.iter().map(|process| process + 1).collect(),
+        held: span.held,
         begin_ns: begin,
         end_ns: span.end_ns.map(|end| end.saturating_sub(measured_ns)),
         detect_ns: detected.map(|(at_ns, _)| at_ns.saturating_sub(span.begin_ns)),
         detect_by: detected.map(|(_, sign)| sign),
-        gap_ns: gap(span.begin_ns, healed_ns),
+        gap_ns: gap(span.begin_ns, until_ns),
         usual_gap_ns: gap(
-            measured_ns.max(span.begin_ns.saturating_sub(healed_ns - span.begin_ns)),
+            measured_ns.max(span.begin_ns.saturating_sub(until_ns - span.begin_ns)),
             span.begin_ns,
         ),
         worst_ns: window.iter().filter_map(|row| row.max_ns).max(),
         failed: window.iter().map(|row| row.counts.errors()).sum(),
+        lost: window.iter().map(|row| row.counts.lost).sum(),
         recovered_ns,
         node_back_ns: span.end_ns.and_then(|end| node_back(span, news, end)),
         nodes,
@@ -156,19 +192,21 @@ pub(crate) fn judge(
 fn detect(
     span: &FaultSpan,
     evidence: &Evidence<'_>,
-    healed_ns: u64,
+    until_ns: u64,
     limit: Option<u64>,
 ) -> Option<(u64, Sign)> {
     let seen = evidence.news.iter().find(|news| {
-        news.now == NodeView::Away
+        // A node that forgot its locks may do so without ever going away.
+        let forgot = (news.was, news.now) == (NodeView::Up, NodeView::Quarantined);
+        (news.now == NodeView::Away || forgot)
             && span.targets.contains(&news.node)
-            && (span.begin_ns..=healed_ns).contains(&news.at_ns)
+            && (span.begin_ns..=until_ns).contains(&news.at_ns)
     });
     if let Some(news) = seen {
         return Some((news.at_ns, Sign::Node));
     }
     let first = row_of(span.begin_ns.saturating_sub(evidence.measured_ns));
-    let last = row_of(healed_ns.saturating_sub(evidence.measured_ns));
+    let last = row_of(until_ns.saturating_sub(evidence.measured_ns));
     let during = || {
         let rows = evidence.rows.iter().enumerate().skip(first + 1);
         rows.take_while(move |(at, _)| *at <= last)
@@ -183,13 +221,26 @@ fn detect(
         .or_else(|| slow.map(|(at, _)| (end_of(at), Sign::Latency)))
 }
 
+/// Whether `target` had something to come back from when the fault was healed: by the last that was
+/// seen of it before, or by what was seen in the moment after, since a node that lost its
+/// connections or its memory then is noticed a little later. Later signs are another fault's.
+fn was_hit(span: &FaultSpan, target: usize, news: &[NodeNews], healed_ns: u64) -> bool {
+    let mine = || news.iter().filter(|news| news.node == target && news.at_ns >= span.begin_ns);
+    let before = mine().take_while(|news| news.at_ns < healed_ns).last();
+    let mut after = mine().filter(|news| news.at_ns >= healed_ns);
+    let is_trouble = |news: &NodeNews| news.now != NodeView::Up && news.was == NodeView::Up;
+    before.is_some_and(|news| news.now != NodeView::Up)
+        || after.any(|news| news.at_ns <= healed_ns + MOMENT_NS && is_trouble(news))
+}
+
 fn node_back(span: &FaultSpan, news: &[NodeNews], healed_ns: u64) -> Option<u64> {
-    let back = |target: &usize| {
-        // Up when healed and never seen down after the begin: nothing to come back from.
-        let mine = || news.iter().filter(|news| news.node == *target);
-        let down = mine().any(|news| news.at_ns >= span.begin_ns && news.now == NodeView::Away);
-        let back = mine().find(|news| news.at_ns >= healed_ns && news.now != NodeView::Away);
-        if down { back.map(|news| news.at_ns) } else { Some(healed_ns) }
+    let back = |&target: &usize| {
+        let mut mine = news.iter().filter(|news| news.node == target && news.at_ns >= healed_ns);
+        if was_hit(span, target, news, healed_ns) {
+            mine.find(|news| news.now != NodeView::Away).map(|news| news.at_ns)
+        } else {
+            Some(healed_ns)
+        }
     };
     let all: Option<Vec<u64>> = span.targets.iter().map(back).collect();
     all.and_then(|all| all.into_iter().max()).map(|at_ns| at_ns.saturating_sub(healed_ns))
@@ -200,11 +251,19 @@ fn node_back(span: &FaultSpan, news: &[NodeNews], healed_ns: u64) -> Option<u64>
 fn returned(span: &FaultSpan, target: usize, evidence: &Evidence<'_>) -> Return {
     let since = |at_ns: u64| at_ns.saturating_sub(evidence.measured_ns);
     let healed_ns = span.end_ns.unwrap_or(evidence.end_ns);
+    let hit = was_hit(span, target, evidence.news, healed_ns);
     let mine = evidence.news.iter().filter(|news| news.node == target && news.at_ns >= healed_ns);
     let (mut back_ns, mut quarantined_from, mut votes_ns) = (None, None, None);
-    for news in mine {
+    for news in mine.take_while(|_| hit) {
         match news.now {
-            NodeView::Away if back_ns.is_some() => break,
+            // What is quarantined still has to come back. Soon after a return, another process
+            // notices the same; later, the node is hit by something else.
+            NodeView::Away
+                if quarantined_from.is_none()
+                    && back_ns.is_some_and(|at_ns| news.at_ns > at_ns + MOMENT_NS) =>
+            {
+                break;
+            }
             NodeView::Away => continue,
             NodeView::Quarantined => quarantined_from = quarantined_from.or(Some(news.at_ns)),
             NodeView::Up => votes_ns = Some(news.at_ns),
@@ -225,106 +284,4 @@ fn returned(span: &FaultSpan, target: usize, evidence: &Evidence<'_>) -> Return 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::recorder::Counts;
-    use NodeView::{Away, Quarantined, Up};
-
-    const MS: u64 = 1_000_000;
-
-    fn row(p99_ms: u64, failed: u64) -> Row {
-        let counts = Counts { ok: 100, timeout: failed, ..Counts::default() };
-        let p99_ns = (p99_ms > 0).then_some(p99_ms * MS);
-        Row { counts, p50_ns: p99_ns, p99_ns, max_ns: p99_ns, in_flight: 1, ..Row::default() }
-    }
-
-    fn fault() -> FaultSpan {
-        FaultSpan {
-            kind: "kill".to_owned(),
-            targets: vec![2],
-            begin_ns: 1_000 * MS + 550 * MS,
-            end_ns: Some(1_000 * MS + 950 * MS),
-        }
-    }
-
-    fn judged(p99s: &[(u64, u64)], news: &[NodeNews]) -> FaultReport {
-        let rows: Vec<Row> = p99s.iter().map(|&(p99, failed)| row(p99, failed)).collect();
-        let evidence = Evidence { measured_ns: 1_000 * MS, end_ns: 3_000 * MS, rows: &rows, news };
-        judge(&fault(), &evidence, |from, _| if from < fault().begin_ns { MS } else { 7 * MS })
-    }
-
-    #[test]
-    fn a_fault_is_detected_measured_and_recovered_from() {
-        let p99s = [
-            (2, 0),
-            (2, 0),
-            (2, 0),
-            (2, 0),
-            (2, 0),
-            (40, 1),
-            (30, 2),
-            (2, 0),
-            (9, 0),
-            (3, 0),
-            (3, 0),
-            (3, 0),
-            (2, 0),
-        ];
-        let report = judged(&p99s, &[]);
-        assert_eq!(report.recovered_ns, Some(350 * MS), "row 9 begins three calm intervals");
-        assert_eq!((report.worst_ns, report.failed), (Some(40 * MS), 3));
-        assert_eq!(report.detect_by, Some(Sign::Error));
-        assert_eq!(report.detect_ns, Some(150 * MS), "the end of the interval that shows it");
-        assert_eq!((report.gap_ns, report.targets.as_slice()), (7 * MS, &[3][..]));
-        assert_eq!((report.begin_ns, report.end_ns), (550 * MS, Some(950 * MS)));
-    }
-
-    #[test]
-    fn the_backend_knows_first_and_knows_when_the_node_is_back() {
-        let all = [news(1_555, 1, Up, Away), news(1_560, 2, Up, Away), news(1_990, 2, Away, Up)];
-        let report = judged(&[(2, 0); 12], &all);
-        assert_eq!((report.detect_ns, report.detect_by), (Some(10 * MS), Some(Sign::Node)));
-        assert_eq!(report.node_back_ns, Some(40 * MS));
-        assert_eq!((report.recovered_ns, report.usual_gap_ns), (Some(0), MS), "never slow");
-        let [back] = report.nodes.as_slice() else { panic!("{report:?}") };
-        assert_eq!((back.node, back.hit_ns, back.quarantined_ns), (3, 550 * MS, None));
-        assert_eq!((back.back_ns, back.votes_ns), (Some(990 * MS), Some(990 * MS)));
-    }
-
-    #[test]
-    fn a_node_that_may_have_forgotten_locks_is_back_before_it_votes() {
-        let all = [
-            news(1_560, 2, Up, Away),
-            news(1_561, 2, Up, Away),
-            news(1_990, 2, Away, Quarantined),
-            news(1_995, 2, Away, Quarantined),
-            news(2_000, 1, Away, Up),
-            news(2_490, 2, Quarantined, Up),
-            news(2_500, 2, Quarantined, Up),
-        ];
-        let back = |all: &[NodeNews]| judged(&[(2, 0); 12], all).nodes[0];
-        let whole = back(&all);
-        assert_eq!((whole.back_ns, whole.votes_ns), (Some(990 * MS), Some(1_490 * MS)));
-        assert_eq!(whole.quarantined_ns, Some(500 * MS));
-        assert_eq!(judged(&[(2, 0); 12], &all).node_back_ns, Some(40 * MS));
-        let cut = back(&all[..4]);
-        assert_eq!((cut.votes_ns, cut.quarantined_ns), (None, Some(1_010 * MS)), "until the end");
-        let away = back(&all[..2]);
-        assert_eq!((away.back_ns, away.votes_ns, away.quarantined_ns), (None, None, None));
-    }
-
-    fn news(at_ms: u64, node: usize, was: NodeView, now: NodeView) -> NodeNews {
-        NodeNews { at_ns: at_ms * MS, node, was, now }
-    }
-
-    #[test]
-    fn what_cannot_be_said_is_absent() {
-        let report =
-            judged(&[(2, 0), (2, 0), (2, 0), (2, 0), (2, 0), (50, 0), (0, 0), (50, 0)], &[]);
-        assert_eq!(report.recovered_ns, None, "an interval without grants is not calm");
-        assert_eq!(report.detect_by, Some(Sign::Latency));
-        let nothing = judged(&[], &[]);
-        assert_eq!((nothing.detect_ns, nothing.recovered_ns, nothing.worst_ns), (None, None, None));
-        assert_eq!(nothing.failed, 0);
-    }
-}
+mod tests;

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::serialization::{Serializer, V2DeflateSerializer};
 
-use super::{RunResult, contention};
+use super::censored::Censored;
+use super::{RunResult, contention, events};
 use crate::clock::Utc;
 use crate::collect::Row;
 use crate::document::{
@@ -26,11 +27,14 @@ pub(crate) fn is_weak(p: f64, n: u64) -> bool {
 
 /// The whole result.
 pub(crate) fn document(run: &RunResult) -> Document {
+    let safety = safety(run);
+    let (events, events_left_out) = events::all(run, &safety.violations);
     Document {
         schema: SCHEMA.to_owned(),
         run: Run {
             id: run.dir.file_name().map(|name| name.to_string_lossy().into_owned()),
             name: run.config.name.clone(),
+            labels: run.config.labels.clone(),
             started_at: Utc::from_unix_ns(run.started_wall_ns).iso(),
             monotonic_start_ns: run.measured_ns,
             duration_ns: run.lasted_ns,
@@ -53,18 +57,23 @@ pub(crate) fn document(run: &RunResult) -> Document {
         contention: run.contention.clone(),
         fairness: run.fairness,
         series: series(&run.rows),
+        heatmap: Some(run.timeline.heat.clone()),
+        events,
+        events_left_out,
         nodes: run.nodes.clone(),
         cost_per_acquisition: run.cost,
         faults: run.faults.clone(),
-        safety: safety(run),
+        safety,
         fencing: fencing(run),
         quality: quality(run),
+        thresholds: run.thresholds.clone(),
         verdict: VerdictReport {
             outcome: run.verdict.outcome,
             exit_code: run.verdict.exit_code,
             reasons: run.verdict.reasons.clone(),
             warnings: run.verdict.warnings.clone(),
         },
+        machines: Vec::new(),
     }
 }
 
@@ -76,7 +85,10 @@ fn environment(run: &RunResult) -> Environment {
         os: read("/proc/sys/kernel/osrelease").map(|release| format!("Linux {release}")),
         cores: std::thread::available_parallelism().ok().map(std::num::NonZeroUsize::get),
         loadavg: read("/proc/loadavg"),
+        calibration: Some(run.calibration),
         target: run.about.clone(),
+        machine: run.machine.clone(),
+        nodes: run.timeline.node_facts.clone(),
     }
 }
 
@@ -106,10 +118,12 @@ fn totals(run: &RunResult) -> Totals {
     }
 }
 
-fn latency(hist: &Hist, percentiles: &[f64]) -> Latency {
+pub(crate) fn latency(hist: &Hist, percentiles: &[f64]) -> Latency {
     let n = hist.len();
-    let percentile =
-        |&p: &f64| Percentile { p, ns: hist.value_at_percentile(p), weak: is_weak(p, n) };
+    let percentile = |&p: &f64| {
+        let ns = hist.value_at_percentile(p);
+        Percentile { p, ns, weak: is_weak(p, n), at_least: false }
+    };
     let mut bytes = Vec::new();
     let packed = V2DeflateSerializer::new().serialize(hist, &mut bytes);
     Latency {
@@ -127,8 +141,29 @@ fn latency(hist: &Hist, percentiles: &[f64]) -> Latency {
 
 fn latencies(run: &RunResult) -> BTreeMap<String, Option<Latency>> {
     let all = Metric::ALL.into_iter().filter(|&metric| metric != Metric::Attempts);
-    let of = |metric| run.totals.get(metric).map(|hist| latency(hist, &run.config.percentiles));
+    let of = |metric| {
+        let mut latency = latency(run.totals.get(metric)?, &run.config.percentiles);
+        bound(run, metric, &mut latency.percentiles);
+        Some(latency)
+    };
     all.map(|metric| (metric.name().to_owned(), of(metric))).collect()
+}
+
+/// Makes percentiles that depend on arrivals without an answer lower bounds: of responses by their
+/// ages, of services, which say nothing about the time before the call, by their number.
+fn bound(run: &RunResult, metric: Metric, percentiles: &mut [Percentile]) {
+    let Some(answered) = run.totals.get(metric) else { return };
+    let missing = num::share(run.unfinished, answered.len() + run.unfinished);
+    let ages = run.totals.get(Metric::Unanswered);
+    let responses = (metric == Metric::Response && ages.is_some_and(|ages| !ages.is_empty()))
+        .then(|| Censored::new(answered.clone(), ages));
+    for percentile in percentiles {
+        if let Some(responses) = &responses {
+            (percentile.ns, percentile.at_least) = responses.at(percentile.p);
+        } else if [Metric::Response, Metric::Service].contains(&metric) {
+            percentile.at_least = 1.0 - percentile.p / 100.0 < missing;
+        }
+    }
 }
 
 fn series(rows: &[Row]) -> Series {
@@ -138,6 +173,9 @@ fn series(rows: &[Row]) -> Series {
         ok: rows.iter().map(|row| row.counts.ok).collect(),
         errors: rows.iter().map(|row| row.counts.errors()).collect(),
         in_flight: rows.iter().map(|row| row.in_flight).collect(),
+        started: rows.iter().map(|row| row.started).collect(),
+        contended: rows.iter().map(|row| row.contended).collect(),
+        hiccup: rows.iter().map(|row| row.hiccup_ns).collect(),
         response: ResponseSeries {
             max: rows.iter().map(|row| row.max_ns).collect(),
             p50: rows.iter().map(|row| row.p50_ns).collect(),
@@ -215,7 +253,9 @@ fn quality(run: &RunResult) -> QualityReport {
         hold_late_ns: summary(Metric::HoldLate),
         cpu_pct: num::finite(run.quality.cpu_pct),
         cpu_share: num::finite(run.quality.cpu_share),
+        busiest_worker: run.quality.busiest_worker.and_then(num::finite),
         mean_burst: run.quality.mean_burst.and_then(num::finite),
+        hottest_key: run.quality.hottest.clone(),
         processes_lost: run.quality.agents_lost.clone(),
     }
 }

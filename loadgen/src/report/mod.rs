@@ -1,26 +1,44 @@
 //! What a run leaves behind: one [`RunResult`], and the writers that put it into text, JSON and
 //! histogram files.
 
+pub(crate) mod censored;
+pub(crate) mod command;
 pub(crate) mod contention;
 pub(crate) mod cost;
+mod events;
 pub(crate) mod faults;
+mod figures;
 pub(crate) mod format;
 pub(crate) mod hgrm;
 pub(crate) mod hlog;
+pub(crate) mod html;
 pub(crate) mod json;
+pub(crate) mod machine;
+mod markdown;
+pub(crate) mod rows;
+mod svg;
+pub(crate) mod tabular;
 pub(crate) mod text;
+pub(crate) mod words;
 
 use serde::{Deserialize, Serialize};
 
+use crate::calibration::Calibration;
+use crate::calibration::overload::Hottest;
+use crate::cluster::probe::NodeFacts;
+use crate::collect::heat::HeatMap;
 use crate::collect::{Collector, Hists, Row};
 use crate::config::RunConfig;
+use crate::driver::NodeNews;
 use crate::num;
 use crate::oracle::judge::Findings;
 use crate::recorder::{Counts, Hist, Metric};
+use crate::thresholds::Checked;
 use crate::verdict::Verdict;
 use contention::{Contention, Fairness};
 use cost::{Cost, ServerShare};
 use faults::FaultReport;
+use machine::Machine;
 
 /// Where the load went.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,7 +80,11 @@ pub(crate) struct Quality {
     pub(crate) cpu_pct: f64,
     /// Of one thread each, over all processes: 100 % is `threads * processes` cores.
     pub(crate) cpu_share: f64,
+    /// Of the busiest worker thread: the share of the measured time that it was on a CPU.
+    pub(crate) busiest_worker: Option<f64>,
     pub(crate) mean_burst: Option<f64>,
+    /// What the load asks of its busiest name; `None` where nothing can fall behind.
+    pub(crate) hottest: Option<Hottest>,
     pub(crate) agents_lost: Vec<String>,
 }
 
@@ -95,9 +117,24 @@ pub(crate) struct RunResult {
     pub(crate) fairness: Fairness,
     pub(crate) findings: Findings,
     pub(crate) quality: Quality,
+    pub(crate) calibration: Calibration,
     pub(crate) failure_texts: Vec<String>,
+    pub(crate) thresholds: Vec<Checked>,
     pub(crate) verdict: Verdict,
+    pub(crate) timeline: Timeline,
+    pub(crate) machine: Machine,
     pub(crate) dir: std::path::PathBuf,
+}
+
+/// What figures over time are drawn from, beside the rows.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Timeline {
+    pub(crate) heat: HeatMap,
+    /// Of one process, in the order of time.
+    pub(crate) news: Vec<NodeNews>,
+    /// Per fault, begin and end of the longest time without a grant that overlaps it.
+    pub(crate) gaps: Vec<(u64, u64)>,
+    pub(crate) node_facts: Vec<Option<NodeFacts>>,
 }
 
 impl RunResult {

@@ -4,14 +4,13 @@
 use std::fmt::Write as _;
 
 use super::RunResult;
-use super::faults::{FaultReport, Return, Sign};
-use super::format::{self, COLUMNS, Paint, count, many, maybe_ns, ns, setting};
+use super::faults;
+use super::format::{self, COLUMNS, Paint, count, many, maybe_ns, ns};
 use super::json::key_name;
+use super::words;
 use crate::clock::NS_PER_S;
-use crate::mode::Mode;
 use crate::num;
 use crate::recorder::{Hist, Metric};
-use crate::values::{Hold, KeyDist};
 use crate::verdict::{Outcome, Safety};
 
 /// The whole report.
@@ -22,9 +21,10 @@ pub(crate) fn render(run: &RunResult, paint: Paint) -> String {
     latency::table(&mut out, run);
     contention(&mut out, run);
     nodes(&mut out, run);
-    faults(&mut out, &run.faults);
+    out.push_str(&faults::table::render(&run.faults));
     safety(&mut out, run, paint);
     quality(&mut out, run, paint);
+    thresholds::lines(&mut out, &run.thresholds, paint);
     files(&mut out, run);
     out
 }
@@ -36,12 +36,14 @@ macro_rules! line {
 
 // Below the macro, which it uses.
 mod latency;
+mod thresholds;
 
 fn banner(out: &mut String, run: &RunResult, paint: Paint) {
     let word = match run.verdict.outcome {
         Outcome::Pass => "PASS",
         Outcome::Unsafe => "UNSAFE",
         Outcome::Invalid => "INVALID",
+        Outcome::Threshold => "FAIL",
         Outcome::Interrupted => "INTERRUPTED",
     };
     let right = format!("{word} ═ exit {}", run.verdict.exit_code);
@@ -60,49 +62,10 @@ fn banner(out: &mut String, run: &RunResult, paint: Paint) {
 }
 
 fn load(out: &mut String, run: &RunResult, paint: Paint) {
-    let config = &run.config;
-    let clients = many(config.clients.into(), "client", "clients");
-    let driven = match config.rate_per_s() {
-        None => format!("closed loop, {clients}"),
-        Some(rate) => {
-            format!("open loop, {} {}/s, {clients}", config.arrival, format::rate(rate))
-        }
-    };
-    let hold = match config.hold {
-        Hold::Fixed(at) => setting(at),
-        Hold::Exp(mean) => format!("exp {}", setting(mean)),
-        Hold::Uniform(low, high) => format!("{}..{}", setting(low), setting(high)),
-    };
-    let wait = if config.try_only {
-        "no wait".into()
-    } else {
-        format!("wait {} ({})", setting(config.wait_ns), config.waiting.name())
-    };
-    let all = many(config.keys.into(), "key", "keys");
-    let keys = match config.key_dist {
-        KeyDist::Uniform => all,
-        KeyDist::Seq => format!("{all} in turn"),
-        KeyDist::Zipf(s) => format!("zipf {s} over {all}"),
-        KeyDist::Hot { keys, load } => format!(
-            "{all}, {} % of the load on {}",
-            load * 100.0,
-            count(num::floor_u64((keys * f64::from(config.keys)).round()).max(1))
-        ),
-    };
-    let fenced = if config.fenced { ", fenced" } else { "" };
-    let mode = match config.mode {
-        Mode::Mutex => String::new(),
-        other => format!(", {other}"),
-    };
-    let preset = config.preset.map(|preset| format!("{}: ", preset.name())).unwrap_or_default();
-    let text = format!(
-        "{preset}{driven} for {} ({} warm-up), {keys}{mode}, hold {hold}, ttl {}{fenced}, {wait}",
-        setting(config.duration_ns),
-        setting(config.warmup_ns),
-        setting(config.ttl_ns)
-    );
+    let text = words::scenario(&run.config);
     out.push_str(&format::wrapped(" load      ", &text));
-    out.push_str(&format::wrapped(" on        ", &target(run)));
+    let target = words::target(&run.config, &run.about, run.nodes.len());
+    out.push_str(&format::wrapped(" on        ", &target));
     if run.about.test_node {
         let text = "NO REAL SERVER: these are redlatch's own test nodes, one process each. Install \
                     valkey-server or redis-server to measure a server.";
@@ -110,23 +73,6 @@ fn load(out: &mut String, run: &RunResult, paint: Paint) {
     }
     out.push_str(&format::wrapped(" achieved  ", &achieved(run)));
     line!(out, "");
-}
-
-fn target(run: &RunResult) -> String {
-    let config = &run.config;
-    let load = format!(
-        "{} × {}",
-        many(config.processes.into(), "process", "processes"),
-        many(config.threads.into(), "thread", "threads")
-    );
-    if run.nodes.is_empty() {
-        let kind = format!("{:?}", config.backend).to_lowercase();
-        return format!("no nodes (backend {kind}); {load}");
-    }
-    let place = if run.about.spawned { "local, " } else { "" };
-    let server = &run.about.server;
-    let nodes = many(run.nodes.len() as u64, "node", "nodes");
-    format!("{nodes}, {server} ({place}{}); {load}", run.about.transport)
 }
 
 fn achieved(run: &RunResult) -> String {
@@ -215,81 +161,12 @@ fn nodes(out: &mut String, run: &RunResult) {
     line!(out, "");
 }
 
-fn faults(out: &mut String, faults: &[FaultReport]) {
-    if faults.is_empty() {
-        return;
-    }
-    line!(
-        out,
-        " {:<6}{:>7}  {:<14}{:>13}{:>10}{:>9}{:>9}{:>8}{:>10}{:>10}",
-        "fault",
-        "at",
-        "what",
-        "detect",
-        "no grant",
-        "(usual)",
-        "worst",
-        "failed",
-        "recovered",
-        "node back"
-    );
-    for fault in faults {
-        let at = fault.begin_ns as f64 / NS_PER_S as f64;
-        let targets: Vec<String> = fault.targets.iter().map(|n| format!("n{n}")).collect();
-        let what: String =
-            format!("{} {}", fault.kind, targets.join(",")).chars().take(14).collect();
-        let sign = match fault.detect_by {
-            Some(Sign::Node) => " node",
-            Some(Sign::Error) => " error",
-            Some(Sign::Latency) => " slow",
-            None => "",
-        };
-        let after = |value: Option<u64>| match value {
-            None => "never".to_owned(),
-            Some(0) => "at once".to_owned(),
-            Some(value) => format!("+{}", ns(value)),
-        };
-        line!(
-            out,
-            " {:<6}{at:>6.1}s  {what:<14}{:>13}{:>10}{:>9}{:>9}{:>8}{:>10}{:>10}",
-            "",
-            format!("{}{sign}", maybe_ns(fault.detect_ns)),
-            ns(fault.gap_ns),
-            format!("({})", ns(fault.usual_gap_ns)),
-            maybe_ns(fault.worst_ns),
-            fault.failed,
-            after(fault.recovered_ns),
-            after(fault.node_back_ns)
-        );
-        for node in fault.nodes.iter().filter(|node| node.quarantined_ns.is_some()) {
-            out.push_str(&format::wrapped("                 ", &returned(node)));
-        }
-    }
-    line!(out, "");
-}
-
-/// How a node came back that may have forgotten locks.
-fn returned(node: &Return) -> String {
-    let second = |at: u64| format!("{:.1}s", at as f64 / NS_PER_S as f64);
-    let maybe = |at: Option<u64>| at.map_or_else(|| "–".to_owned(), second);
-    let votes = match node.votes_ns {
-        Some(at) => format!("votes again at {}", second(at)),
-        None => "not voting at the end".to_owned(),
-    };
-    format!(
-        "n{} hit at {}, back at {}, quarantined for {}, {votes}",
-        node.node,
-        second(node.hit_ns),
-        maybe(node.back_ns),
-        maybe_ns(node.quarantined_ns)
-    )
-}
-
 fn safety(out: &mut String, run: &RunResult, paint: Paint) {
     let findings = &run.findings;
     let word = match run.verdict.safety {
         Safety::Holds => paint.good("mutual exclusion HOLDS"),
         Safety::Violated => paint.bad("mutual exclusion VIOLATED"),
+        Safety::Expected => paint.warn("mutual exclusion VIOLATED AS EXPECTED"),
         Safety::Unknown => paint.warn("mutual exclusion UNKNOWN"),
     };
     let counters = match (findings.lost_updates, findings.torn_reads) {
@@ -344,6 +221,7 @@ fn fencing(out: &mut String, run: &RunResult, order: Safety, paint: Paint) {
     let word = match order {
         Safety::Holds => paint.good("tokens INCREASE"),
         Safety::Violated => paint.bad("tokens OUT OF ORDER"),
+        Safety::Expected => paint.warn("tokens OUT OF ORDER AS EXPECTED"),
         Safety::Unknown => paint.warn("tokens UNKNOWN"),
     };
     line!(
@@ -377,6 +255,7 @@ fn quality(out: &mut String, run: &RunResult, paint: Paint) {
         run.quality.cpu_pct
     );
     out.push_str(&format::wrapped(" quality   ", &text));
+    out.extend(run.calibration.words().map(|text| format::wrapped("           ", &text)));
     for warning in &run.verdict.warnings {
         out.push_str(&paint.warn(&format::wrapped(" warning   ", warning)));
     }
@@ -388,7 +267,8 @@ fn quality(out: &mut String, run: &RunResult, paint: Paint) {
 fn files(out: &mut String, run: &RunResult) {
     // Not wrapped: a path must stay in one piece to be copied.
     line!(out, " files     {}/", run.dir.display());
-    line!(out, "           result.json  report.txt  acquire.hgrm  latency.hlog");
+    line!(out, "           report.html  report.txt  result.json  series.csv  events.jsonl");
+    line!(out, "           acquire.hgrm  latency.hlog");
 }
 
 #[cfg(test)]

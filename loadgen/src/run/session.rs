@@ -12,21 +12,26 @@ use super::RunError;
 use super::sums::{Sums, facts, lasted_ns, quality};
 use crate::agent::{Crew, Message};
 use crate::backend::NodeView;
+use crate::calibration::Calibration;
+use crate::calibration::overload::Hottest;
 use crate::clock::{self, NS_PER_MS, NS_PER_S};
 use crate::cluster::node_name;
 use crate::collect::{Collector, Interval};
 use crate::config::RunConfig;
 use crate::driver::Event;
+use crate::history::{Files, Head, Keep};
 use crate::live::Live;
 use crate::oracle::judge::Oracle;
 use crate::plan;
-use crate::recorder::Metric;
+use crate::recorder::{Metric, TICK_NS};
 use crate::report::contention::{self, Contention};
 use crate::report::cost::{self, Cost, ServerShare};
-use crate::report::faults::{self as fault_report, Evidence};
-use crate::report::{self, RunResult, hlog};
+use crate::report::faults::{self as fault_report, Evidence, FaultSpan};
+use crate::report::machine::Look;
+use crate::report::{self, Quality, RunResult, Timeline, hlog, json};
 use crate::scratch::Scratch;
 use crate::target::{Faults, Target};
+use crate::thresholds::{self, SoFar, Watch};
 use crate::verdict::{self, Facts};
 use crate::witness::{Seen, Witness};
 
@@ -58,7 +63,23 @@ struct Session<'a> {
     oracle: Arc<Oracle>,
     crew: Crew,
     collector: Collector,
+    calibration: Calibration,
+    hottest: Option<Hottest>,
+    machine: Look,
     interrupted: bool,
+    watch: Watch,
+    /// The threshold that ended the run, and how it failed.
+    ended_by: Option<String>,
+}
+
+/// Thresholds on a load that cannot be served say how long the run was, so they need a word that
+/// this is meant; without them it is a warning.
+fn refuse_overload(config: &RunConfig, hottest: Option<&Hottest>) -> Result<(), RunError> {
+    let refused = !config.allow_overload && !config.thresholds.is_empty();
+    match hottest.and_then(Hottest::overload).filter(|_| refused) {
+        None => Ok(()),
+        Some(text) => Err(RunError::Usage(text)),
+    }
 }
 
 pub(super) fn measure(
@@ -67,6 +88,11 @@ pub(super) fn measure(
     live: &mut Live,
     dir: PathBuf,
 ) -> Result<RunResult, RunError> {
+    live.stage("calibrating");
+    let calibration = Calibration::measure(config, &target.node_urls());
+    let hottest = Hottest::of(config, calibration.handoff_ns.unwrap_or(0));
+    refuse_overload(config, hottest.as_ref())?;
+    live.calibrated(&calibration, hottest.as_ref());
     live.stage("connecting");
     let scratch = Scratch::new("run").map_err(RunError::tool("cannot make a directory"))?;
     let cells = scratch.path().join("cells");
@@ -75,8 +101,22 @@ pub(super) fn measure(
     let oracle = Arc::new(oracle);
     let crew = Crew::start(config, &cells).map_err(RunError::tool("cannot start the load"))?;
     let collector = Collector::new(config);
-    let mut session = Session { config, target, live, oracle, crew, collector, interrupted: false };
+    let mut session = Session {
+        config,
+        target,
+        live,
+        oracle,
+        crew,
+        collector,
+        calibration,
+        hottest,
+        machine: Look::before(),
+        interrupted: false,
+        watch: Watch::new(config),
+        ended_by: None,
+    };
     session.connect()?;
+    let history = Files::open(scratch.path()).map_err(RunError::tool("cannot keep a history"))?;
     // Everybody has mapped it: from here on no end of this process can leave it behind.
     drop(scratch);
 
@@ -87,11 +127,12 @@ pub(super) fn measure(
     let log = Log::create(&dir, started_wall_ns);
     let mut log = log.map_err(RunError::tool("cannot write latency.hlog"))?;
     session.oracle.start_at(measured_ns);
-    session.target.start_faults(measured_ns)?;
+    session.start_faults(measured_ns)?;
     let witness = session.watch(measured_ns)?;
     session.crew.go(start_ns);
-    session.live.stage("warming up");
+    session.live.start_at(measured_ns);
     session.gather(&mut log, measured_ns)?;
+    session.live.finish();
     let seen = witness.end();
     let done = session.target.end_faults();
     let after = session.target.counters();
@@ -102,7 +143,13 @@ pub(super) fn measure(
     let share =
         |(before, after): (&Option<_>, &Option<_>)| cost::share(before.as_ref(), after.as_ref());
     let servers: Vec<_> = before.iter().zip(&after).map(share).collect();
-    Ok(session.conclude(measured_ns, started_wall_ns, done, (&servers, &seen), dir))
+    let result = session.conclude(measured_ns, started_wall_ns, done, (&servers, &seen), dir);
+    if config.history != Keep::None {
+        let what = "cannot write history.bin";
+        let head = Head::of(&result);
+        history.write(&result.dir.join("history.bin"), &head).map_err(RunError::tool(what))?;
+    }
+    Ok(result)
 }
 
 impl Session<'_> {
@@ -114,6 +161,14 @@ impl Session<'_> {
         let early_ns = if self.config.warmup_ns == 0 { HEAD_START_NS / 2 } else { 0 };
         let witness = Witness::start(urls, oracle, measured_ns - early_ns, end_ns);
         witness.map_err(RunError::tool("cannot watch the nodes"))
+    }
+
+    fn start_faults(&mut self, measured_ns: u64) -> Result<(), RunError> {
+        let processes = self.crew.processes();
+        let processes = processes.map_err(RunError::tool("cannot find the load's processes"))?;
+        let oracle = Arc::clone(&self.oracle);
+        let held = move |process| oracle.held_by(process, clock::now_ns());
+        self.target.start_faults(measured_ns, &processes, Box::new(held))
     }
 
     /// Waits until every process has its locks connected.
@@ -148,9 +203,17 @@ impl Session<'_> {
                 Ok(Message::Interrupted) => {
                     self.interrupted = true;
                     self.live.event("interrupted: stopping and healing".to_owned());
+                    // First, because a process that a fault has stopped hears of nothing.
+                    self.target.stop_faults();
                     self.crew.stop();
                 }
                 Ok(message) => {
+                    let message = match message {
+                        Message::Gone(process, _) if self.target.has_killed(process) => {
+                            Message::Killed(process)
+                        }
+                        other => other,
+                    };
                     for text in returns(&message) {
                         self.live.event(text);
                     }
@@ -164,8 +227,8 @@ impl Session<'_> {
                     }
                     for interval in intervals {
                         log.append(&interval)?;
-                        let violations = self.oracle.violations() + self.oracle.tokens().violations;
-                        self.live.interval(&interval, &self.collector, violations);
+                        self.judge_meanwhile();
+                        self.live.interval(&interval, &self.collector, &self.oracle);
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {
@@ -181,6 +244,27 @@ impl Session<'_> {
         Ok(())
     }
 
+    /// Ends the run if a threshold that was asked to does not hold.
+    fn judge_meanwhile(&mut self) {
+        if self.interrupted || self.ended_by.is_some() {
+            return;
+        }
+        let now = SoFar {
+            elapsed_ns: self.collector.rows.len() as u64 * TICK_NS,
+            counts: &self.collector.counts,
+            totals: &self.collector.totals,
+            calm: self.collector.calm.hist(),
+            violations: self.oracle.violations(),
+            token_violations: self.oracle.tokens().violations,
+        };
+        if let Some(why) = self.watch.failed(&now) {
+            self.live.event(why.clone());
+            self.ended_by = Some(why);
+            self.target.stop_faults();
+            self.crew.stop();
+        }
+    }
+
     fn conclude(
         self,
         measured_ns: u64,
@@ -189,7 +273,9 @@ impl Session<'_> {
         (servers, seen): (&[Option<ServerShare>], &Seen),
         dir: PathBuf,
     ) -> RunResult {
-        let Self { config, target, oracle, crew, collector, interrupted, .. } = self;
+        let Self { config, target, oracle, crew, collector, interrupted, ended_by, .. } = self;
+        let (calibration, hottest) = (self.calibration, self.hottest);
+        let machine = self.machine.after();
         drop(crew);
         let shown = target.shown();
         let lasted_ns = lasted_ns(config, &collector);
@@ -199,11 +285,22 @@ impl Session<'_> {
         let gap = |from, to| oracle.longest_gap_ns(from, to, end_ns);
         let faults =
             done.spans.iter().map(|span| fault_report::judge(span, &evidence, gap)).collect();
+        let gap = |span: &FaultSpan| {
+            oracle.longest_gap(span.begin_ns, span.end_ns.unwrap_or(end_ns), end_ns)
+        };
+        let timeline = Timeline {
+            heat: collector.heat.map(collector.late_responses()),
+            gaps: done.spans.iter().map(gap).collect(),
+            node_facts: target.facts(),
+            news: collector.first_news.clone(),
+        };
         let findings = oracle.findings();
-        let quality = quality(config, &collector);
+        let quality = Quality { hottest, ..quality(config, &collector) };
         let sums = Sums::of(config, &collector);
         let facts = facts(config, &collector, &sums, &quality);
-        let facts = Facts { interrupted, fault_problems: done.problems, ..facts };
+        let hit_clients = done.spans.iter().any(|span| !span.processes.is_empty());
+        let fault_problems = done.problems;
+        let facts = Facts { interrupted, ended_by, fault_problems, hit_clients, ..facts };
         let verdict = verdict::judge(config, &facts, &findings);
         let mut failure_texts: Vec<String> = Vec::new();
         for text in collector.finals.iter().flat_map(|(_, last)| &last.texts) {
@@ -214,7 +311,7 @@ impl Session<'_> {
         let clients: Vec<_> =
             collector.finals.iter().flat_map(|(_, last)| last.clients.iter().copied()).collect();
         let counts = collector.all_counts();
-        RunResult {
+        let mut result = RunResult {
             argv: std::env::args().map(|argument| target.hide(argument)).collect(),
             started_wall_ns,
             measured_ns,
@@ -235,13 +332,24 @@ impl Session<'_> {
             fairness: contention::fairness(&clients, config.processes, sums.oldest_unfinished_ns),
             findings,
             quality,
+            calibration,
             failure_texts,
+            thresholds: Vec::new(),
             verdict,
+            timeline,
+            machine,
             dir,
             config: RunConfig { nodes: shown, ..config.clone() },
             totals: collector.totals,
             rows: collector.rows,
+        };
+        if !config.thresholds.is_empty() {
+            let document = json::document(&result);
+            let calm = collector.calm.hist();
+            result.thresholds = thresholds::check(&config.thresholds, &document, calm);
+            result.verdict.judge_thresholds(&result.thresholds);
         }
+        result
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the final reports of a run's processes add up to: what the verdict is made from.
 
+use crate::calibration::overload::Hottest;
 use crate::collect::Collector;
 use crate::config::RunConfig;
 use crate::num;
@@ -35,6 +36,8 @@ impl Sums {
             sums.wall_whole_ns = sums.wall_whole_ns.max(last.wall_whole_ns);
             sums.oldest_unfinished_ns = sums.oldest_unfinished_ns.max(last.oldest_unfinished_ns);
         }
+        // Of a process that a fault ended: what it told of before.
+        sums.offered += collector.killed.iter().map(|(_, started)| started).sum::<u64>();
         if !config.is_open_loop() {
             // A closed loop offers what it does.
             sums.offered = collector.all_counts().finished() + sums.unfinished;
@@ -50,10 +53,15 @@ pub(super) fn quality(config: &RunConfig, collector: &Collector) -> Quality {
     let sum = |pick: fn(&crate::driver::Final) -> u64| -> u64 {
         collector.finals.iter().map(|(_, last)| pick(last)).sum()
     };
+    let busiest = collector.finals.iter().filter_map(|(_, last)| {
+        last.busiest_worker_ns.map(|busy_ns| num::share(busy_ns, last.cpu_wall_ns))
+    });
     let (started, wakes) = (sum(|last| last.started), sum(|last| last.wakes));
     Quality {
         cpu_pct: cores * 100.0,
         cpu_share: cores / threads,
+        busiest_worker: busiest.reduce(f64::max),
+        hottest: None,
         mean_burst: (wakes > 0).then(|| num::share(started, wakes)),
         agents_lost: collector.trouble.clone(),
     }
@@ -77,7 +85,9 @@ pub(super) fn facts(
         lag_p99_ns: totals.at(Metric::SchedLag, 99.0),
         response_p50_ns: totals.at(Metric::Response, 50.0),
         service_p50_ns: totals.at(Metric::Service, 50.0),
-        cpu_share: quality.cpu_share,
+        // Of a thread, where the kernel tells; else what all threads together would be of them.
+        cpu_share: quality.busiest_worker.unwrap_or(quality.cpu_share),
+        overload: quality.hottest.as_ref().and_then(Hottest::overload),
         agents_lost: quality.agents_lost.clone(),
         hiccup_max_ns: totals.get(Metric::Hiccup).map(crate::recorder::Hist::max),
         saturated: all.saturated,

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use super::{Z, student, variance};
+use crate::clock::NS_PER_S;
 use crate::num;
 use crate::plan::rng::Xoshiro;
 use crate::recorder::Hist;
@@ -19,19 +20,28 @@ const RESAMPLES: usize = 200;
 /// Below so many blocks nothing is said.
 pub(crate) const FEWEST_BLOCKS: usize = 4;
 
-/// Puts neighbours together until at most [`MOST_BLOCKS`] are left; a last one that would be
-/// shorter than the others is joined to the one before it.
-pub(crate) fn coarsen<T>(items: Vec<T>, mut join: impl FnMut(&mut T, T)) -> Vec<T> {
-    let each = items.len().div_ceil(MOST_BLOCKS).max(1);
-    let whole = (items.len() / each).max(1);
-    let mut blocks: Vec<T> = Vec::new();
-    for (at, item) in items.into_iter().enumerate() {
-        match blocks.last_mut() {
-            Some(last) if at % each != 0 || at / each >= whole => join(last, item),
-            _ => blocks.push(item),
-        }
+/// Equal blocks of a run's time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Grid {
+    block_ns: u64,
+    pub(crate) blocks: usize,
+}
+
+impl Grid {
+    /// Blocks of at least a second and of whole intervals, at most [`MOST_BLOCKS`]; what is left
+    /// over at the end belongs to the last one.
+    pub(crate) fn of(duration_ns: u64, interval_ns: u64) -> Self {
+        let interval_ns = interval_ns.max(1);
+        let second = NS_PER_S.div_ceil(interval_ns).saturating_mul(interval_ns);
+        let seconds = (duration_ns / second).max(1);
+        let each = seconds.div_ceil(MOST_BLOCKS as u64);
+        Self { block_ns: second.saturating_mul(each), blocks: num::usize_of(seconds / each).max(1) }
     }
-    blocks
+
+    /// The block that holds the instant.
+    pub(crate) fn at(&self, since_start_ns: u64) -> usize {
+        num::usize_of(since_start_ns / self.block_ns).min(self.blocks - 1)
+    }
 }
 
 /// The standard error of the logarithm of a statistic of `n` blocks. `statistic` gets how often

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Interval;
 
-/// Intervals that reach further to both sides than this would have hidden a change by half.
-const BLIND: f64 = 0.5;
+/// Intervals that reach further to both sides than this would have hidden a tripled value.
+const BLIND: f64 = 2.0;
 
 /// What one row of a comparison says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

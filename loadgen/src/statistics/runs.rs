@@ -41,13 +41,15 @@ struct Side<'a> {
     n: usize,
     /// Of the mean.
     variance: f64,
+    /// The runs are those of the other side.
+    is_borrowed: bool,
 }
 
 impl<'a> Side<'a> {
     fn of(own: &'a [f64], other: &'a [f64]) -> Option<Self> {
         let runs = if own.len() > 1 { own } else { other };
         let variance = variance(runs)? / own.len() as f64;
-        Some(Self { runs, mean: mean(runs)?, n: own.len(), variance })
+        Some(Self { runs, mean: mean(runs)?, n: own.len(), variance, is_borrowed: own.len() < 2 })
     }
 
     /// The deviation of the mean of a resample, widened to the variance that runs really have.
@@ -65,6 +67,9 @@ impl<'a> Side<'a> {
 
 /// Welch and Satterthwaite's degrees of freedom.
 fn degrees(a: Side<'_>, b: Side<'_>) -> f64 {
+    if a.is_borrowed || b.is_borrowed {
+        return a.runs.len() as f64 - 1.0;
+    }
     let own = |side: Side<'_>| side.variance.powi(2) / (side.runs.len() as f64 - 1.0);
     let below = own(a) + own(b);
     let most = (a.runs.len() + b.runs.len()) as f64 - 2.0;

@@ -97,6 +97,12 @@ pub(crate) fn run_name(text: &str) -> Result<String, String> {
     }
 }
 
+/// A fault as it was written, if it is one.
+pub(crate) fn fault(text: &str) -> Result<String, String> {
+    let read = text.parse::<crate::faults::Fault>();
+    read.map(|_| text.to_owned()).map_err(|error| error.to_string())
+}
+
 /// `machine=ci-3`.
 pub(crate) fn label(text: &str) -> Result<(String, String), String> {
     let bad = || format!("`{text}` is no label; write KEY=VALUE, as in machine=ci-3");

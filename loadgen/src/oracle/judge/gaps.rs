@@ -18,8 +18,13 @@ impl Oracle {
         self.word(MAP_BASE_NS).store(base_ns, Ordering::Release);
     }
 
+    /// The instant from which grants are mapped: the start of the measured time.
+    pub(super) fn base_ns(&self) -> u64 {
+        self.word(MAP_BASE_NS).load(Ordering::Relaxed)
+    }
+
     pub(super) fn mark_grant(&self, at_ns: u64) {
-        let base = self.word(MAP_BASE_NS).load(Ordering::Relaxed);
+        let base = self.base_ns();
         let Some(since) = at_ns.checked_sub(base) else { return };
         let bucket = since / GRAIN_NS;
         let (word, bit) = (num::usize_of(bucket / 64), 1 << (bucket % 64));
@@ -42,21 +47,29 @@ impl Oracle {
     /// The longest time without a grant that overlaps `[from_ns, to_ns)`, within a run that lasted
     /// until `end_ns`; exact to [`GRAIN_NS`].
     pub(crate) fn longest_gap_ns(&self, from_ns: u64, to_ns: u64, end_ns: u64) -> u64 {
-        let base = self.word(MAP_BASE_NS).load(Ordering::Relaxed);
+        let (from_ns, to_ns) = self.longest_gap(from_ns, to_ns, end_ns);
+        to_ns - from_ns
+    }
+
+    /// The same as its begin and end.
+    pub(crate) fn longest_gap(&self, from_ns: u64, to_ns: u64, end_ns: u64) -> (u64, u64) {
+        let base = self.base_ns();
         let bucket = |at_ns: u64| at_ns.saturating_sub(base) / GRAIN_NS;
         let (from, to, end) = (bucket(from_ns), bucket(to_ns), bucket(end_ns));
         let mut last = (0..=from).rev().find(|&at| self.granted_in(at)).unwrap_or(0);
-        let mut longest = 0;
+        let mut longest = (last, last);
         for at in last + 1..=end {
             let granted = self.granted_in(at);
             if granted || at == end {
-                longest = longest.max(at - last);
+                if at - last > longest.1 - longest.0 {
+                    longest = (last, at);
+                }
                 last = at;
                 if at >= to {
                     break;
                 }
             }
         }
-        longest * GRAIN_NS
+        (base + longest.0 * GRAIN_NS, base + longest.1 * GRAIN_NS)
     }
 }

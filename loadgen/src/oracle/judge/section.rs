@@ -2,6 +2,7 @@
 
 use super::crowd::Joined;
 use super::{Entered, Handover, Oracle, Span};
+use crate::history::Note;
 use crate::mode::{Claim, Class};
 
 /// Who enters, and when.
@@ -14,6 +15,8 @@ pub(crate) struct Entry {
     pub(crate) called_ns: u64,
     /// Somebody was in the way, by the lock's own account.
     pub(crate) contended: bool,
+    /// Its fencing token, 0 for none.
+    pub(crate) token: u64,
     /// When the guard was returned.
     pub(crate) begin_ns: u64,
     /// When its validity ends, as known by then.
@@ -25,6 +28,8 @@ pub(crate) struct Entry {
 pub(crate) struct Inside<'a> {
     oracle: &'a Oracle,
     parts: Parts<'a>,
+    /// Of a run that keeps a history.
+    note: Option<Note<'a>>,
     /// How the last of its names came from its predecessor, if this client was waiting by then.
     pub(crate) handover: Option<Handover>,
 }
@@ -42,7 +47,7 @@ enum Parts<'a> {
 impl Oracle {
     /// A grant of `claims`, whose names begin at `first` among the cells.
     pub(crate) fn enter_all(&self, claims: &[Claim], first: u64, entry: Entry) -> Inside<'_> {
-        let Entry { client, generation, called_ns, contended, begin_ns, end_ns } = entry;
+        let Entry { client, generation, called_ns, contended, token, begin_ns, end_ns } = entry;
         let span = Span { client, begin_ns, end_ns };
         self.begin_section(generation, span);
         let cell = |claim: &Claim| first + u64::from(claim.cell);
@@ -67,7 +72,13 @@ impl Oracle {
         let handover = handovers.flatten().min_by_key(|handover| handover.took_ns);
         self.mark_grant(begin_ns);
         self.count_grant(handover);
-        Inside { oracle: self, parts, handover }
+        let note = self.history.as_ref().and_then(|writer| {
+            let parts = || claims.iter().map(|claim| (cell(claim), claim.class));
+            let kept = writer.keeps(parts().map(|(cell, _)| cell), begin_ns, self.base_ns());
+            let who = (client, generation, token);
+            kept.then(|| Note::new(writer, parts().collect(), who, (begin_ns, end_ns)))
+        });
+        Inside { oracle: self, parts, note, handover }
     }
 }
 
@@ -86,6 +97,9 @@ impl Inside<'_> {
                 all.into_iter().fold(true, |so_far, part| part.finish(asked_ns, &valid) & so_far)
             }
         };
+        if let Some(note) = self.note {
+            note.left(asked_ns, in_time);
+        }
         if !in_time {
             self.oracle.note_overrun();
         }

@@ -18,7 +18,7 @@ impl Oracle {
         self.enter_all(
             &[claim],
             0,
-            Entry { client, generation, called_ns, contended: true, begin_ns, end_ns },
+            Entry { client, generation, called_ns, contended: true, token: 0, begin_ns, end_ns },
         )
     }
 }
@@ -103,6 +103,7 @@ fn of_several_names_each_is_judged_and_a_section_once() {
         cells.iter().map(|&cell| Claim { cell, class: Class::Exclusive }).collect()
     };
     let entry = |client, begin_ns| Entry {
+        token: 0,
         client,
         generation: 1,
         called_ns: 5,

@@ -92,7 +92,7 @@ pub(crate) fn time_label(at_ns: u64) -> String {
 pub(crate) fn latency_ticks(low_ns: f64, high_ns: f64) -> Vec<u64> {
     let times: &[u64] = match (high_ns / low_ns.max(1.0)).log10() {
         decades if decades < 1.3 => &[1, 2, 3, 5, 7],
-        decades if decades < 2.8 => &[1, 2, 5],
+        decades if decades < 3.4 => &[1, 2, 5],
         _ => &[1],
     };
     let powers = (0..12).map(|power| 10_u64.pow(power));
@@ -126,7 +126,10 @@ mod tests {
     #[test]
     fn scales_hold_values_inside_and_never_divide_by_nothing() {
         let log = Scale::log((1.0, 1_024.0), (100.0, 0.0));
-        assert_eq!([1.0, 32.0, 1_024.0, 0.0, 1e9].map(|v| log.at(v)), [100.0, 50.0, 0.0, 100.0, 0.0]);
+        assert_eq!(
+            [1.0, 32.0, 1_024.0, 0.0, 1e9].map(|v| log.at(v)),
+            [100.0, 50.0, 0.0, 100.0, 0.0]
+        );
         let flat = Scale::linear((3.0, 3.0), (0.0, 10.0));
         assert_eq!((flat.at(3.0), flat.at(f64::NAN)), (5.0, 5.0));
     }
@@ -139,12 +142,14 @@ mod tests {
         for span in [1, NS_PER_S / 10, 7 * NS_PER_S, 21_600 * NS_PER_S, u64::MAX / 2] {
             assert!((1..=14).contains(&time_ticks(span).len()), "{span}");
         }
-        let labels: Vec<String> = [0, 200, 4_000, 90_000, 120_000, 7_200_000]
-            .map(|ms| time_label(ms * NS_PER_MS))
-            .into();
+        let labels: Vec<String> =
+            [0, 200, 4_000, 90_000, 120_000, 7_200_000].map(|ms| time_label(ms * NS_PER_MS)).into();
         assert_eq!(labels, ["0s", "0.2s", "4s", "1m30s", "2m", "2h"]);
         assert_eq!(latency_ticks(5e4, 2e9).len(), 5);
-        assert_eq!(latency_ticks(1e5, 1e6), [100_000, 200_000, 300_000, 500_000, 700_000, 1_000_000]);
+        assert_eq!(
+            latency_ticks(1e5, 1e6),
+            [100_000, 200_000, 300_000, 500_000, 700_000, 1_000_000]
+        );
         assert_eq!([999, 20_000, 5_000_000].map(latency_label), ["999ns", "20µs", "5ms"]);
         assert_eq!([500.0, 20_000.0, 1.5e6].map(amount_label), ["500", "20k", "1.5M"]);
     }

@@ -210,6 +210,9 @@ mod tests {
         let mut out = String::new();
         time.open(&mut out, 0.0, 50.0);
         let (x, width) = (n(ACROSS * 0.2), n(ACROSS * 0.2));
-        assert!(out.contains(&format!("x=\"{x}\" y=\"0\" width=\"{width}\" height=\"50\"")), "{out}");
+        assert!(
+            out.contains(&format!("x=\"{x}\" y=\"0\" width=\"{width}\" height=\"50\"")),
+            "{out}"
+        );
     }
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::args::preset::Preset;
+use crate::calibration::Calibration;
 use crate::collect::Hists;
 use crate::config::RunConfig;
 use crate::mode::Class;
@@ -9,8 +10,10 @@ use crate::oracle::judge::{Findings, Span, Tokens, Violation};
 use crate::recorder::{Counts, histogram};
 use crate::report::contention::{Contention, Fairness};
 use crate::report::cost::Cost;
-use crate::report::{NodeReport, Quality, TargetAbout};
-use crate::values::Rate;
+use crate::report::faults::{FaultReport, Return, Sign};
+use crate::report::machine::Machine;
+use crate::report::{NodeReport, Quality, TargetAbout, Timeline};
+use crate::values::{KeyDist, Rate};
 use crate::verdict::Verdict;
 
 pub(crate) fn sample() -> RunResult {
@@ -44,8 +47,11 @@ pub(crate) fn sample() -> RunResult {
         ..NodeReport::default()
     };
     let fault = FaultReport {
+        fault: "kill@15s/10s:all".to_owned(),
         kind: "kill".to_owned(),
         targets: vec![1, 2, 3, 4, 5],
+        processes: Vec::new(),
+        held: None,
         begin_ns: 15_000_000_000,
         end_ns: None,
         detect_ns: Some(123_000_000),
@@ -54,6 +60,7 @@ pub(crate) fn sample() -> RunResult {
         usual_gap_ns: 12_500_000,
         worst_ns: None,
         failed: 1_234_567,
+        lost: 3,
         recovered_ns: None,
         node_back_ns: Some(10_100_000_000),
         nodes: vec![
@@ -100,6 +107,8 @@ pub(crate) fn sample() -> RunResult {
         not_started: 0,
         oldest_unfinished_ns: 900_000_000,
         rows: Vec::new(),
+        timeline: Timeline::default(),
+        machine: Machine::default(),
         nodes: vec![node],
         cost: Cost::of(1_000, 85_200_000, &[None]),
         faults: vec![fault],
@@ -124,7 +133,9 @@ pub(crate) fn sample() -> RunResult {
             ..Findings::default()
         },
         quality: Quality { mean_burst: Some(1.9), ..Quality::default() },
+        calibration: Calibration::default(),
         failure_texts: vec!["no quorum of nodes answered ".repeat(9)],
+        thresholds: Vec::new(),
         verdict: Verdict {
             reasons: vec!["because ".repeat(30)],
             warnings: vec!["do this ".repeat(30)],

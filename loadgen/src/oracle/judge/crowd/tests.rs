@@ -41,7 +41,7 @@ impl Court {
         oracle.enter_all(
             &claims,
             0,
-            Entry { client, generation, called_ns, contended: true, begin_ns, end_ns },
+            Entry { client, generation, called_ns, contended: true, token: 0, begin_ns, end_ns },
         )
     }
 

@@ -1,0 +1,168 @@
+//! The page as a structure: balanced, escaped, bounded, and without anything to load.
+
+use super::*;
+use crate::collect::heat::Heat;
+use crate::document::{Event, State, What};
+use crate::recorder::histogram;
+use crate::report::figures::tests::document;
+
+/// The elements of a page, in order; panics where they do not close as they opened.
+pub(crate) fn elements(page: &str) -> Vec<String> {
+    const VOID: [&str; 2] = ["meta", "br"];
+    let mut open: Vec<String> = Vec::new();
+    let mut seen = Vec::new();
+    let mut rest = page.strip_prefix("<!DOCTYPE html>").unwrap_or(page);
+    while let Some((before, after)) = rest.split_once('<') {
+        assert!(!before.contains('>') || seen.is_empty(), "a stray > in {before:?}");
+        let (tag, after) = after.split_once('>').expect("a tag that ends");
+        rest = after;
+        let name = tag.trim_start_matches('/').split([' ', '/']).next().unwrap().to_owned();
+        if tag.starts_with('/') {
+            assert_eq!(open.pop().as_deref(), Some(name.as_str()), "near {:?}", &before);
+            continue;
+        }
+        assert_eq!(tag.matches('"').count() % 2, 0, "quotes in <{tag}>");
+        seen.push(name.clone());
+        let is_raw = name == "script" || name == "style";
+        if !tag.ends_with('/') && !VOID.contains(&name.as_str()) {
+            open.push(name.clone());
+        }
+        if is_raw {
+            let end = format!("</{name}>");
+            let at = rest.find(&end).expect("a script that ends");
+            rest = &rest[at..];
+        }
+    }
+    assert_eq!(open, Vec::<String>::new());
+    seen
+}
+
+/// What a page would load or leave for, the namespace of SVG aside.
+fn addresses(page: &str) -> Vec<&str> {
+    let wanted = ["http://", "https://", "src=", "@import", "url(http", "<link", "<img", "<iframe"];
+    let allowed = page.replace("http://www.w3.org/2000/svg", "");
+    wanted.into_iter().filter(|what| allowed.contains(what)).collect()
+}
+
+fn long(ticks: usize) -> Document {
+    let mut document = document();
+    let mut heat = Heat::default();
+    let mut hist = histogram();
+    // As spread as they come: every row of the map from 1 us to 60 s.
+    (0..208_u32).for_each(|at| {
+        let value = crate::num::floor_u64(1_000.0 * (f64::from(at) / 8.0).exp2());
+        hist.record_n(value, 123_456).unwrap();
+    });
+    let columns = ticks.min(200);
+    (0..columns).for_each(|tick| heat.add(tick, Some(&hist)));
+    document.heatmap = Some(heat.map(0));
+    let series = &mut document.series;
+    series.interval_ns = 100_000_000;
+    series.t = (0..ticks as u64).map(|at| at * 100_000_000).collect();
+    series.ok = vec![2_500; ticks];
+    series.errors = vec![3; ticks];
+    series.contended = vec![100; ticks];
+    series.started = vec![2_500; ticks];
+    series.in_flight = (0..ticks as u64).map(|at| at * 7_919 % 1_000).collect();
+    series.hiccup = vec![Some(1_234_567); ticks];
+    let value = |by: u64| (0..ticks as u64).map(move |at| Some(1_000_000 + at * by % 99_000_000));
+    series.response.p50 = value(7_919_111).collect();
+    series.response.p99 = value(17_919_111).collect();
+    series.response.max = value(37_919_111).collect();
+    document.run.duration_ns = ticks as u64 * 100_000_000;
+    document
+}
+
+#[test]
+fn the_page_is_balanced_and_loads_nothing() {
+    for document in [document(), long(180)] {
+        let page = render(&document);
+        let seen = elements(&page);
+        for name in ["header", "table", "svg", "figure", "script", "footer"] {
+            assert!(seen.iter().any(|of| of == name), "{name}");
+        }
+        let urls = page.replace("redis://", "");
+        assert_eq!(addresses(&urls), Vec::<&str>::new());
+        assert!(!page.contains("NaN") && !page.contains(">inf"), "unknown is no number");
+    }
+}
+
+#[test]
+fn what_users_and_servers_say_is_text() {
+    let mut document = long(20);
+    let bad = "<script>alert('x')</script>\"&";
+    document.run.name = bad.to_owned();
+    document.run.plan_hash = bad.to_owned();
+    document.run.argv = vec!["loadgen".to_owned(), bad.to_owned()];
+    document.config.key_prefix = bad.to_owned();
+    document.config.nodes = vec![bad.to_owned()];
+    document.nodes[0].url = bad.to_owned();
+    document.nodes[0].state = bad.to_owned();
+    document.faults[0].kind = bad.to_owned();
+    document.environment.target.server = bad.to_owned();
+    document.environment.machine.cpu = Some(bad.to_owned());
+    document.verdict.reasons = vec![bad.to_owned()];
+    document.verdict.warnings = vec![bad.to_owned()];
+    document.totals.failure_texts = vec![bad.to_owned()];
+    document.safety.violations.iter_mut().for_each(|of| of.key = bad.to_owned());
+    let key = bad.to_owned();
+    let what = What::Violation { key, held_by: 1, granted_to: 2 };
+    document.events.push(Event { at_ns: 5, what });
+    let page = render(&document);
+    elements(&page);
+    assert_eq!(page.matches("<script>").count(), 1, "the page's own");
+    assert!(page.matches("&lt;script&gt;").count() >= 12);
+    let own = include_str!("page.js").matches("alert(").count();
+    let raw = page.replace("&lt;script&gt;alert(", "").replace("\\u003cscript>alert(", "");
+    assert_eq!(raw.matches("alert(").count(), own);
+}
+
+#[test]
+fn a_run_of_six_hours_with_every_latency_fits() {
+    let mut document = long(216_000);
+    let node = |at: i64| {
+        let (was, now) =
+            if at % 2 == 0 { (State::Up, State::Away) } else { (State::Away, State::Up) };
+        Event { at_ns: at * 10_000_000_000, what: What::Node { node: 1, was, now } }
+    };
+    document.events = (0..2_000).map(node).collect();
+    let page = render(&document);
+    elements(&page);
+    assert!(page.len() <= MOST_BYTES, "{} bytes", page.len());
+    let file = std::env::temp_dir().join(format!("loadgen-page-{}.html", std::process::id()));
+    std::fs::write(&file, &page).unwrap();
+    let read = crate::document::load(&file);
+    std::fs::remove_file(&file).unwrap();
+    let read = read.unwrap();
+    assert_eq!(read.series.ok.iter().sum::<u64>(), 216_000 * 2_500, "no answer is lost");
+    assert_eq!(read.series.response.max.iter().max(), document.series.response.max.iter().max());
+    assert_eq!(read.latency_ns, document.latency_ns);
+}
+
+#[test]
+fn a_short_run_is_carried_whole() {
+    let document = long(180);
+    let page = render(&document);
+    let file = std::env::temp_dir().join(format!("loadgen-whole-{}.html", std::process::id()));
+    std::fs::write(&file, &page).unwrap();
+    let read = crate::document::load(&file);
+    std::fs::remove_file(&file).unwrap();
+    let read = read.unwrap();
+    assert_eq!((&read.series, &read.totals), (&document.series, &document.totals));
+}
+
+#[test]
+fn a_run_in_which_nothing_happened_has_a_page() {
+    let mut document = document();
+    document.latency_ns.values_mut().for_each(|of| *of = None);
+    document.nodes.clear();
+    document.faults.clear();
+    document.safety.violations.clear();
+    document.heatmap = None;
+    document.events.clear();
+    document.run.duration_ns = 0;
+    document.totals = crate::document::Totals::default();
+    let page = render(&document);
+    elements(&page);
+    assert!(page.contains("Nothing was acquired") && !page.contains("NaN"));
+}

@@ -1,0 +1,295 @@
+//! The built program under faults of every kind, on real nodes.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "helpers of tests are tests; they wait on the test's own clock"
+)]
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// A directory of this test, removed at its end.
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new(name: &str) -> Self {
+        let path =
+            std::env::temp_dir().join(format!("loadgen-chaos-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn command(&self, line: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
+        command.current_dir(&self.0).args(line.split_whitespace()).args(["-o", "out"]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    fn run(&self, line: &str) -> (i32, String) {
+        end(self.command(line).spawn().unwrap())
+    }
+
+    fn result(&self) -> Value {
+        serde_json::from_slice(&std::fs::read(self.0.join("out/result.json")).unwrap()).unwrap()
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn end(child: Child) -> (i32, String) {
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    (output.status.code().unwrap_or(-1), text + &String::from_utf8_lossy(&output.stderr))
+}
+
+fn has_server() -> bool {
+    let found = |name| Command::new(name).arg("--version").stdout(Stdio::null()).status().is_ok();
+    let any = found("valkey-server") || found("redis-server");
+    assert!(any || std::env::var_os("CI").is_none(), "no redis-server or valkey-server");
+    any
+}
+
+/// State and parent of a process.
+fn stat(pid: u32) -> Option<(String, u32)> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = text.rsplit_once(')')?.1.split_whitespace();
+    Some((fields.next()?.to_owned(), fields.next()?.parse().ok()?))
+}
+
+fn children(parent: u32) -> Vec<u32> {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(|pid| stat(*pid).is_some_and(|(_, of)| of == parent)).collect()
+}
+
+fn is_gone(pid: u32) -> bool {
+    stat(pid).is_none_or(|(state, _)| state == "Z")
+}
+
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn signal(pid: u32, name: &str) {
+    let status = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status();
+    assert!(status.unwrap().success());
+}
+
+fn schedule(text: &str) -> Vec<String> {
+    let faults = text.lines().filter_map(|line| line.trim().strip_prefix("--fault "));
+    faults.map(str::to_owned).collect()
+}
+
+#[test]
+fn a_short_chaos_of_many_kinds_is_survived_and_told_fault_by_fault() {
+    if !has_server() {
+        return;
+    }
+    let dir = Dir::new("short");
+    let line = "chaos -d 14s -w 500ms --every 1200ms --for 300ms..700ms --ttl 1s --max-ttl 1s \
+                --hold exp:2ms -r 200 -c 24 --processes 2 --seed 5 --progress none \
+                --kinds kill,pause,partition,drop-replies,latency,reset,refuse";
+    let (code, text) = dir.run(line);
+    // A machine under load may miss the rate; exclusion it may not miss.
+    assert!(code == 0 || code == 5, "{code}: {text}");
+    let result = dir.result();
+    assert_eq!(result["safety"]["verdict"], "holds", "{text}");
+    assert_eq!(result["config"]["seed"], 5, "{text}");
+    let printed = schedule(&text);
+    let stored: Vec<String> = serde_json::from_value(result["config"]["faults"].clone()).unwrap();
+    assert_eq!(printed, stored);
+    let faults = result["faults"].as_array().unwrap();
+    assert_eq!(faults.len(), printed.len(), "{text}");
+    let kinds: BTreeSet<&str> =
+        faults.iter().map(|fault| fault["kind"].as_str().unwrap()).collect();
+    assert!(kinds.len() >= 5, "{kinds:?}");
+    for (fault, line) in faults.iter().zip(&printed) {
+        assert_eq!(fault["fault"], line.as_str(), "{fault}");
+        assert!(!fault["end_ns"].is_null() && !fault["node_back_ns"].is_null(), "{fault}");
+        let cut_off = ["kill", "partition", "drop-replies", "reset", "refuse"];
+        if cut_off.iter().any(|kind| fault["kind"] == *kind) {
+            assert_eq!(fault["detect_by"], "node", "{fault}");
+        }
+    }
+    assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+    // The same seed is the same schedule, whatever the machine did.
+    let again = Dir::new("short-again");
+    let child = again.command(line).spawn().unwrap();
+    until("the schedule is not printed", || children(child.id()).len() >= 3);
+    signal(child.id(), "INT");
+    assert_eq!(schedule(&end(child).1), printed);
+}
+
+#[test]
+fn ctrl_c_in_the_middle_of_faults_heals_and_reports() {
+    if !has_server() {
+        return;
+    }
+    let dir = Dir::new("ctrl-c");
+    let line = "run -r 200 -c 16 -d 60s -w 0 --hold 1ms --ttl 2s --processes 2 --progress lines \
+                --fault kill@1s/50s:node=1 --fault partition@1s/50s:node=2 \
+                --fault client-pause@1s/50s:process=1";
+    let child = dir.command(line).spawn().unwrap();
+    let (loadgen, mut all) = (child.id(), Vec::new());
+    until("no process of the load is stopped", || {
+        all = children(loadgen);
+        all.iter().any(|pid| stat(*pid).is_some_and(|(state, _)| state == "T"))
+    });
+    std::thread::sleep(Duration::from_millis(300));
+    let begin = Instant::now();
+    signal(loadgen, "INT");
+    let (code, text) = end(child);
+    assert_eq!(code, 130, "{text}");
+    assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
+    let result = dir.result();
+    let faults = result["faults"].as_array().unwrap();
+    assert_eq!(faults.len(), 3, "{text}");
+    assert!(faults.iter().all(|fault| fault["end_ns"].as_u64().unwrap() < 30_000_000_000));
+    assert_eq!(result["safety"]["verdict"], "holds", "{text}");
+    assert!(!text.contains("could not be healed"), "{text}");
+    assert!(all.into_iter().all(is_gone), "{text}");
+}
+
+/// A process that is stopped cannot see that its parent is gone; the system ends it all the same.
+#[test]
+fn a_stopped_process_of_the_load_does_not_outlive_a_killed_loadgen() {
+    if !has_server() {
+        return;
+    }
+    let dir = Dir::new("orphans");
+    let line = "run -r 50 -c 16 -d 60s -w 0 --processes 2 -q --fault client-pause@500ms/50s";
+    let mut child = dir.command(line).spawn().unwrap();
+    let mut all = Vec::new();
+    until("no process of the load is stopped", || {
+        all = children(child.id());
+        all.iter().any(|pid| stat(*pid).is_some_and(|(state, _)| state == "T"))
+    });
+    signal(child.id(), "KILL");
+    child.wait().unwrap();
+    until("something outlives loadgen", || all.iter().all(|pid| is_gone(*pid)));
+}
+
+#[test]
+fn a_paused_client_overruns_and_violates_nothing() {
+    if !has_server() {
+        return;
+    }
+    let dir = Dir::new("client-pause");
+    let line = "run -r 200 -c 64 -d 8s -w 0 -k 20 --hold 20ms --ttl 1s --max-ttl 1s --wait 4s \
+                --processes 2 --fenced -q --fault client-pause@1s/2500ms:process=2";
+    let (code, text) = dir.run(line);
+    assert!(code == 0 || code == 5, "{code}: {text}");
+    let result = dir.result();
+    assert_eq!(result["safety"]["verdict"], "holds", "{text}");
+    let fault = &result["faults"][0];
+    let held = fault["held"].as_u64().unwrap();
+    assert!(held > 0 && fault["processes"] == serde_json::json!([2]), "{fault}");
+    assert!(result["safety"]["overruns"].as_u64().unwrap() >= 1, "{text}");
+    assert!(text.contains(&format!("client-pause p2 ({held})")), "{text}");
+    assert!(text.contains("faults hit processes of the load"), "{text}");
+}
+
+#[test]
+fn a_killed_client_leaves_the_run_valid_and_its_locks_expire() {
+    if !has_server() {
+        return;
+    }
+    let dir = Dir::new("client-kill");
+    let line = "run -r 200 -c 64 -d 6s -w 0 -k 5 --hold 10ms --ttl 1s --max-ttl 1s --wait 3s \
+                --allow-overload --processes 3 -q --fault client-kill@2s:process=1";
+    let (code, text) = dir.run(line);
+    assert!(code == 0 || code == 5, "{code}: {text}");
+    let result = dir.result();
+    assert_eq!(result["safety"]["verdict"], "holds", "{text}");
+    let lost = result["quality"]["processes_lost"].as_array().unwrap();
+    assert!(lost.is_empty() && !text.contains("is gone"), "{text}");
+    let fault = &result["faults"][0];
+    assert!(fault["held"].as_u64().unwrap() > 0, "{fault}");
+    // A third of the load is missing for four of six seconds: not offered, and not missed.
+    let offered = result["totals"]["offered"].as_u64().unwrap();
+    assert!((700..1_100).contains(&offered), "{offered}: {text}");
+}
+
+#[test]
+fn what_cannot_be_is_refused_before_anything_starts() {
+    let dir = Dir::new("refused");
+    let foreign = "--nodes redis://127.0.0.1:1,redis://127.0.0.1:2,redis://127.0.0.1:3";
+    for (line, words) in [
+        ("run -q --fault client-pause@1s/1s".to_owned(), "--processes 2"),
+        ("run -q --spawn 2 --fault kill@1s/1s:minority".to_owned(), "no minority"),
+        ("run -q -d 5s --fault flush@5s".to_owned(), "raise --duration"),
+        ("run -q --fault latency@1s/1s,delay=soon".to_owned(), "bad delay 'soon'"),
+        ("run -q --fault melt@1s/1s".to_owned(), "kinds are kill, term"),
+        ("run -q --fault kill@1s/3s:node=1 --fault latency@2s/1s:all".to_owned(), "5 nodes"),
+        ("run -q --server-bin test-node --fault flush@1s".to_owned(), "real server"),
+        (format!("run -q {foreign} --fault kill@1s/1s"), "leave --nodes out"),
+        (format!("run -q {foreign} --fault flush@1s"), "--i-own-these-nodes"),
+        (format!("run -q {foreign} --i-own-these-nodes --fault term@1s/1s"), "leave --nodes out"),
+        ("chaos -q --spawn 2".to_owned(), "3 or more"),
+        ("chaos -q -d 4s".to_owned(), "no fault fits"),
+        ("chaos -q --kinds melt".to_owned(), "there is no kind 'melt'"),
+        ("chaos -q --for 3s..1s".to_owned(), "write 1s..3s"),
+        ("chaos -q --fault kill@1s/1s".to_owned(), "loadgen run"),
+        ("chaos -q --kinds client-pause --processes 1".to_owned(), "--processes 2"),
+        (format!("chaos -q {foreign} --kinds kill"), "leave --nodes out"),
+    ] {
+        let (code, text) = dir.run(&line);
+        assert_eq!(code, 2, "{line}: {text}");
+        assert!(text.contains(words), "{line}: {text}");
+    }
+    assert!(!dir.0.join("out").exists(), "a refused run leaves nothing behind");
+}
+
+/// Foreign nodes: the network in front of them is ours, what they hold only by leave.
+#[test]
+fn foreign_nodes_are_disturbed_through_proxies_and_changed_by_leave() {
+    if !has_server() {
+        return;
+    }
+    let dir = Dir::new("foreign");
+    let mut up = Command::new(env!("CARGO_BIN_EXE_loadgen"));
+    up.args(["nodes", "up", "--nodes", "3"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut up = up.spawn().unwrap();
+    let mut nodes = String::new();
+    let mut lines = std::io::BufReader::new(up.stdout.take().unwrap());
+    while !nodes.contains("LOADGEN_NODES=") {
+        nodes.clear();
+        let n = std::io::BufRead::read_line(&mut lines, &mut nodes).unwrap();
+        assert!(n > 0, "'nodes up' ended without its addresses");
+    }
+    let nodes = nodes.trim().split_once("LOADGEN_NODES=").unwrap().1.trim_matches('\'').to_owned();
+    let line = format!(
+        "run -r 200 -c 16 -d 5s -w 0 --hold 1ms --ttl 1s --max-ttl 1s -q --nodes {nodes} \
+         --i-own-these-nodes --fault drop-replies@1s/500ms --fault flush@3s \
+         --fault ttl-shrink@3500ms/500ms:all"
+    );
+    let (code, text) = dir.run(&line);
+    signal(up.id(), "INT");
+    let _ = up.wait();
+    assert!(code == 0 || code == 5, "{code}: {text}");
+    let result = dir.result();
+    assert_eq!(result["safety"]["verdict"], "holds", "{text}");
+    let faults = result["faults"].as_array().unwrap();
+    assert_eq!(faults.len(), 3, "{text}");
+    assert_eq!(
+        (&faults[0]["detect_by"], &faults[1]["detect_by"]),
+        (&"node".into(), &"node".into())
+    );
+    assert!(faults[1]["nodes"][0]["quarantined_ns"].as_u64().unwrap() > 500_000_000, "{text}");
+    let first = nodes.split(',').next().unwrap();
+    assert!(text.contains(first), "the report names the nodes, not their proxies: {text}");
+}

@@ -1,0 +1,161 @@
+//! What a run leaves for people and for other programs, and what is made of it later.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests are tests")]
+
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+/// A directory of this test, removed at its end.
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("loadgen-rep-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    /// The exit code, standard output and standard error of `words`, run in here.
+    fn loadgen(&self, words: &[&str]) -> (i32, String, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
+        command.current_dir(&self.0).args(words).stdin(Stdio::null());
+        let Output { status, stdout, stderr } = command.output().unwrap();
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        (status.code().unwrap_or(-1), text(&stdout), text(&stderr))
+    }
+
+    fn text(&self, path: &str) -> String {
+        std::fs::read_to_string(self.0.join(path)).unwrap()
+    }
+
+    fn json(&self, path: &str) -> Value {
+        serde_json::from_str(&self.text(path)).unwrap()
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+const BAD: &str = "<script>alert(1)</script>|`";
+
+/// A second of a lock that grants wrongly, under names that are markup.
+fn broken(name: &str) -> Dir {
+    let dir = Dir::new(name);
+    let line = "run -q -o out --backend broken -c 8 -k 4 -d 1s -w 0 --seed 1 --key-prefix";
+    let mut words: Vec<&str> = line.split(' ').collect();
+    words.push(BAD);
+    let (code, stdout, stderr) = dir.loadgen(&words);
+    assert_eq!(code, 4, "{stdout}{stderr}");
+    dir
+}
+
+fn sum(values: &Value) -> u64 {
+    values.as_array().unwrap().iter().map(|value| value.as_u64().unwrap()).sum()
+}
+
+#[test]
+fn every_file_of_a_run_tells_the_same() {
+    let dir = broken("same");
+    let result = dir.json("out/result.json");
+    let count = result["latency_ns"]["acquire.response"]["count"].as_u64().unwrap();
+    assert!(count > 0);
+    let map = &result["heatmap"];
+    let cells = map["columns"].as_array().unwrap().iter();
+    let cells = cells.flat_map(|column| column.as_str().unwrap().split(' '));
+    let counts = cells.filter_map(|cell| cell.split_once(':'));
+    let inside: u64 = counts.map(|(_, n)| n.parse::<u64>().unwrap()).sum();
+    assert_eq!(inside + map["after_end"].as_u64().unwrap(), count, "every response is in the map");
+    assert_eq!(sum(&result["series"]["ok"]), result["totals"]["ok_in_time"].as_u64().unwrap());
+    let started = sum(&result["series"]["started"]);
+    let ok = result["totals"]["ok"].as_u64().unwrap();
+    assert!(started.abs_diff(ok) <= 16, "{started} calls, {ok} grants by 8 clients");
+
+    let csv = dir.text("out/series.csv");
+    let mut lines = csv.lines().map(|line| line.split(',').collect::<Vec<_>>());
+    let head = lines.next().unwrap();
+    let column = head.iter().position(|name| *name == "ok").unwrap();
+    let rows: Vec<Vec<&str>> = lines.collect();
+    assert!(rows.iter().all(|row| row.len() == head.len()));
+    assert_eq!(rows.len(), result["series"]["t"].as_array().unwrap().len());
+    let ok: u64 = rows.iter().map(|row| row[column].parse::<u64>().unwrap()).sum();
+    assert_eq!(ok, sum(&result["series"]["ok"]));
+
+    let events = dir.text("out/events.jsonl");
+    let events: Vec<Value> =
+        events.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(Value::Array(events.clone()), result["events"]);
+    let violations = events.iter().filter(|event| event["event"] == "violation").count();
+    assert_eq!(violations, result["safety"]["violations"].as_array().unwrap().len());
+    assert!(violations > 0);
+    let machine = &result["environment"];
+    assert!(machine["mem_bytes"].as_u64().unwrap() > 0 && machine["nofile"].is_u64(), "{machine}");
+}
+
+#[test]
+fn the_page_loads_nothing_escapes_names_and_carries_its_result() {
+    let dir = broken("page");
+    let page = dir.text("out/report.html");
+    assert!(page.len() <= 300_000, "{} bytes", page.len());
+    let loads = ["http:", "https:", "src=", "<link", "@import", "fetch(", "XMLHttp"];
+    let plain = page.replace("http://www.w3.org/2000/svg", "");
+    let loaded: Vec<&&str> = loads.iter().filter(|what| plain.contains(**what)).collect();
+    assert!(loaded.is_empty(), "{loaded:?}");
+    assert!(page.contains("&lt;script&gt;alert(1)"), "the names of the violations");
+    assert!(!page.contains("<script>alert"), "as text only");
+    assert!(page.contains("UNSAFE") && page.contains("mutual exclusion VIOLATED"));
+    assert!(page.contains("class=\"clash\""), "violations are drawn");
+
+    // From the page alone: the same page, the same tables.
+    std::fs::copy(dir.0.join("out/report.html"), dir.0.join("alone.html")).unwrap();
+    let (code, again, stderr) = dir.loadgen(&["report", "alone.html", "--format", "html"]);
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    assert!(again == page, "a report of a report is the report");
+    let csv = dir.loadgen(&["report", "alone.html", "-f", "csv"]).1;
+    assert!(csv == dir.text("out/series.csv"), "the result in it is whole");
+    let hgrm = dir.loadgen(&["report", "alone.html", "-f", "hgrm"]).1;
+    assert!(hgrm == dir.text("out/acquire.hgrm"), "histograms are read back bit for bit");
+    let (code, _, stderr) = dir.loadgen(&["report", "alone.html"]);
+    assert_eq!(code, 1);
+    assert!(stderr.contains("report.txt") && stderr.contains("--format md"), "{stderr}");
+    assert_eq!(dir.loadgen(&["report", "out"]).1, dir.text("out/report.txt"));
+}
+
+#[test]
+fn figures_stand_alone_and_markdown_has_tables() {
+    let dir = broken("alone");
+    let (code, _, stderr) = dir.loadgen(&["report", "out", "--svg", "drawn"]);
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    for name in ["latency", "throughput", "percentiles", "handoff", "contended", "violations"] {
+        let figure = dir.text(&format!("drawn/{name}.svg"));
+        assert!(figure.starts_with("<svg ") && figure.ends_with("</svg>\n"), "{name}");
+        assert!(figure.contains("xmlns=\"http://www.w3.org/2000/svg\""), "{name}");
+        assert!(figure.contains("prefers-color-scheme:dark"), "{name} in the dark");
+        assert!(!figure.contains("<script") && !figure.contains("NaN"), "{name}");
+    }
+    let (code, text, _) = dir.loadgen(&["report", "out", "out/result.json", "--md"]);
+    assert_eq!(code, 0);
+    assert_eq!(text.matches("UNSAFE").count(), 2, "both results, one after the other: {text}");
+    assert!(text.contains("| acquire response |") && !text.contains("<script"), "{text}");
+}
+
+#[test]
+fn what_cannot_be_shown_is_refused_in_a_line() {
+    let dir = Dir::new("refused");
+    std::fs::write(dir.0.join("no.html"), "<p>nothing</p>").unwrap();
+    for (line, code, words) in [
+        ("report", 2, "RESULT"),
+        ("report nowhere", 1, "`nowhere`"),
+        ("report no.html --md", 1, "no report of loadgen"),
+        ("report a b --format csv", 2, "of one result"),
+        ("report a --format svg", 2, "-o DIR"),
+        ("report a --md --format csv", 2, "cannot be used with"),
+    ] {
+        let (got, stdout, stderr) = dir.loadgen(&line.split(' ').collect::<Vec<_>>());
+        assert_eq!((got, stdout.as_str()), (code, ""), "{line}: {stderr}");
+        assert!(stderr.contains(words), "{line}: {stderr}");
+    }
+}

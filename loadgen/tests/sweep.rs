@@ -1,0 +1,278 @@
+//! Several runs in a row by the built program: repetitions, sweeps, searches, and tuning.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "helpers of tests are tests; they wait on the test's own clock"
+)]
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// A directory of this test, removed at its end.
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new(name: &str) -> Self {
+        let path =
+            std::env::temp_dir().join(format!("loadgen-sweep-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
+        command.current_dir(&self.0).args(words).args(["-o", "out"]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    fn run(&self, line: &str) -> (i32, String) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        self.run_words(&words)
+    }
+
+    fn run_words(&self, words: &[&str]) -> (i32, String) {
+        end(self.command(words).spawn().unwrap())
+    }
+
+    fn json(&self, name: &str) -> Value {
+        serde_json::from_slice(&std::fs::read(self.0.join("out").join(name)).unwrap()).unwrap()
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn end(child: Child) -> (i32, String) {
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    (output.status.code().unwrap_or(-1), text + &String::from_utf8_lossy(&output.stderr))
+}
+
+#[test]
+fn a_sweep_measures_every_combination_in_every_round_and_draws_its_curve() {
+    let dir = Dir::new("grid");
+    let line = "sweep clients=2,8 keys=1,50 --repeat 2 --seed 5 -d 200ms -w 0 --settle 0 \
+                --backend noop";
+    let (code, text) = dir.run(line);
+    assert_eq!(code, 0, "{text}");
+    let sweep = dir.json("sweep.json");
+    let points = sweep["points"].as_array().unwrap();
+    assert_eq!((points.len(), &sweep["rounds"]), (4, &2.into()), "{text}");
+    let mut places: Vec<Vec<u64>> = vec![Vec::new(); 2];
+    for point in points {
+        assert_eq!(point["valid"], true, "{point}");
+        let clients: u64 = point["settings"][0][1].as_str().unwrap().parse().unwrap();
+        let keys: u64 = point["settings"][1][1].as_str().unwrap().parse().unwrap();
+        for (round, run) in point["runs"].as_array().unwrap().iter().enumerate() {
+            assert_eq!(run["round"], round, "{run}");
+            places[round].push(run["place"].as_u64().unwrap());
+            let result = dir.json(&format!("{}/result.json", run["dir"].as_str().unwrap()));
+            assert_eq!(result["config"]["clients"], clients, "{run}");
+            assert_eq!(result["config"]["keys"], keys, "{run}");
+            assert_eq!(result["config"]["seed"], 5, "{run}");
+        }
+    }
+    let shape = |places: &[u64]| {
+        let first = places.iter().min().copied().unwrap();
+        places.iter().map(|place| place - first).collect::<Vec<_>>()
+    };
+    assert_ne!(shape(&places[0]), shape(&places[1]), "rounds have orders of their own: {text}");
+    places.iter_mut().for_each(|round| round.sort_unstable());
+    assert_eq!(places, [[0, 1, 2, 3], [4, 5, 6, 7]], "one round after the other");
+    let page = std::fs::read_to_string(dir.0.join("out/sweep.html")).unwrap();
+    assert!(page.contains("<polyline") && page.contains("keys=50"), "{page}");
+    assert!(!page.contains("http://") && !page.contains("https://"), "no network: {page}");
+    assert!(
+        text.contains("left") && text.lines().all(|line| line.chars().count() <= 100),
+        "{text}"
+    );
+}
+
+#[test]
+fn runs_of_a_sweep_share_their_nodes_and_no_key() {
+    let dir = Dir::new("nodes");
+    let line = "sweep clients=2,8 -d 300ms -w 100ms --spawn 3 --hold 1ms --keys 3";
+    let (code, text) = dir.run(line);
+    assert_eq!(code, 0, "{text}");
+    let sweep = dir.json("sweep.json");
+    let results: Vec<Value> = sweep["points"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|point| point["runs"].as_array().unwrap())
+        .map(|run| dir.json(&format!("{}/result.json", run["dir"].as_str().unwrap())))
+        .collect();
+    assert_eq!(results.len(), 2, "{text}");
+    assert_eq!(results[0]["config"]["nodes"], results[1]["config"]["nodes"], "{text}");
+    assert_ne!(results[0]["config"]["key_prefix"], results[1]["config"]["key_prefix"], "{text}");
+    for result in &results {
+        assert_eq!(result["safety"]["verdict"], "holds", "{text}");
+        for node in result["nodes"].as_array().unwrap() {
+            // Nobody flushed it or restarted it, and its votes counted from the beginning.
+            assert_eq!((&node["up"], &node["epochs"]), (&true.into(), &1.into()), "{node}");
+        }
+    }
+}
+
+#[test]
+fn a_point_that_is_no_measurement_says_why_and_does_not_fail_the_sweep() {
+    let dir = Dir::new("invalid");
+    let (code, text) = dir.run("sweep rate=500,20M -d 200ms -w 0 --settle 0 --backend noop");
+    assert_eq!(code, 0, "{text}");
+    let sweep = dir.json("sweep.json");
+    let impossible = &sweep["points"][1];
+    assert_eq!(impossible["valid"], false, "{text}");
+    let reason = impossible["reasons"][0].as_str().unwrap();
+    assert!(!reason.is_empty() && text.contains("✘"), "{text}");
+    let alone = Dir::new("all-invalid");
+    let (code, text) = alone.run("sweep rate=20M -d 200ms -w 0 --settle 0 --backend noop");
+    assert_eq!(code, 5, "{text}");
+}
+
+#[test]
+fn mistakes_are_told_in_a_line_before_anything_starts() {
+    let dir = Dir::new("mistakes");
+    for (words, told) in [
+        (vec!["sweep"], "nothing to sweep"),
+        (vec!["sweep", "raet=1"], "`rate`"),
+        (vec!["sweep", "rate=1k..40k"], "1k..40k:x2"),
+        (vec!["sweep", "rate=1,fast"], "`fast`"),
+        (vec!["sweep", "rate=1,2", "--rate", "5"], "--rate"),
+        (vec!["sweep", "spawn=3,5"], "same for all runs"),
+        (vec!["sweep", "clients=1..2000:+1"], "more than 400"),
+        (vec!["sweep", "processes=2", "clients=1"], "--clients 1"),
+        (vec!["sweep", "rate=1", "--find-max", "acquire.response.p99<1ms"], "leave it out"),
+        (vec!["run", "--find-max", "acquire.respons.p99<1ms"], "acquire.response.p99"),
+        (vec!["run", "--find-max", "acquire.response.p99"], "no comparison"),
+        (vec!["tune", "--objective", "p99"], "'min p99 @ 10k/s'"),
+        (vec!["tune", "--objective", "min p99 @ 1k", "--budget", "3s"], "--budget"),
+        (vec!["tune", "--objective", "min p99 @ 1k", "--start", "linger=1"], "not tuned"),
+    ] {
+        let mut words = words;
+        words.extend(["--backend", "noop"]);
+        let (code, text) = dir.run_words(&words);
+        assert_eq!(code, 2, "{words:?}: {text}");
+        assert!(text.contains(told) && text.lines().count() == 1, "{words:?}: {text}");
+    }
+    assert!(!dir.0.join("out").exists());
+}
+
+#[test]
+fn repeated_runs_have_files_of_their_own_and_the_worst_counts() {
+    let dir = Dir::new("repeat");
+    let (code, text) = dir.run("run --repeat 3 -d 200ms -w 0 --settle 0 --backend noop");
+    assert_eq!(code, 0, "{text}");
+    let repeat = dir.json("repeat.json");
+    assert_eq!(repeat["runs"].as_array().unwrap().len(), 3);
+    for number in 1..=3 {
+        let result = dir.json(&format!("run-{number}/result.json"));
+        assert_eq!(result["verdict"]["outcome"], "pass", "{text}");
+    }
+    let rows = repeat["spread"].as_array().unwrap();
+    let row = rows.iter().find(|row| row["figure"] == "throughput").unwrap();
+    let of = |name: &str| row["spread"][name].as_f64().unwrap();
+    assert!(of("min") <= of("median") && of("median") <= of("max") && of("min") > 0.0, "{row}");
+    assert!(text.contains("median") && text.contains("run-3"), "{text}");
+    let broken = Dir::new("repeat-broken");
+    let line = "run --repeat 2 -d 200ms -w 0 --settle 0 --backend broken";
+    let (code, text) = broken.run(line);
+    assert_eq!(code, 4, "{text}");
+}
+
+#[test]
+fn an_interrupt_ends_a_sweep_and_keeps_what_was_measured() {
+    let dir = Dir::new("interrupt");
+    let words = "sweep clients=1..20:+1 -d 300ms -w 0 --settle 0 --backend noop";
+    let words: Vec<&str> = words.split_whitespace().collect();
+    let child = dir.command(&words).spawn().unwrap();
+    let second = dir.0.join("out/runs");
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while std::fs::read_dir(&second).map_or(0, Iterator::count) < 3 {
+        assert!(Instant::now() < deadline, "the third run began");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let status = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(status.success());
+    let (code, text) = end(child);
+    assert_eq!(code, 130, "{text}");
+    let sweep = dir.json("sweep.json");
+    assert_eq!(sweep["interrupted"], true);
+    let runs = |point: &Value| point["runs"].as_array().unwrap().len();
+    let points = sweep["points"].as_array().unwrap();
+    let made: usize = points.iter().map(runs).sum();
+    assert!((2..15).contains(&made), "{made} runs: {text}");
+    assert!(text.contains("interrupted") && text.contains("not measured"), "{text}");
+}
+
+#[test]
+fn the_highest_rate_that_keeps_a_bound_is_found_where_it_is_known() {
+    let dir = Dir::new("find-max");
+    // Constant arrivals: the offered rate is what was asked for, and 3 000 is the limit.
+    let words = "run --find-max offered<3k --arrival constant -d 100ms -w 0 --settle 0 --seed 1 \
+                 --backend noop";
+    let (code, text) = dir.run(words);
+    assert_eq!(code, 0, "{text}");
+    let found = dir.json("findmax.json");
+    let search = &found["searches"][0];
+    let rate = search["answer"]["rate"].as_f64().unwrap();
+    assert!((2_600.0..=3_000.0).contains(&rate), "{rate}: {text}");
+    assert!(search["answer"]["passed"].as_u64() >= Some(2), "{search}");
+    let probes = search["probes"].as_array().unwrap();
+    assert!(probes.len() >= 12 && probes.len() <= 60, "{text}");
+    assert!(probes.iter().any(|probe| probe["passed"] == false), "{text}");
+    assert!(text.contains("← highest"), "{text}");
+}
+
+#[test]
+fn a_bound_that_no_rate_keeps_ends_in_3() {
+    let dir = Dir::new("find-none");
+    let words = "run --find-max acquire.response.p99<1ns --rate 40 -d 300ms -w 0 --settle 0 \
+                 --backend noop";
+    let (code, text) = dir.run(words);
+    assert_eq!(code, 3, "{text}");
+    let found = dir.json("findmax.json");
+    assert!(found["searches"][0]["answer"].is_null(), "{text}");
+    assert!(text.contains("no rate keeps the bound"), "{text}");
+}
+
+#[test]
+fn tuning_ends_within_its_budget_with_a_table_and_a_file_that_can_be_used() {
+    let dir = Dir::new("tune");
+    let began = Instant::now();
+    let words = [
+        "tune",
+        "--objective",
+        "min p99 @ 300/s",
+        "--budget",
+        "20s",
+        "--start",
+        "batch_max_commands=1,batch_gather=off",
+        "--spawn",
+        "3",
+        "--seed",
+        "1",
+    ];
+    let (code, text) = dir.run_words(&words);
+    // Runs overlap with other tests on the machine: one more run than fits is the bound here.
+    assert!(began.elapsed() < Duration::from_secs(25), "{text}");
+    assert!(code == 0 || code == 5, "{code}: {text}");
+    let tune = dir.json("tune.json");
+    let rows = tune["last_round"].as_array().unwrap();
+    assert_eq!((&rows[0]["role"], &rows[1]["role"]), (&"control".into(), &"default".into()));
+    assert_eq!(rows[0]["knobs"]["batch_max_commands"], 1, "{text}");
+    assert!(rows[1]["knobs"]["batch_max_commands"].is_null(), "{text}");
+    assert!(tune["elapsed_ns"].as_u64().unwrap() <= 22_000_000_000, "{text}");
+    assert!(tune["plan"].as_str().unwrap().contains("cut to fit"), "{text}");
+    assert!(text.contains("noise floor") && text.contains("advice"), "{text}");
+    let check = ["run", "-f", "out/tuned.toml", "--backend", "noop", "--check"];
+    let (code, text) = dir.run_words(&check);
+    assert_eq!(code, 0, "{text}");
+}
