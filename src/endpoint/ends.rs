@@ -21,6 +21,7 @@ pub(crate) enum Ends {
     Tcp { ours: SocketAddr, theirs: SocketAddr },
     /// The socket's path, and the process that the system says is listening there. The number
     /// alone proves little: a container counts its processes anew.
+    #[cfg_attr(not(unix), expect(dead_code, reason = "there are none"))]
     Unix { path: PathBuf, process: u32 },
 }
 

@@ -93,6 +93,8 @@ pub(crate) struct Connection<S> {
     armed: Timestamp,
     is_dead: bool,
     proof: Proof,
+    /// The server said that the epoch is over, or may be.
+    was_told: bool,
     /// What every write that sets locks ends in where it is sealed, encoded once.
     seal: Vec<u8>,
     sealed: Sealed,
@@ -164,6 +166,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             armed: Timestamp::MAX,
             is_dead: false,
             proof: Proof::of(node.settings.protections.seal, capabilities.watches),
+            was_told: false,
             seal,
             sealed: Sealed::new(),
             quarantine,
@@ -304,6 +307,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// What is known of the node's epoch; nothing yet of a strange one.
     pub(crate) fn quarantine(&self) -> Option<&Quarantine> {
         (!self.is_strange).then_some(&self.quarantine)
+    }
+
+    /// Did it end because the server said that the epoch is over, or may be?
+    pub(crate) const fn was_told(&self) -> bool {
+        self.was_told
     }
 
     /// A step of the node's clock that nobody has judged yet.

@@ -48,6 +48,10 @@ pub(crate) struct Driver<T: Transport> {
     quarantine: Quarantine,
     /// Of the node's clock, not judged when the last connection ended.
     step: Option<Step>,
+    /// The last connection ended because the server said that the epoch is over, or may be.
+    was_told: bool,
+    /// How often it was not, since it last was.
+    false_alarms: u32,
 }
 
 enum Link<S> {
@@ -59,6 +63,9 @@ enum Link<S> {
 
 /// A refusal that a retry will not change (a password, a role) is tried again this rarely.
 const PERMANENT_RETRY: Duration = Duration::from_secs(2);
+/// A server whose other databases are flushed all the time, or whose table of tracked keys is too
+/// small, ends watched connections for nothing: behind so many the next one is sealed.
+const FALSE_ALARMS_MAX: u32 = 3;
 /// A connection that lived this long was healthy: the next failure starts the backoff anew.
 const HEALTHY_AFTER: Duration = Duration::from_secs(5);
 /// How long a closing driver tries to send what is owed.
@@ -78,6 +85,8 @@ impl<T: Transport> Driver<T> {
             previous: None,
             quarantine: Quarantine::default(),
             step: None,
+            was_told: false,
+            false_alarms: 0,
         }
     }
 
@@ -132,6 +141,7 @@ impl<T: Transport> Driver<T> {
         let previous = self.previous.clone().filter(|_| self.node.settings.protections.fence);
         let caller = caller(&self.node, &mut self.rng);
         let channel = Some(self.node.fleet.hub.channel().to_owned());
+        let ends = if self.false_alarms < FALSE_ALARMS_MAX { ends } else { Ends::Unknown };
         Stamping { intent: Intent::Greet, caller, previous, channel, ends }
     }
 
@@ -162,7 +172,10 @@ impl<T: Transport> Driver<T> {
         if let Some(stamp) = &capabilities.stamp {
             node.fleet.learn(stamp);
             has_stepped = node.read_clock(greeting_began, now, stamp.now_us);
+            let was_told = std::mem::take(&mut self.was_told);
+            self.false_alarms += u32::from(was_told);
             if quarantine.note(stamp, now, node.settings.drift_ppm) {
+                self.false_alarms = 0;
                 count(&node.counters.epochs, 1);
                 // What a step would have called for has been done.
                 self.step = None;
@@ -242,6 +255,7 @@ impl<T: Transport> Driver<T> {
                 self.quarantine = known.clone();
             }
             self.step = connection.step();
+            self.was_told = connection.was_told();
             owed = connection.bury(&self.node, now);
         }
         Dispatch::withdraw(&mut Lanes::default(), &self.node, now);

@@ -88,7 +88,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Decoded::Incomplete => break,
                 Decoded::Push { push, len } => {
                     *at += len;
-                    hear(push, self.proof, node, now, dispatch.lanes)?;
+                    if hear(push, self.proof, node, now, dispatch.lanes) {
+                        self.was_told = true;
+                        return Err(Fault::epoch());
+                    }
                 }
                 Decoded::Reply { reply, len } => {
                     *at += len;
@@ -104,14 +107,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 }
 
-/// What a node tells without being asked.
-fn hear(
-    push: Push,
-    proof: Proof,
-    node: &Node,
-    now: Timestamp,
-    lanes: &mut Lanes,
-) -> Result<(), Fault> {
+/// What a node tells without being asked. `true`: the epoch of a watched connection is over.
+fn hear(push: Push, proof: Proof, node: &Node, now: Timestamp, lanes: &mut Lanes) -> bool {
     // R1': this epoch is over, or may be. It is not looked at again to go on with it: whatever is in
     // flight was formed in it, and becomes unknown with the connection.
     let is_over = proof == Proof::Watch && push.is_about(script::EPOCH_KEY.as_bytes());
@@ -134,7 +131,6 @@ fn hear(
     }
     if is_over {
         count(&node.counters.seals_broken, 1);
-        return Err(Fault::epoch());
     }
-    Ok(())
+    is_over
 }

@@ -139,6 +139,30 @@ async fn r1_no_invalidation_of_anything_else_ends_the_watch() {
     assert_eq!((status.connects, status.seals_broken, status.state), (1, 0, NodeState::Up));
 }
 
+/// A database of others that is flushed again and again, or a table of tracked keys that is too
+/// small: each costs a connection, and means nothing. A real end makes up for them.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_cries_wolf_is_sealed_instead() {
+    let net = Net::that_is(true, 1);
+    let locks = net.started(0, net.builder().max_ttl(100 * MS).ttl(100 * MS)).await;
+    let cry = async |others: bool| {
+        let mut session = net.at(0).core.connect("operator:0");
+        let words: &[u8] = if others { b"SELECT 3\r\nFLUSHDB\r\n" } else { b"FLUSHALL\r\n" };
+        net.at(0).core.exchange(&mut session, words);
+        net.run(25 * MS).await;
+        (locks.nodes()[0].connects, are_watched(&locks, true))
+    };
+    assert_eq!((cry(true).await, cry(true).await), ((2, true), (3, true)));
+    assert_eq!(cry(false).await, (4, true));
+    assert_eq!((cry(true).await, cry(true).await), ((5, true), (6, true)));
+    assert_eq!((cry(true).await, cry(true).await), ((7, true), (8, false)));
+    assert_eq!(cry(true).await, (8, false));
+    net.run(200 * MS).await;
+    drop(granted(&net, asked(locks.acquire("r"))).await);
+    net.run(MS).await;
+    assert!(count(&net, 0, ["SCRIPT", "EXISTS"]) > 8, "a seal besides the handshakes'");
+}
+
 /// What our own connection does to the epoch is not pushed to it: only the stamp's answer says so.
 /// Here it comes in one read with the grant behind it, without anything else that would tell.
 ///
