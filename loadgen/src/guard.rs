@@ -111,6 +111,7 @@ impl Guardian {
     }
 
     /// The pid of the guard process, if there is one.
+    #[cfg(test)]
     pub(crate) fn pid(&self) -> Option<u32> {
         self.lock().guard.as_ref().map(|(child, _)| child.id())
     }

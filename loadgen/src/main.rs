@@ -1,8 +1,6 @@
 //! Load generator for redlatch: acquisition latency under contention and while nodes die, with a
 //! verdict on mutual exclusion.
 
-#![allow(dead_code, unused_imports, reason = "parts are being put together")]
-
 mod agent;
 mod args;
 mod backend;
@@ -10,20 +8,16 @@ mod calibration;
 mod chaos;
 mod check;
 mod clock;
-#[allow(dead_code, reason = "counters and the like are for reports to come")]
 mod cluster;
 mod collect;
 mod compare;
 mod config;
-#[allow(dead_code, unused_imports, reason = "reading is for commands to come")]
 mod doctor;
 mod document;
 mod driver;
-#[allow(dead_code, reason = "as for the cluster")]
 mod faults;
 mod findmax;
 mod frames;
-#[allow(dead_code, reason = "as for the cluster")]
 mod guard;
 mod history;
 mod interrupt;
@@ -47,7 +41,6 @@ mod scenario;
 mod schema;
 mod scratch;
 mod series;
-#[allow(dead_code, reason = "for comparisons and searches")]
 mod statistics;
 mod sweep;
 mod target;

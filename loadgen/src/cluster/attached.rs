@@ -43,10 +43,6 @@ impl Attached {
         }
     }
 
-    pub(crate) fn entry(&self) -> &Entry {
-        &self.entry
-    }
-
     pub(crate) fn kill(&self, index: usize) -> Result<(), ClusterError> {
         let node = self.node(index)?;
         node.process.map_or(Ok(()), |process| end_all(&[process])).map_err(failed(index, "kill"))

@@ -306,7 +306,7 @@ fn start_node(
             Ok(running) => {
                 launcher.open(&entry)?;
                 let url = launcher.url(&entry);
-                let info = NodeInfo { index, name: node_name(index), url, dir: entry.dir.clone() };
+                let info = NodeInfo { url };
                 let slot = Slot { entry, running: Some(running), paused: false, _lease: port };
                 return Ok(Node { info, slot: Mutex::new(slot) });
             }

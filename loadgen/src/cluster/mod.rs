@@ -134,10 +134,5 @@ impl fmt::Display for NodeState {
 /// A node as others need to know it.
 #[derive(Clone, Debug)]
 pub(crate) struct NodeInfo {
-    /// From 0.
-    pub(crate) index: usize,
-    /// `n1` and so on.
-    pub(crate) name: String,
     pub(crate) url: NodeUrl,
-    pub(crate) dir: PathBuf,
 }

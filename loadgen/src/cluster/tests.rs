@@ -70,7 +70,7 @@ fn nodes_start_apart_and_leave_nothing_behind() {
     for info in cluster.nodes() {
         let url::Address::Tcp { port, .. } = info.url.address() else { panic!("{info:?}") };
         assert!((20_000..32_000).contains(port));
-        assert!(info.dir.is_dir());
+        assert!(cluster.entry.dir.is_dir());
         assert!(probe::answers(&info.url, Duration::from_secs(10)));
     }
     let pids: Vec<_> = (0..5).map(|index| pid(&cluster, index)).collect();

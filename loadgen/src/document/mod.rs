@@ -29,7 +29,7 @@ use crate::report::{NodeReport, TargetAbout};
 use crate::thresholds::Checked;
 use crate::verdict::{Outcome, Safety};
 
-pub(crate) use read::{ReadError, load};
+pub(crate) use read::load;
 pub(crate) use timeline::{Event, MOST_EVENTS, State, What};
 
 /// What [`Document::schema`] says.

@@ -75,13 +75,3 @@ impl From<NodeView> for State {
         }
     }
 }
-
-impl State {
-    pub(crate) const fn word(self) -> &'static str {
-        match self {
-            Self::Away => "away",
-            Self::Quarantined => "quarantined",
-            Self::Up => "up",
-        }
-    }
-}

@@ -68,7 +68,6 @@ struct View<'a> {
     /// Arrivals planned per second; `None` in a closed loop.
     offered_per_s: Option<f64>,
     answered_per_s: f64,
-    ok_per_s: f64,
 }
 
 impl Live {
@@ -190,7 +189,6 @@ impl Live {
             violations: overlaps + tokens,
             offered_per_s: offered.map(per_second),
             answered_per_s: per_second(interval.counts.finished() as f64),
-            ok_per_s: per_second(interval.counts.ok as f64),
         };
         match self.how {
             Progress::None | Progress::Auto => {}

@@ -135,7 +135,6 @@ fn the_block_is_redrawn_in_place_and_the_scrollback_stays() {
                 violations: second / 20,
                 offered_per_s: Some(5_000.0),
                 answered_per_s: 5_000.0,
-                ok_per_s: 4_996.0,
             };
             live.look(&all, view_of.from_ns);
             let lines = block::lines(&live, &view, live.screen.size());
@@ -184,7 +183,6 @@ fn lines_are_aligned_with_their_heading_and_have_a_word_per_column() {
         violations: 0,
         offered_per_s: Some(5_000.0),
         answered_per_s: 4_999.6,
-        ok_per_s: 4_996.0,
     };
     let heading = line::heading();
     let names: Vec<&str> = heading.split_whitespace().collect();

@@ -9,7 +9,7 @@ use std::ffi::OsString;
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, CommandFactory};
 
-use crate::args::{self, Cli, Command, Refusal, RunArgs};
+use crate::args::{self, Cli, Command, RunArgs};
 use crate::run::RunError;
 
 /// Flags that cannot change from run to run: what they set belongs to all runs together.

@@ -38,6 +38,7 @@ mod tests {
                 generation: 1,
                 called_ns: 5,
                 contended: false,
+                token: 0,
                 begin_ns: 10,
                 end_ns,
             };
