@@ -180,7 +180,7 @@ impl Default for Reconnect {
 /// The checks that tests switch off one at a time, to see that they are what keeps a lock safe.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Protections {
-    /// Grants count only behind the seal of their write, or in front of the epoch's end (DESIGN R1).
+    /// Grants count only behind the seal of their write, or in front of the epoch's end (R1).
     pub(crate) seal: bool,
     /// Nodes that may have forgotten locks do not vote (R2, R4).
     pub(crate) quarantine: bool,

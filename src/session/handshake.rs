@@ -22,7 +22,7 @@
 //! I3. The epoch is stamped before a script is loaded: a process that was restarted unnoticed
 //!     answers NOSCRIPT until somebody has stamped it.
 //! I4. No password, and no text of the server that may repeat it, is in an error or in Debug.
-//! I5. Whether the connection is watched is decided at its end, and in doubt it is not; see `watch`.
+//! I5. Whether the connection is watched is decided at the end; in doubt it is not; see `watch`.
 
 mod answers;
 mod capabilities;

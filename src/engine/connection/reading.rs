@@ -109,8 +109,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
 /// What a node tells without being asked. `true`: the epoch of a watched connection is over.
 fn hear(push: Push, proof: Proof, node: &Node, now: Timestamp, lanes: &mut Lanes) -> bool {
-    // R1': this epoch is over, or may be. It is not looked at again to go on with it: whatever is in
-    // flight was formed in it, and becomes unknown with the connection.
+    // R1': this epoch is over, or may be. It is not looked at again to go on with it: whatever is
+    // in flight was formed in it, and becomes unknown with the connection.
     let is_over = proof == Proof::Watch && push.is_about(script::EPOCH_KEY.as_bytes());
     match push {
         // Flushed: nothing that it held for us is there any more.
