@@ -199,6 +199,7 @@ fn a_paused_client_overruns_and_violates_nothing() {
     let held = fault["held"].as_u64().unwrap();
     assert!(held > 0 && fault["processes"] == serde_json::json!([2]), "{fault}");
     assert!(result["safety"]["overruns"].as_u64().unwrap() >= 1, "{text}");
+    assert!(fault["lost"].as_u64().unwrap() >= 1, "{fault}: {text}");
     assert!(text.contains(&format!("client-pause p2 ({held})")), "{text}");
     assert!(text.contains("faults hit processes of the load"), "{text}");
 }

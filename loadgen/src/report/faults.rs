@@ -164,6 +164,10 @@ pub(crate) fn judge(
     let over = voting_row.chain(calm.map(|n| first + n)).fold(healed_row, usize::max);
     let last = over.min(rows.len());
     let window = rows.get(first.min(last)..(last + 1).min(rows.len())).unwrap_or_default();
+    // A process that was stopped within an interval tells of it, and of its locks, when it goes on:
+    // what it lost stands in the interval that it was stopped in, or in that of its next word.
+    let told = usize::from(!span.processes.is_empty());
+    let bereft = first.min(last).saturating_sub(told)..(last + 1 + told).min(rows.len());
     let detected = detect(span, evidence, until_ns, limit);
     FaultReport {
         fault: span.fault.clone(),
@@ -182,7 +186,7 @@ pub(crate) fn judge(
         ),
         worst_ns: window.iter().filter_map(|row| row.max_ns).max(),
         failed: window.iter().map(|row| row.counts.errors()).sum(),
-        lost: window.iter().map(|row| row.counts.lost).sum(),
+        lost: rows.get(bereft).unwrap_or_default().iter().map(|row| row.counts.lost).sum(),
         recovered_ns,
         node_back_ns: span.end_ns.and_then(|end| node_back(span, news, end)),
         nodes,
