@@ -68,6 +68,9 @@ pub enum AcquireError {
     },
     /// Too few nodes may vote: the others were started, flushed or replaced a short while ago and
     /// may have forgotten locks that are still valid.
+    ///
+    /// At once, if no quorum can come about before the wait is over (or without one, within a ttl),
+    /// whichever nodes come back meanwhile; otherwise at the end of the wait.
     #[error(
         "too few nodes may vote on `{resource}` for another {remaining:?}, the others may have \
          forgotten locks ({report}); a fleet on which nobody holds a lock can be opened at once: \
@@ -76,7 +79,7 @@ pub enum AcquireError {
     Quarantined {
         /// What was asked for.
         resource: Resource,
-        /// When enough of them may vote again.
+        /// When enough of them may vote again. Sooner, if others come back that do not answer now.
         remaining: Duration,
         /// How it went.
         report: Box<Report>,

@@ -221,8 +221,8 @@ impl AcquireFuture<'_> {
             Failure::Busy => AcquireError::Busy { resource, report: report() },
             Failure::Closed => AcquireError::Closed,
             Failure::NoQuorum => AcquireError::NoQuorum { resource, report: report() },
-            Failure::Quarantined(until) => {
-                let remaining = until.since(self.locks.engine().clock.now());
+            Failure::Quarantined(opening) => {
+                let remaining = opening.at.since(self.locks.engine().clock.now());
                 AcquireError::Quarantined { resource, remaining, report: report() }
             }
             Failure::Overloaded => AcquireError::Overloaded { resource, report: report() },

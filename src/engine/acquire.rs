@@ -63,6 +63,8 @@ pub(crate) struct Acquisition {
     /// When a minority's reservations are given up.
     yield_at: Option<Timestamp>,
     yields: u32,
+    /// Nodes that are left to whoever has the others, as a bit set.
+    spared: u16,
     /// The nodes said that the lock may be free.
     was_told: bool,
     began: Timestamp,
@@ -91,6 +93,7 @@ impl Acquisition {
             number: None,
             yield_at: None,
             yields: 0,
+            spared: 0,
             was_told: false,
             began: Timestamp::ZERO,
             round_began: Timestamp::ZERO,
@@ -272,8 +275,8 @@ impl Acquisition {
                 engine.wake(wakes);
                 self.state = State::Racing(op);
             }
-            Err(Unstartable::Quarantined(until)) => {
-                self.after_round(engine, now, Failure::Quarantined(until))
+            Err(Unstartable::Quarantined(opening)) => {
+                self.after_round(engine, now, Failure::Quarantined(opening));
             }
             Err(Unstartable::NoQuorum) => self.after_round(engine, now, Failure::NoQuorum),
             Err(Unstartable::Overloaded) => self.after_round(engine, now, Failure::Overloaded),

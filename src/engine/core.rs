@@ -68,8 +68,17 @@ pub(crate) enum Unstartable {
     NoQuorum,
     /// Enough are up, too few of them within their caps.
     Overloaded,
-    /// Too few may vote until then: others may have forgotten locks.
-    Quarantined(Timestamp),
+    /// Too few may vote: others may have forgotten locks.
+    Quarantined(Opening),
+}
+
+/// When enough nodes may vote again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Opening {
+    /// Then it is enough of those that are quarantined now.
+    pub(crate) at: Timestamp,
+    /// Not before this, whoever comes back meanwhile.
+    pub(crate) soonest: Timestamp,
 }
 
 impl Engine {
@@ -137,13 +146,13 @@ impl Engine {
 
     /// May an attempt start now? Decided before any node is touched.
     pub(super) fn admit(&self) -> Result<(), Unstartable> {
-        let (mut ready, mut full, mut quarantined) = (0, 0, 0);
+        let (mut ready, mut full, mut quarantined, mut away) = (0, 0, 0, 0);
         for node in &self.nodes {
             match node.admits() {
                 Ok(()) => ready += 1,
                 Err(Refusal::Overloaded) => full += 1,
                 Err(Refusal::Quarantined) => quarantined += 1,
-                Err(Refusal::Unavailable) => {}
+                Err(Refusal::Unavailable) => away += 1,
             }
         }
         let quorum = self.settings.quorum;
@@ -152,19 +161,23 @@ impl Engine {
         } else if ready + full >= quorum {
             Err(Unstartable::Overloaded)
         } else if ready + full + quarantined >= quorum {
-            Err(Unstartable::Quarantined(self.opens_at(quorum - ready - full)))
+            let missing = quorum - ready - full;
+            // A node that does not answer may answer any moment.
+            let soonest = self.opens_at(missing.saturating_sub(away));
+            Err(Unstartable::Quarantined(Opening { at: self.opens_at(missing), soonest }))
         } else {
             Err(Unstartable::NoQuorum)
         }
     }
 
-    /// When `missing` of the quarantined nodes may vote.
+    /// When `missing` of the quarantined nodes may vote; zero, if none is missing.
     fn opens_at(&self, missing: usize) -> Timestamp {
+        let Some(last) = missing.checked_sub(1) else { return Timestamp::ZERO };
         let is_quarantined = |node: &&Arc<Node>| node.health() == Health::Quarantined;
         let nodes = self.nodes.iter().filter(is_quarantined);
         let mut ends: Vec<Timestamp> = nodes.map(|node| node.opens_at()).collect();
         ends.sort_unstable();
-        ends.get(missing.saturating_sub(1)).copied().unwrap_or(Timestamp::ZERO)
+        ends.get(last).copied().unwrap_or(Timestamp::ZERO)
     }
 
     /// Makes an attempt's op. Nothing is sent before [`Engine::submit`].
@@ -320,7 +333,7 @@ impl Engine {
             drop(place);
             if op.ticket.as_ref().is_some_and(|ticket| ticket.is_queued()) {
                 // Shown to too few, it is given up when it looks again.
-                self.show(&op, wakes);
+                self.show(&op, 0, wakes);
             } else {
                 self.submit(&op, wakes);
             }

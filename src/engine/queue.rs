@@ -10,12 +10,16 @@
 //! - I1 (DESIGN R11) a ticket's token is its own: never one that a SET NX round has used. Whoever
 //!   gives it up releases it on every node that it was shown to.
 //! - I2 a reservation, or being told of one, is no vote (R10).
+//! - I3 a minority of nodes is not kept from a holder that has the others: whoever has given it up
+//!   in vain does not ask for it again before a quorum can be had. A holder's lock spreads to nodes
+//!   that come back only where its key is free (R6).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::algorithm::backoff::between;
+use crate::algorithm::tally::Vote;
 use crate::config::Waiting;
 use crate::engine::core::{Engine, Unstartable, Wakes};
 use crate::engine::node::Node;
@@ -114,20 +118,31 @@ impl Engine {
         u64::try_from(self.median_time_us(now)).unwrap_or_default()
     }
 
-    /// Shows the op's ticket to every node that takes it. `false`: to too few.
-    pub(crate) fn show(&self, op: &Arc<Op>, wakes: &mut Wakes) -> bool {
+    /// Shows the op's ticket to every node that takes it, but not to those of `spared`. `false`:
+    /// too few take it.
+    pub(crate) fn show(&self, op: &Arc<Op>, spared: u16, wakes: &mut Wakes) -> bool {
         if let Some(ticket) = &op.ticket {
             let look_in = between(LOOK_MIN, LOOK_MAX, self.rng.next());
             ticket.shown(self.clock.now().plus(look_in));
         }
-        let mut shown = 0;
+        let mut taking = 0;
         for node in self.nodes.iter().filter(|node| node.takes_tickets()) {
-            if let Some(wake) = node.submit_enter(op) {
+            if spared & (1 << node.index) != 0 {
+                taking += 1;
+            } else if let Some(wake) = node.submit_enter(op) {
                 wakes.add(node.index, wake);
-                shown += 1;
+                taking += 1;
             }
         }
-        shown >= self.settings.quorum
+        taking >= self.settings.quorum
+    }
+
+    /// Has the op's ticket no prospect of a quorum while others keep what they hold?
+    pub(crate) fn is_hopeless(&self, op: &Op) -> bool {
+        let Some(ticket) = &op.ticket else { return false };
+        let taken = ticket.taken(op.acquire_tally().set(Vote::Granted));
+        let holds = |node: &&Arc<Node>| taken & (1 << node.index) != 0 && node.takes_tickets();
+        self.nodes.iter().filter(holds).count() > self.nodes.len() - self.settings.quorum
     }
 
     /// Before releases of an op with a ticket are queued: those of one that stands in line take it
@@ -140,8 +155,7 @@ impl Engine {
 
     /// When what a minority of nodes keeps for us is to be given up for those who may use it: the
     /// lock's release has a way to go to the other nodes, and our confirmation there and back. It
-    /// takes longer each time: either somebody has the other nodes for as long as he needs the
-    /// lock, and our giving way serves nobody, or the nodes are split, and once is enough.
+    /// takes longer each time: where the nodes are split, once is enough.
     pub(crate) fn yield_at(&self, since: Timestamp, yields: u32) -> Timestamp {
         let far = self.quorum_round_trip();
         let patience = between(YIELD_MIN + far * 2, YIELD_MAX + far * 3, self.rng.next());

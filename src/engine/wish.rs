@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use crate::algorithm::tally::Tally;
 use crate::config::Keep;
+use crate::engine::core::Opening;
 use crate::engine::op::Claims;
 use crate::resource::Resource;
-use crate::time::Timestamp;
 
 /// What the caller asked for.
 #[derive(Clone, Debug)]
@@ -42,8 +42,8 @@ pub(crate) enum Failure {
     Closed,
     NoQuorum,
     Overloaded,
-    /// Too few nodes may vote until then.
-    Quarantined(Timestamp),
+    /// Too few nodes may vote.
+    Quarantined(Opening),
     TimedOut,
     TooSlow(Duration),
 }

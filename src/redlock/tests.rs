@@ -20,6 +20,7 @@ use crate::request::AcquireFuture;
 use crate::testing::{NodeCore, Options, Session, TestClock};
 use crate::{Handoff, Renewal};
 
+mod availability;
 mod faults;
 mod handoff;
 mod net;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Acquisition, State};
 use crate::algorithm::backoff::full_jitter;
-use crate::engine::core::Engine;
+use crate::engine::core::{Engine, Opening};
 use crate::engine::wish::Failure;
 use crate::time::Timestamp;
 
@@ -40,9 +40,10 @@ impl Acquisition {
             {
                 self.deadline = now;
             }
+            let mild = full_jitter(retry.base, retry.cap, MILD_BACKOFF, bits);
             match failure {
-                Failure::Quarantined(until) => self.quarantined(until, now),
-                _ => full_jitter(retry.base, retry.cap, MILD_BACKOFF, bits),
+                Failure::Quarantined(opening) => self.quarantined(opening, now, mild),
+                _ => mild,
             }
         };
         let used_up = retry.attempts.is_some_and(|most| self.course.attempts >= most.max(1));
@@ -74,18 +75,23 @@ impl Acquisition {
         engine.may_watch() && !rests && self.begin_watch(engine).is_some()
     }
 
-    /// Too few nodes may vote until then: there is a pause to make, or no use in waiting.
-    fn quarantined(&mut self, until: Timestamp, now: Timestamp) -> Duration {
+    /// Too few nodes may vote: there is a pause to make, or, when it is certain that no quorum can
+    /// come in time, no use in waiting.
+    fn quarantined(&mut self, opening: Opening, now: Timestamp, mild: Duration) -> Duration {
         let patience = if self.deadline == Timestamp::MAX {
             now.plus(self.wish.ttl * PATIENCE_TTLS)
         } else {
             self.deadline
         };
-        if until > patience {
+        if opening.soonest > patience {
             self.deadline = now;
         }
+        // What is missing may come back any moment, as where too few nodes answer.
+        if opening.soonest <= now {
+            return mild;
+        }
         // Another node may come back meanwhile.
-        until.since(now).clamp(Duration::from_millis(1), QUARANTINE_LOOK)
+        opening.soonest.since(now).clamp(Duration::from_millis(1), QUARANTINE_LOOK)
     }
 }
 

@@ -26,7 +26,7 @@ impl Acquisition {
             Ok(op) => {
                 self.number = op.ticket.as_ref().map(|ticket| ticket.number);
                 self.course.attempts = self.course.attempts.saturating_add(1);
-                let is_shown = engine.show(&op, &mut wakes);
+                let is_shown = engine.show(&op, self.spared, &mut wakes);
                 if is_shown || !self.give_ticket_up(engine, &op, &mut wakes) {
                     engine.wake(wakes);
                     self.state = State::Racing(op);
@@ -34,7 +34,7 @@ impl Acquisition {
                 }
                 Failure::NoQuorum
             }
-            Err(Unstartable::Quarantined(until)) => Failure::Quarantined(until),
+            Err(Unstartable::Quarantined(opening)) => Failure::Quarantined(opening),
             Err(Unstartable::NoQuorum) => Failure::NoQuorum,
             Err(Unstartable::Overloaded) => Failure::Overloaded,
         };
@@ -111,7 +111,11 @@ impl Acquisition {
             self.yield_at = Some(engine.yield_at(now, self.yields));
         }
         if self.yield_at.is_some_and(|at| at <= now) {
-            // Others have what is missing, and may miss what we have.
+            // Others have what is missing, and may miss what we have: for good, if one of them
+            // holds the lock, which shows when giving way was no use.
+            let was_in_vain = self.yields > 0 && engine.is_hopeless(op);
+            let ours = op.acquire_tally().set(Vote::Granted);
+            self.spared = if was_in_vain { self.spared | ours } else { 0 };
             self.yields = self.yields.saturating_add(1);
             let mut wakes = Wakes::default();
             if self.give_ticket_up(engine, op, &mut wakes) {
@@ -120,8 +124,11 @@ impl Acquisition {
             return Poll::Ready(());
         }
         if ticket.look_at() <= now {
+            if !engine.is_hopeless(op) {
+                self.spared = 0;
+            }
             let mut wakes = Wakes::default();
-            let is_shown = engine.show(op, &mut wakes);
+            let is_shown = engine.show(op, self.spared, &mut wakes);
             let is_given_up = !is_shown && self.give_ticket_up(engine, op, &mut wakes);
             engine.wake(wakes);
             if is_given_up {

@@ -4,7 +4,7 @@
 //! Everything here is a hint: losing it, or being told wrong, costs time. What makes the lock ours
 //! is the votes of the op that the ticket belongs to (DESIGN R10).
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::algorithm::script;
@@ -36,6 +36,8 @@ pub(crate) struct Ticket {
     ends: [AtomicU64; NODES_MAX],
     look_at: AtomicU64,
     is_out: AtomicBool,
+    /// Nodes that have said that somebody else holds the lock there.
+    taken: AtomicU16,
 }
 
 /// Beyond a deadline in whole milliseconds, the instant at which a server finds the key expired.
@@ -49,7 +51,8 @@ impl Ticket {
         };
         let ends = [const { AtomicU64::new(0) }; NODES_MAX];
         let look_at = AtomicU64::new(u64::MAX);
-        Self { way, number, queue, ends, look_at, is_out: AtomicBool::new(false) }
+        let (is_out, taken) = (AtomicBool::new(false), AtomicU16::new(0));
+        Self { way, number, queue, ends, look_at, is_out, taken }
     }
 
     /// A staged op is about to ask the other nodes; `true` once.
@@ -77,7 +80,14 @@ impl Ticket {
     fn note(&self, node: usize, end: Timestamp) {
         if let Some(slot) = self.ends.get(node) {
             slot.store(end.as_nanos(), Ordering::Relaxed);
+            self.taken.fetch_or(1 << node, Ordering::Relaxed);
         }
+    }
+
+    /// Where somebody else holds the lock, as far as nodes have said, those left out that have
+    /// come to be ours.
+    pub(crate) fn taken(&self, ours: u16) -> u16 {
+        self.taken.load(Ordering::Relaxed) & !ours
     }
 
     /// When enough nodes have let the lock expire for a quorum of `quorum`, if that many said.
@@ -137,5 +147,7 @@ mod tests {
         assert_eq!(ticket.expired_at(3), Some(ms(32)));
         ticket.shown(ms(100));
         assert_eq!((ticket.expired_at(1), ticket.look_at()), (None, ms(100)));
+        // Shown again, it knows still who said no; what is ours by now is nobody else's.
+        assert_eq!((ticket.taken(0), ticket.taken(0b1001)), (0b11011, 0b10010));
     }
 }
