@@ -174,8 +174,10 @@ pub(crate) async fn attack<T, U>(
     let _kept = tokio::task::block_in_place(|| event(rig, noted));
     let siege = busy.unwrap_or_else(|| siege(&second));
     let (_taken, second_hold, refusals) = siege.await.unwrap();
-    // Who was told, and greeted it while it was a replica, comes back after a while.
-    until("the weak node", || second.node_states()[WEAK] != NodeState::Down).await;
+    if off.is_none() {
+        // By the seal of the grant's own write, or when it is no replica any more.
+        until("the new epoch", || second.nodes()[WEAK].epochs >= 2).await;
+    }
     Takeover {
         first: first_hold,
         second: second_hold,
