@@ -180,7 +180,7 @@ impl Default for Reconnect {
 /// The checks that tests switch off one at a time, to see that they are what keeps a lock safe.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Protections {
-    /// Grants count only behind the seal of their write (DESIGN R1).
+    /// Grants count only behind the seal of their write, or in front of the epoch's end (R1).
     pub(crate) seal: bool,
     /// Nodes that may have forgotten locks do not vote (R2, R4).
     pub(crate) quarantine: bool,
@@ -201,7 +201,8 @@ impl Default for Protections {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Protection {
-    /// Grants count only behind the seal of their write.
+    /// Grants count only behind the seal of their write, or, where a node tells of its epoch's end,
+    /// in front of that.
     Seal,
     /// Nodes that may have forgotten locks do not vote.
     Quarantine,

@@ -5,6 +5,7 @@
 //! 2. An [`Endpoint`] is well formed: nothing after parsing has to check it again.
 //! 3. The text of an endpoint without a password parses to an equal endpoint.
 
+mod ends;
 mod parse;
 mod text;
 
@@ -14,6 +15,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::credentials::Credentials;
+
+pub(crate) use ends::Ends;
 
 /// The address of one Redis or Valkey node.
 ///

@@ -161,7 +161,8 @@ pub struct NodeStatus {
     pub unfenced: u64,
     /// Epochs seen: one, and one more each time the node may have forgotten locks.
     pub epochs: u64,
-    /// Writes whose grants did not count because another epoch had begun.
+    /// Writes whose grants did not count because another epoch had begun, and connections that were
+    /// given up because the node told of that by itself.
     pub seals_broken: u64,
     /// Held leases that this node was asked to hold too, later than the others.
     pub topped_up: u64,

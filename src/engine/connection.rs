@@ -5,11 +5,12 @@
 //! - I2 bytes leave in the order releases, extensions, queries, acquisitions; an acquisition whose
 //!   round is over is cut out here and votes *not sent*, so no release can overtake its own SET: it
 //!   is queued only for nodes whose SET has left.
-//! - I3 a grant counts only behind the seal of its write; see `sealed`.
+//! - I3 a grant counts only by what proves that its node forgot nothing before it; see `sealed`.
 //! - I4 whatever ends the connection, every command in flight becomes *unknown*, none is replayed.
 
 mod flush;
 mod forming;
+mod reading;
 mod watch;
 
 use std::collections::VecDeque;
@@ -20,7 +21,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::algorithm::script;
 use crate::algorithm::tally::Vote;
@@ -29,10 +30,9 @@ use crate::engine::connection::flush::WakeDriver;
 use crate::engine::dispatch::{Dispatch, Item, RELOADS_MAX};
 use crate::engine::node::{Lanes, Node, Owed, count};
 use crate::engine::rng::Rng;
-use crate::engine::sealed::Sealed;
+use crate::engine::sealed::{Proof, Sealed};
 use crate::resp::command;
-use crate::resp::decode::{Decoded, Decoder};
-use crate::resp::push::Push;
+use crate::resp::decode::Decoder;
 use crate::session::batch::Gate;
 use crate::session::handshake::{Capabilities, NativeRelease};
 use crate::session::pipeline::Pipeline;
@@ -92,7 +92,10 @@ pub(crate) struct Connection<S> {
     /// By when the driver looks again by itself.
     armed: Timestamp,
     is_dead: bool,
-    /// What every write that sets locks ends in, encoded once.
+    proof: Proof,
+    /// The server said that the epoch is over, or may be.
+    was_told: bool,
+    /// What every write that sets locks ends in where it is sealed, encoded once.
     seal: Vec<u8>,
     sealed: Sealed,
     quarantine: Quarantine,
@@ -162,6 +165,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             retry_at: now,
             armed: Timestamp::MAX,
             is_dead: false,
+            proof: Proof::of(node.settings.protections.seal, capabilities.watches),
+            was_told: false,
             seal,
             sealed: Sealed::new(),
             quarantine,
@@ -261,95 +266,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.gate.wrote(now, self.staged.len());
     }
 
-    fn poll_read(
-        &mut self,
-        cx: &mut Context<'_>,
-        node: &Node,
-        now: Timestamp,
-    ) -> Result<bool, Fault> {
-        let Some(space) = self.read.get_mut(self.filled..) else { return Ok(false) };
-        let mut buffer = ReadBuf::new(space);
-        let bytes = match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
-            // What came in behind the handshake waits for no readiness.
-            Poll::Pending if std::mem::take(&mut self.has_leftover) => 0,
-            Poll::Pending => return Ok(false),
-            Poll::Ready(Err(error)) => return Err(error.into()),
-            Poll::Ready(Ok(())) if buffer.filled().is_empty() => {
-                return Err(Fault("the server closed the connection".into()));
-            }
-            Poll::Ready(Ok(())) => buffer.filled().len(),
-        };
-        self.filled += bytes;
-        if bytes > 0 {
-            count(&node.counters.reads, 1);
-            self.last_activity = now;
-        }
-        self.parse(node, now)?;
-        Ok(bytes > 0)
-    }
-
-    fn parse(&mut self, node: &Node, now: Timestamp) -> Result<(), Fault> {
-        let mut at = 0;
-        let votes_count = self.votes_count(node, now);
-        let mut dispatch = Dispatch {
-            node,
-            now,
-            epoch: self.quarantine.id(),
-            votes_count,
-            is_fenced: self.is_fenced,
-            native: &mut self.native,
-            lanes: &mut self.staged,
-            sealed: &mut self.sealed,
-            stamped: &mut self.stamped,
-            refused: &mut self.refused,
-            reload: &mut self.reload,
-            reloads_left: &mut self.reloads_left,
-        };
-        while let Some(input) = self.read.get(at..self.filled).filter(|input| !input.is_empty()) {
-            match self.decoder.decode(input)? {
-                Decoded::Incomplete => break,
-                Decoded::Push { push, len } => {
-                    match push {
-                        // Flushed: nothing that it held for us is there any more.
-                        Push::InvalidateAll => {
-                            node.void(now);
-                            node.fleet.hub.flushed(now);
-                        }
-                        Push::InvalidateKeys(keys) => {
-                            let named = keys.iter().map(Vec::as_slice);
-                            node.fleet.hub.changed(named, now, dispatch.lanes);
-                            node.tell(keys);
-                        }
-                        Push::Message { channel, payload } => {
-                            if channel == node.fleet.hub.channel().as_bytes() {
-                                node.fleet.hub.hear(&payload, now, dispatch.lanes);
-                            }
-                        }
-                        Push::Other(_) => {}
-                    }
-                    at += len;
-                }
-                Decoded::Reply { reply, len } => {
-                    dispatch.reply(&mut self.pipeline, &reply)?;
-                    self.handed_out += 1;
-                    at += len;
-                }
-            }
-        }
-        self.read.copy_within(at..self.filled, 0);
-        self.filled -= at;
-        if self.filled == self.read.len() {
-            // The decoder bounds a frame; it fails before this grows past its limit.
-            self.read.resize(self.read.len() * 2, 0);
-        } else if self.filled == 0 && self.read.len() > READ_BYTES {
-            self.read.truncate(READ_BYTES);
-        }
-        match self.stamped.take() {
-            Some((stamp, sent_at)) => self.on_stamp(node, &stamp, sent_at, now),
-            None => Ok(()),
-        }
-    }
-
     fn poll_write(&mut self, cx: &mut Context<'_>, node: &Node) -> Result<bool, Fault> {
         let mut wrote = false;
         while let Some(rest) = self.write.get(self.written..).filter(|rest| !rest.is_empty()) {
@@ -391,6 +307,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// What is known of the node's epoch; nothing yet of a strange one.
     pub(crate) fn quarantine(&self) -> Option<&Quarantine> {
         (!self.is_strange).then_some(&self.quarantine)
+    }
+
+    /// Did it end because the server said that the epoch is over, or may be?
+    pub(crate) const fn was_told(&self) -> bool {
+        self.was_told
     }
 
     /// A step of the node's clock that nobody has judged yet.

@@ -2,8 +2,8 @@
 //!
 //! The rules of the vote: a definite refusal says *ineligible* and owes nothing; a late answer says
 //! *unknown* and stays owed until its reply or the connection's death tells more; a grant that
-//! nobody wants any more is released behind itself, on the same connection. A grant counts behind
-//! its write's seal only (R1), and no answer counts while the node is quarantined (R5).
+//! nobody wants any more is released behind itself, on the same connection. A grant counts by its
+//! proof only (R1), and no answer counts while the node is quarantined (R5).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::engine::connection::Fault;
 use crate::engine::node::{Extension, Lanes, Node, Owed, TopUp, count};
 use crate::engine::op::Op;
 use crate::engine::query::Query;
-use crate::engine::sealed::Sealed;
+use crate::engine::sealed::{Proof, Sealed};
 use crate::error::Lost;
 use crate::resp::reply::{ErrorClass, ErrorReply, Reply};
 use crate::session::answer::{Answer, Kind, answer};
@@ -56,6 +56,7 @@ pub(crate) struct Dispatch<'a> {
     /// The node's quarantine is over.
     pub(crate) votes_count: bool,
     pub(crate) is_fenced: bool,
+    pub(crate) proof: Proof,
     pub(crate) native: &'a mut Option<NativeRelease>,
     pub(crate) lanes: &'a mut Lanes,
     pub(crate) sealed: &'a mut Sealed,
@@ -81,7 +82,7 @@ impl Dispatch<'_> {
         }
         count(&self.node.counters.operations, 1);
         match answer {
-            Answer::Granted if self.node.settings.protections.seal => {
+            Answer::Granted if self.proof == Proof::Seal => {
                 pipeline.pop(|_, item| self.sealed.hold(item, head.sent_at));
             }
             Answer::Granted => pipeline.pop(|_, item| self.granted(item, head.sent_at)),
@@ -101,8 +102,11 @@ impl Dispatch<'_> {
                 self.vote(item, Vote::Denied);
             }),
             Answer::Epoch(id) => {
-                self.sealed.epoch(id == self.epoch);
                 pipeline.pop(|_, _| {});
+                if self.proof == Proof::Watch {
+                    return self.looked(id);
+                }
+                self.sealed.epoch(id == self.epoch);
             }
             Answer::Cached(is_cached) => {
                 pipeline.pop(|_, _| {});
@@ -110,6 +114,9 @@ impl Dispatch<'_> {
             }
             Answer::Stamped(stamp) => {
                 pipeline.pop(|_, _| {});
+                if head.kind == Kind::Stamp {
+                    *self.reloads_left = RELOADS_MAX;
+                }
                 self.node.answered_in(self.now.since(head.sent_at));
                 *self.stamped = Some((stamp, head.sent_at));
             }
@@ -264,11 +271,21 @@ impl Dispatch<'_> {
         });
         match (kind, class) {
             (_, ErrorClass::Epoch) => Err(Fault::epoch()),
-            // Without its seal nothing that was granted may count.
+            // Nothing was looked at or armed anew, and nothing has ended: the next heartbeat will.
+            (Kind::SealEpoch | Kind::Caching, class)
+                if self.proof == Proof::Watch && class.is_passing() =>
+            {
+                Ok(())
+            }
+            // Without its seal nothing that was granted may count; who may not watch any more is
+            // greeted anew, and seals.
             (Kind::SealEpoch | Kind::SealScript, _) => Err(Fault(error.text())),
+            (Kind::Caching, _) if self.proof == Proof::Watch => Err(Fault(error.text())),
             // Unseen, its clock may step and its role change (R3). Who takes no writes is only kept
             // from noting something down; who is busy does nothing else either.
-            (Kind::Stamp, class) if !class.is_passing() => Err(Fault(error.text())),
+            (Kind::Stamp | Kind::StampAnew, class) if !class.is_passing() => {
+                Err(Fault(error.text()))
+            }
             // The node is not what the handshake found: greet it again before it counts.
             (
                 _,

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use crate::algorithm::backoff::full_jitter;
 use crate::algorithm::tally::Vote;
+use crate::endpoint::Ends;
 use crate::engine::clock::{Clock, Timer};
 use crate::engine::connection::{Connection, Flush, Step, Welcome};
 use crate::engine::dispatch::Dispatch;
@@ -47,6 +48,10 @@ pub(crate) struct Driver<T: Transport> {
     quarantine: Quarantine,
     /// Of the node's clock, not judged when the last connection ended.
     step: Option<Step>,
+    /// The last connection ended because the server said that the epoch is over, or may be.
+    was_told: bool,
+    /// How often it was not, since it last was.
+    false_alarms: u32,
 }
 
 enum Link<S> {
@@ -58,6 +63,9 @@ enum Link<S> {
 
 /// A refusal that a retry will not change (a password, a role) is tried again this rarely.
 const PERMANENT_RETRY: Duration = Duration::from_secs(2);
+/// A server whose other databases are flushed all the time, or whose table of tracked keys is too
+/// small, ends watched connections for nothing: behind so many the next one is sealed.
+const FALSE_ALARMS_MAX: u32 = 3;
 /// A connection that lived this long was healthy: the next failure starts the backoff anew.
 const HEALTHY_AFTER: Duration = Duration::from_secs(5);
 /// How long a closing driver tries to send what is owed.
@@ -77,6 +85,8 @@ impl<T: Transport> Driver<T> {
             previous: None,
             quarantine: Quarantine::default(),
             step: None,
+            was_told: false,
+            false_alarms: 0,
         }
     }
 
@@ -101,7 +111,7 @@ impl<T: Transport> Driver<T> {
                 if let Poll::Ready(connected) = dialing.as_mut().poll(cx) {
                     let deadline = *deadline;
                     let stream = connected?;
-                    let stamping = self.stamping();
+                    let stamping = self.stamping(self.transport.ends(&stream));
                     let (endpoint, settings) = (&self.node.endpoint, &self.node.settings);
                     let greeting = Box::new(Greeting::new(stream, endpoint, settings, stamping));
                     self.link = Link::Greeting { greeting, began: now, deadline };
@@ -127,11 +137,12 @@ impl<T: Transport> Driver<T> {
         }
     }
 
-    fn stamping(&mut self) -> Stamping {
+    fn stamping(&mut self, ends: Ends) -> Stamping {
         let previous = self.previous.clone().filter(|_| self.node.settings.protections.fence);
         let caller = caller(&self.node, &mut self.rng);
         let channel = Some(self.node.fleet.hub.channel().to_owned());
-        Stamping { intent: Intent::Greet, caller, previous, channel }
+        let ends = if self.false_alarms < FALSE_ALARMS_MAX { ends } else { Ends::Unknown };
+        Stamping { intent: Intent::Greet, caller, previous, channel, ends }
     }
 
     fn up(&mut self, capabilities: &Capabilities, now: Timestamp) -> Result<(), Setback> {
@@ -161,7 +172,10 @@ impl<T: Transport> Driver<T> {
         if let Some(stamp) = &capabilities.stamp {
             node.fleet.learn(stamp);
             has_stepped = node.read_clock(greeting_began, now, stamp.now_us);
+            let was_told = std::mem::take(&mut self.was_told);
+            self.false_alarms += u32::from(was_told);
             if quarantine.note(stamp, now, node.settings.drift_ppm) {
+                self.false_alarms = 0;
                 count(&node.counters.epochs, 1);
                 // What a step would have called for has been done.
                 self.step = None;
@@ -241,6 +255,7 @@ impl<T: Transport> Driver<T> {
                 self.quarantine = known.clone();
             }
             self.step = connection.step();
+            self.was_told = connection.was_told();
             owed = connection.bury(&self.node, now);
         }
         Dispatch::withdraw(&mut Lanes::default(), &self.node, now);

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::algorithm::script;
-use crate::endpoint::{self, Endpoint};
+use crate::endpoint::{self, Endpoint, Ends};
 use crate::engine::connection::{Fault, READ_BYTES};
 use crate::engine::node::NodeSettings;
 use crate::resp::decode::{Decoded, Decoder};
@@ -35,6 +35,8 @@ pub(crate) struct Stamping {
     pub(crate) previous: Option<Previous>,
     /// To listen on.
     pub(crate) channel: Option<String>,
+    /// Of the stream, for whoever lets its grants count.
+    pub(crate) ends: Ends,
 }
 
 /// Why a link did not come about, or ended.
@@ -87,6 +89,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Greeting<S> {
             previous: stamping.previous,
             allow_eviction: settings.allow_eviction,
             channel: stamping.channel,
+            ends: stamping.ends,
         });
         let mut write = Vec::new();
         handshake.start(&mut write);

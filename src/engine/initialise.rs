@@ -8,7 +8,7 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, Ends};
 use crate::engine::clock::{Clock, Timer};
 use crate::engine::fleet;
 use crate::engine::greeting::{Greeting, Stamping};
@@ -74,7 +74,8 @@ pub(crate) async fn greet_all<T: Transport>(
             quarantine_ms: settings.quarantine_ms,
             fleet: fleet.clone(),
         };
-        let stamping = Stamping { intent, caller, previous: None, channel: None };
+        let ends = Ends::Unknown;
+        let stamping = Stamping { intent, caller, previous: None, channel: None, ends };
         let within = settings.connect_timeout;
         answers.push(greet(transport, clock, endpoint, settings, stamping, within).await);
     }

@@ -5,6 +5,8 @@
 
 use std::future::Future;
 use std::io;
+#[cfg(unix)]
+use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -15,7 +17,7 @@ use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
 
-use crate::endpoint::{Address, Endpoint};
+use crate::endpoint::{Address, Endpoint, Ends};
 
 /// Opens byte streams to endpoints.
 pub(crate) trait Transport: Send + Sync + Unpin + 'static {
@@ -24,6 +26,12 @@ pub(crate) trait Transport: Send + Sync + Unpin + 'static {
 
     /// Connects; the caller bounds the wait.
     fn dial(&self, endpoint: &Endpoint) -> Dialing<Self::Stream>;
+
+    /// The ends of a stream that was dialled, where they are known: whether anybody can stand
+    /// between us and the server's process.
+    fn ends(&self, _stream: &Self::Stream) -> Ends {
+        Ends::Unknown
+    }
 }
 
 /// A connection attempt under way.
@@ -60,6 +68,25 @@ impl Transport for Sockets {
                 Box::pin(async { Err(io::Error::from(io::ErrorKind::Unsupported)) })
             }
         }
+    }
+
+    fn ends(&self, stream: &Stream) -> Ends {
+        let ends = match stream {
+            Stream::Tcp(stream) => stream.local_addr().and_then(|ours| {
+                let theirs = stream.peer_addr()?;
+                Ok(Ends::Tcp { ours, theirs })
+            }),
+            #[cfg(unix)]
+            Stream::Unix(stream) => stream.peer_cred().and_then(|listener| {
+                let peer = stream.peer_addr()?;
+                let process = listener.pid().and_then(|pid| u32::try_from(pid).ok());
+                let ends = peer.as_pathname().zip(process);
+                let known = |(path, process)| Ends::Unix { path: Path::to_path_buf(path), process };
+                Ok(ends.map(known).unwrap_or_default())
+            }),
+        };
+        // Broken already, as the handshake will find.
+        ends.unwrap_or_default()
     }
 }
 

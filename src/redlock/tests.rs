@@ -28,6 +28,7 @@ mod queue;
 mod refusals;
 mod rules;
 mod scenarios;
+mod watched;
 
 /// One node: its data, its links, and every command in the order in which it was executed.
 struct Peer {

@@ -30,6 +30,15 @@ impl Push {
         Some(push)
     }
 
+    /// Whether it says that `key` may have changed.
+    pub(crate) fn is_about(&self, key: &[u8]) -> bool {
+        match self {
+            Self::InvalidateAll => true,
+            Self::InvalidateKeys(keys) => keys.iter().any(|named| named == key),
+            Self::Message { .. } | Self::Other(_) => false,
+        }
+    }
+
     /// When in doubt, all keys: a wake-up too many costs a round trip, one too few a wait.
     fn invalidation(items: Vec<Value>) -> Self {
         let Some(Value::Array(keys)) = items.into_iter().nth(1) else { return Self::InvalidateAll };

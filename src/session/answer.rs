@@ -42,8 +42,10 @@ pub(crate) enum Kind {
     SealEpoch,
     /// SCRIPT EXISTS, behind that.
     SealScript,
-    /// The stamp script: the heartbeat.
+    /// The stamp script by its digest: the heartbeat.
     Stamp,
+    /// The stamp script by its text, where the server forgot its scripts.
+    StampAnew,
     /// PTTL of a lock that somebody waits for, to be told when it changes.
     Look,
     /// The take script over one claim.
@@ -192,7 +194,7 @@ pub(crate) fn answer<'a>(
             [Value::Integer(count @ (0 | 1))] => Some(Answer::Cached(*count == 1)),
             _ => None,
         },
-        (Kind::Stamp, reply) => Stamp::read(reply).map(Answer::Stamped),
+        (Kind::Stamp | Kind::StampAnew, reply) => Stamp::read(reply).map(Answer::Stamped),
         (Kind::Look, Reply::Integer(ms)) => Some(Answer::Life(*ms)),
         (Kind::Watch, Reply::Bulk(value)) => Some(Answer::Value(value)),
         (Kind::Watch, Reply::Null) => Some(Answer::Value(b"")),

@@ -22,12 +22,14 @@
 //! I3. The epoch is stamped before a script is loaded: a process that was restarted unnoticed
 //!     answers NOSCRIPT until somebody has stamped it.
 //! I4. No password, and no text of the server that may repeat it, is in an error or in Debug.
+//! I5. Whether the connection is watched is decided at the end; in doubt it is not; see `watch`.
 
 mod answers;
 mod capabilities;
 mod error;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -35,11 +37,15 @@ use std::fmt;
 pub(crate) use capabilities::{Capabilities, Fence, NativeRelease};
 pub(crate) use error::HandshakeError;
 
+use crate::algorithm::script::EPOCH_KEY;
+use crate::endpoint::Ends;
 use crate::resp::Protocol;
 use crate::resp::command;
 use crate::resp::push::Push;
 use crate::resp::reply::{Reply, Value};
 use crate::session::stamp::{Caller, Intent};
+
+use watch::Watch;
 
 /// What every connection to one node says.
 #[derive(Clone)]
@@ -60,6 +66,8 @@ pub(crate) struct HandshakeConfig {
     pub(crate) allow_eviction: bool,
     /// The channel to listen on, if the protocol has pushes.
     pub(crate) channel: Option<String>,
+    /// If they are known, the server is asked to tell when the epoch changes.
+    pub(crate) ends: Ends,
 }
 
 /// An earlier connection of this client to the same node.
@@ -121,6 +129,7 @@ pub(crate) struct Handshake {
     /// Commands that were written and not yet answered, oldest first.
     awaited: VecDeque<Step>,
     found: Capabilities,
+    watch: Watch,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,8 +146,12 @@ enum State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     Auth,
+    Caching,
     ClientId,
+    ClientInfo,
     CommandInfo,
+    /// What the node's epoch is, to be told from here on when it changes.
+    Epoch,
     Fence,
     Hello,
     /// Any reply will do, a refusal too.
@@ -160,6 +173,9 @@ impl Step {
         match self {
             Self::Auth => "AUTH",
             Self::ClientId | Self::Ignored => "CLIENT",
+            Self::Caching => "CLIENT CACHING",
+            Self::ClientInfo => "CLIENT INFO",
+            Self::Epoch => "GET",
             Self::Fence => "CLIENT KILL",
             Self::Tracking => "CLIENT TRACKING",
             Self::CommandInfo => "COMMAND INFO",
@@ -181,6 +197,7 @@ impl Handshake {
             state: State::New,
             awaited: VecDeque::new(),
             found: Capabilities::default(),
+            watch: Watch::default(),
         }
     }
 
@@ -228,12 +245,16 @@ impl Handshake {
             return Ok(Progress::Continue);
         }
         self.state = State::Done;
+        self.found.watches = self.watch.holds(&self.found, &self.config.ends);
         Ok(Progress::Done(self.found.clone()))
     }
 
-    /// Takes a push. SUBSCRIBE is confirmed by one, at its place among the replies; whatever else
-    /// comes is not the handshake's business.
+    /// Takes a push. SUBSCRIBE is confirmed by one, at its place among the replies; the epoch may
+    /// change already; whatever else comes is not the handshake's business.
     pub(crate) fn handle_push(&mut self, push: &Push) {
+        if push.is_about(EPOCH_KEY.as_bytes()) {
+            self.watch.end();
+        }
         let Push::Other(items) = push else { return };
         let kind = items.first().and_then(Value::as_bytes);
         if kind == Some(b"subscribe") && self.awaited.front() == Some(&Step::Subscribe) {
@@ -328,6 +349,12 @@ impl Handshake {
         }
         command::command_info(out, &["delifeq", "delex"]);
         self.awaited.push_back(Step::CommandInfo);
+        if self.found.protocol == Protocol::Resp3 && self.config.ends != Ends::Unknown {
+            command::command(out, &[b"CLIENT", b"INFO"]);
+            command::client_caching(out);
+            command::get(out, EPOCH_KEY.as_bytes());
+            self.awaited.extend([Step::ClientInfo, Step::Caching, Step::Epoch]);
+        }
     }
 
     fn credentials(&self) -> Option<(&str, &str)> {

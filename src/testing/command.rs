@@ -111,11 +111,13 @@ fn lookup(node: &NodeCore, args: &[&[u8]]) -> Result<&'static Spec, Vec<u8>> {
     let matches =
         |of: &str, sub: &str| of == spec.name && word.eq_ignore_ascii_case(sub.as_bytes());
     let found = subcommands().find(|(_, (of, sub))| matches(of, sub));
-    found.map(|(sub, _)| sub).ok_or_else(|| {
-        let upper = spec.name.to_ascii_uppercase();
-        let word = shown(word, QUOTED_MAX);
-        [b"ERR unknown subcommand '", word, b"'. Try ", upper.as_bytes(), b" HELP."].concat()
-    })
+    found.map(|(sub, _)| sub).ok_or_else(|| unknown_subcommand(spec.name, word))
+}
+
+pub(super) fn unknown_subcommand(name: &str, word: &[u8]) -> Vec<u8> {
+    let upper = name.to_ascii_uppercase();
+    let word = shown(word, QUOTED_MAX);
+    [b"ERR unknown subcommand '", word, b"'. Try ", upper.as_bytes(), b" HELP."].concat()
 }
 
 fn unknown(name: &[u8], args: &[&[u8]]) -> Vec<u8> {
@@ -162,11 +164,12 @@ const ALL_EARS: &str = "only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / R
      in this context";
 
 /// Every command, exactly as far as the engine, its tests and their assertions need them.
-static COMMANDS: [Spec; 39] = [
+static COMMANDS: [Spec; 40] = [
     Spec { name: "auth", words: (2, MANY), data: false, run: connection::auth },
     Spec { name: "client", words: (2, MANY), data: false, run: container },
     Spec { name: "client|caching", words: (3, 3), data: false, run: connection::caching },
     Spec { name: "client|id", words: (2, 2), data: false, run: connection::id },
+    Spec { name: "client|info", words: (2, 2), data: false, run: connection::info },
     Spec { name: "client|kill", words: (3, MANY), data: false, run: connection::kill },
     Spec { name: "client|no-evict", words: (3, 3), data: false, run: connection::no_evict },
     Spec { name: "client|setname", words: (3, 3), data: false, run: connection::set_name },

@@ -1,6 +1,6 @@
 //! Commands about the connection itself: login, protocol, database, client settings.
 
-use super::command::{Call, NOT_AN_INTEGER, SYNTAX_ERROR};
+use super::command::{Call, NOT_AN_INTEGER, SYNTAX_ERROR, unknown_subcommand};
 use super::options::Role;
 use super::request::integer;
 use super::store::DATABASES;
@@ -127,6 +127,19 @@ pub(super) fn select(call: &mut Call<'_>, args: &[&[u8]]) {
 
 pub(super) fn id(call: &mut Call<'_>, _args: &[&[u8]]) {
     call.reply.integer(i64::try_from(call.session.id).unwrap_or(i64::MAX));
+}
+
+/// What clients read of it: which connection this is, and its two ends. Without them the node does
+/// not know the command, as servers before 6.2 do not.
+pub(super) fn info(call: &mut Call<'_>, args: &[&[u8]]) {
+    let Some((addr, own)) = call.node.clients.ends(call.session.id) else {
+        let word = args.get(1).copied().unwrap_or_default();
+        return call.reply.error(unknown_subcommand("client", word));
+    };
+    let (id, db) = (call.session.id, call.session.db);
+    let resp = if call.session.resp3 { 3 } else { 2 };
+    let text = format!("id={id} addr={addr} laddr={own} db={db} resp={resp}\n");
+    call.reply.verbatim(&text);
 }
 
 /// The name is checked and dropped: no command of the node shows it.

@@ -110,8 +110,7 @@ impl NodeCore {
     /// A node without locks; with an open epoch, unless the options say otherwise.
     #[must_use]
     pub fn new(options: Options) -> Self {
-        let started_us = options.clock.now_us();
-        let opened = options.opened.unwrap_or(true);
+        let (started_us, opened) = (options.clock.now_us(), options.opened.unwrap_or(true));
         let mut node = Self {
             options,
             store: Store::new(),
@@ -137,8 +136,17 @@ impl NodeCore {
 
     /// Opens a connection. `addr` is what CLIENT KILL ADDR names it by.
     pub fn connect(&mut self, addr: &str) -> Session {
+        self.open(addr, None)
+    }
+
+    /// Opens a connection from `addr` to `own`, which CLIENT INFO tells; it is unknown otherwise.
+    pub fn connect_to(&mut self, addr: &str, own: &str) -> Session {
+        self.open(addr, Some(own))
+    }
+
+    fn open(&mut self, addr: &str, own: Option<&str>) -> Session {
         let authenticated = self.options.password.is_none();
-        Session { authenticated, ..Session::new(self.clients.connect(addr)) }
+        Session { authenticated, ..Session::new(self.clients.connect(addr, own)) }
     }
 
     /// Closes a connection. Idempotent.

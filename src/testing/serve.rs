@@ -54,6 +54,14 @@ impl Listener {
         }
     }
 
+    /// The unix socket's path, as the server shows it for an address; empty without one.
+    fn path(&self) -> String {
+        let Self::Unix(listener) = self else { return String::new() };
+        let addr = listener.local_addr().ok();
+        let path = addr.as_ref().and_then(|addr| addr.as_pathname());
+        path.map(|path| format!("{}:0", path.display())).unwrap_or_default()
+    }
+
     /// What a client connects to.
     pub(super) fn url(&self) -> String {
         match self {
@@ -133,10 +141,10 @@ impl Shared {
     }
 
     /// `None` while connections are refused or too many are open.
-    fn open(&self, addr: &str) -> Option<Session> {
+    fn open(&self, addr: &str, own: &str) -> Option<Session> {
         let mut state = self.state();
         let room = state.core.clients.len() < CLIENTS_MAX;
-        (room && !state.refusing).then(|| state.core.connect(addr))
+        (room && !state.refusing).then(|| state.core.connect_to(addr, own))
     }
 
     /// Executes what the session has received.
@@ -181,15 +189,18 @@ pub(super) async fn accept(listener: Listener, shared: Arc<Shared>) -> Infallibl
         let accepted = match &listener {
             Listener::Tcp(listener) => match listener.accept().await {
                 Ok((stream, addr)) => {
-                    let set = stream.set_nodelay(true);
-                    set.map(|()| spawn(&mut connections, &shared, stream, &addr.to_string()))
+                    let own = stream.set_nodelay(true).and_then(|()| stream.local_addr());
+                    own.map(|own| {
+                        let (addr, own) = (addr.to_string(), own.to_string());
+                        spawn(&mut connections, &shared, stream, &addr, &own);
+                    })
                 }
                 Err(error) => Err(error),
             },
-            Listener::Unix(listener) => listener
-                .accept()
-                .await
-                .map(|(stream, _)| spawn(&mut connections, &shared, stream, "unix:0")),
+            Listener::Unix(unix) => unix.accept().await.map(|(stream, _)| {
+                let path = listener.path();
+                spawn(&mut connections, &shared, stream, &path, &path);
+            }),
         };
         if accepted.is_err() {
             // Out of file descriptors, or a client gone already: give it a moment.
@@ -199,12 +210,12 @@ pub(super) async fn accept(listener: Listener, shared: Arc<Shared>) -> Infallibl
     }
 }
 
-fn spawn<S>(connections: &mut JoinSet<()>, shared: &Arc<Shared>, stream: S, addr: &str)
+fn spawn<S>(connections: &mut JoinSet<()>, shared: &Arc<Shared>, stream: S, addr: &str, own: &str)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     // A refused connection is closed by dropping its stream here.
-    if let Some(mut session) = shared.open(addr) {
+    if let Some(mut session) = shared.open(addr, own) {
         let shared = Arc::clone(shared);
         connections.spawn(async move {
             // The reason for the end is the client's; the node has no use for it.

@@ -27,6 +27,8 @@ pub(super) struct Tracking {
 #[derive(Debug, Default)]
 pub(super) struct Client {
     addr: String,
+    /// The node's end, if that is known.
+    laddr: Option<String>,
     pub(super) resp3: bool,
     pub(super) tracking: Tracking,
     /// What it listens to.
@@ -47,11 +49,17 @@ pub(super) struct Clients {
 }
 
 impl Clients {
-    pub(super) fn connect(&mut self, addr: &str) -> u64 {
+    pub(super) fn connect(&mut self, addr: &str, own: Option<&str>) -> u64 {
         self.ever += 1;
-        let client = Client { addr: addr.to_owned(), ..Client::default() };
+        let (addr, laddr) = (addr.to_owned(), own.map(str::to_owned));
+        let client = Client { addr, laddr, ..Client::default() };
         self.open.insert(self.ever, client);
         self.ever
+    }
+
+    /// Both ends of the connection, if they are known.
+    pub(super) fn ends(&self, id: u64) -> Option<(&str, &str)> {
+        self.open.get(&id).and_then(|client| Some((&*client.addr, client.laddr.as_deref()?)))
     }
 
     pub(super) fn disconnect(&mut self, id: u64) {
@@ -174,6 +182,14 @@ impl Clients {
     fn close_the_overfull(&mut self) {
         let waiting = |client: &Client| client.pending.len() + client.own.len();
         self.open.retain(|_, client| waiting(client) <= PENDING_MAX);
+    }
+}
+
+#[cfg(test)]
+impl super::NodeCore {
+    /// Who read what is forgotten, and nobody is told.
+    pub(crate) fn forget_tracked(&mut self) {
+        self.clients.readers.clear();
     }
 }
 

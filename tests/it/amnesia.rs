@@ -38,8 +38,9 @@ impl Hold {
     }
 }
 
-/// Five servers, one of them behind a hop.
+/// Five servers, one of them behind a hop, if clients do not reach it directly too.
 pub(crate) struct Rig {
+    is_direct: bool,
     pub(crate) cluster: Cluster,
     pub(crate) hop: Hop,
 }
@@ -48,7 +49,12 @@ impl Rig {
     pub(crate) fn start(config: &[&str]) -> Self {
         let cluster = Cluster::start_with(5, config);
         let hop = Hop::start(cluster[WEAK].addr());
-        Self { cluster, hop }
+        Self { is_direct: false, cluster, hop }
+    }
+
+    /// With nobody between any client and any node: connections are watched.
+    pub(crate) fn start_direct(config: &[&str]) -> Self {
+        Self { is_direct: true, ..Self::start(config) }
     }
 
     pub(crate) fn weak(&self) -> &Server {
@@ -57,13 +63,18 @@ impl Rig {
 
     /// A client whose longest lock lives for `ttl`. Its heartbeats are too rare to help.
     pub(crate) fn client(&self, ttl: Duration, off: Option<Protection>) -> Builder {
-        self.client_over(&self.hop, ttl, off)
+        let way = if self.is_direct { self.weak().url() } else { self.hop.url() };
+        self.client_by(way, ttl, off)
     }
 
     /// Such a client with a way of its own to the weak node.
     pub(crate) fn client_over(&self, hop: &Hop, ttl: Duration, off: Option<Protection>) -> Builder {
+        self.client_by(hop.url(), ttl, off)
+    }
+
+    fn client_by(&self, way: String, ttl: Duration, off: Option<Protection>) -> Builder {
         let mut urls = self.cluster.urls();
-        urls[WEAK] = hop.url();
+        urls[WEAK] = way;
         let client = builder(urls)
             .ttl(ttl)
             .max_ttl(ttl)
@@ -163,6 +174,10 @@ pub(crate) async fn attack<T, U>(
     let _kept = tokio::task::block_in_place(|| event(rig, noted));
     let siege = busy.unwrap_or_else(|| siege(&second));
     let (_taken, second_hold, refusals) = siege.await.unwrap();
+    if off.is_none() {
+        // By the seal of the grant's own write, or when it is no replica any more.
+        until("the new epoch", || second.nodes()[WEAK].epochs >= 2).await;
+    }
     Takeover {
         first: first_hold,
         second: second_hold,
@@ -180,9 +195,21 @@ pub(crate) async fn attack_with_and_without<T, U>(
     before: impl Fn(&Rig) -> T,
     event: impl Fn(&Rig, T) -> U,
 ) {
-    attack(&Rig::start(config), (SHORT, None), idle, &before, &event).await.assert_apart("on");
+    attack_on(Rig::start, config, needed, idle, before, event).await;
+}
+
+/// The same on rigs that `start` sets up.
+pub(crate) async fn attack_on<T, U>(
+    start: impl Fn(&[&str]) -> Rig,
+    config: &[&str],
+    needed: &[Protection],
+    idle: bool,
+    before: impl Fn(&Rig) -> T,
+    event: impl Fn(&Rig, T) -> U,
+) {
+    attack(&start(config), (SHORT, None), idle, &before, &event).await.assert_apart("on");
     for off in needed {
-        let rig = Rig::start(config);
+        let rig = start(config);
         let takeover = attack(&rig, (LONG, Some(*off)), idle, &before, &event).await;
         takeover.assert_two_holders(&format!("without {off:?}"));
     }
@@ -425,8 +452,8 @@ async fn lose_keys(lose: impl Fn(&Server)) {
     let locks = all_up(settings.connect().await.unwrap()).await;
     let guard = within(locks.acquire("r")).await.unwrap();
     until("all grants", || guard.margin() == 2).await;
-    // Keys are watched from the first renewal on.
-    let is_watched = |server: &Server| server.info("tracking_total_keys").as_deref() == Some("1");
+    // Keys are watched from the first renewal on, the epoch from the handshake.
+    let is_watched = |server: &Server| server.info("tracking_total_keys").as_deref() == Some("2");
     until("the keys to be watched", || cluster.iter().all(is_watched)).await;
     tokio::task::block_in_place(|| lose(&cluster[0]));
     until("the loss, or its repair", || guard.margin() == 1 || locks.nodes()[0].topped_up == 1)

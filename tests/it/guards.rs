@@ -137,6 +137,12 @@ async fn a_node_that_evicts_is_refused_unless_it_is_allowed() {
 async fn a_server_under_two_names_votes_once() {
     let cluster = Cluster::start(2);
     let (port, other) = (cluster[0].port, cluster[1].url());
+    // Else the first who greets it there has it quarantined.
+    let mut client = Client::connect(cluster[0].addr()).unwrap();
+    client.command(&["SELECT", "3"]).unwrap();
+    let words = redlatch::testing::open_node_command(Duration::ZERO);
+    let words: Vec<&str> = words.iter().map(|word| str::from_utf8(word).unwrap()).collect();
+    assert!(matches!(client.command(&words).unwrap(), Reply::Array(Some(_))));
     let names = [
         cluster[0].url(),
         format!("redis://localhost:{port}"),

@@ -47,3 +47,4 @@ mod setup;
 mod states;
 mod support;
 mod timeout;
+mod watched;

@@ -47,8 +47,9 @@ const NEEDED: [&str; 13] = [
     "select",
 ];
 /// Without these something is slower, or told later.
-const USEFUL: [&str; 7] = [
+const USEFUL: [&str; 8] = [
     "client|id",
+    "client|info",
     "client|kill",
     "client|tracking",
     "client|caching",

@@ -96,8 +96,7 @@ async fn grants_that_come_late_are_given_back() {
         let locks = locks.clone();
         async move { locks.try_acquire("r").ttl(ttl).renewal(Renewal::Off).await }
     });
-    // The SET and its write's seal.
-    until("the request to have left", || locks.nodes().iter().all(|node| node.in_flight == 3))
+    until("the request to have left", || locks.nodes().iter().all(|node| node.in_flight == 1))
         .await;
     // The time that the validity runs out in, not a time that anything is waited for.
     tokio::time::sleep(ms(600)).await;

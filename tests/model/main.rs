@@ -29,3 +29,4 @@ mod lease;
 mod order;
 mod search;
 mod ticket;
+mod watch;

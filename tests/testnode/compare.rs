@@ -510,6 +510,7 @@ impl std::fmt::Debug for Step {
     }
 }
 
+mod ends;
 mod generate;
 mod modes;
 mod pushes;

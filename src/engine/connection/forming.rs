@@ -11,6 +11,7 @@ use crate::engine::driver;
 use crate::engine::node::{Extension, Node, TopUp, count};
 use crate::engine::op::Op;
 use crate::engine::query;
+use crate::engine::sealed::Proof;
 use crate::resp::command::{self, Epoch};
 use crate::session::answer::Kind;
 use crate::session::handshake::NativeRelease;
@@ -34,7 +35,7 @@ impl<S> Connection<S> {
             // before somebody has begun its epoch (DESIGN §3.2).
             let caller = driver::caller(node, &mut self.rng);
             caller.write_eval(&mut self.write, Intent::Greet);
-            self.pipeline.push(Kind::Stamp, 0);
+            self.pipeline.push(Kind::StampAnew, 0);
             for script in script::ALL {
                 command::script_load(&mut self.write, script.body);
                 self.pipeline.push(Kind::Load, 0);
@@ -66,11 +67,13 @@ impl<S> Connection<S> {
         }
         self.form_queue(node, &full);
         // The seal's place in the caps is kept free for it; a write may always hold one SET.
+        let is_sealed = self.proof == Proof::Seal;
+        let (commands, bytes) = if is_sealed { (SEAL_COMMANDS, SEAL_BYTES) } else { (0, 0) };
         let sealed = |write: &Vec<u8>, pipeline: &Pipeline<Item>| {
             let formed = pipeline.len() - before;
             formed > 0
-                && (formed + SEAL_COMMANDS >= batching.max_commands
-                    || write.len() + SEAL_BYTES >= batching.max_bytes)
+                && (formed + commands >= batching.max_commands
+                    || write.len() + bytes >= batching.max_bytes)
         };
         let mut sets = 0;
         while !sealed(&self.write, &self.pipeline)
@@ -83,7 +86,7 @@ impl<S> Connection<S> {
         {
             sets += usize::from(self.form_acquire(op, node, now));
         }
-        if sets > 0 && node.settings.protections.seal {
+        if sets > 0 && is_sealed {
             // R9: the seal is the write's last command, and nothing joins this write behind it.
             self.write.extend_from_slice(&self.seal);
             self.pipeline.push(Kind::SealEpoch, 0);
@@ -95,7 +98,7 @@ impl<S> Connection<S> {
         formed > 0
     }
 
-    /// `true`: a SET NX that the write's seal must cover. A fenced acquisition is a script, which
+    /// `true`: a SET NX that a seal must cover. A fenced acquisition is a script, which
     /// checks the epoch itself.
     fn form_acquire(&mut self, op: Arc<Op>, node: &Node, now: Timestamp) -> bool {
         // I2: the round ended while this frame waited; it never leaves (R7).

@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::algorithm::script;
 use crate::engine::clock::Timer;
 use crate::engine::connection::{Connection, Fault};
 use crate::engine::dispatch::Dispatch;
 use crate::engine::driver;
 use crate::engine::node::{Health, Node, RUNS_WILD, count};
+use crate::engine::sealed::Proof;
+use crate::resp::command;
 use crate::session::answer::Kind;
 use crate::session::stamp::{Intent, Stamp};
 use crate::time::Timestamp;
@@ -113,6 +116,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         } else {
             self.form_stamp(node, Intent::Greet);
         }
+        if self.proof == Proof::Watch {
+            self.rearm(node);
+        }
+    }
+
+    /// Looks at the epoch, and has it tracked anew. A server whose table of tracked keys is full
+    /// forgets one of them, and does not say so to whose command it then was (NOLOOP): what became
+    /// of the epoch itself behind that is found here, as is what no push tells of (R3).
+    fn rearm(&mut self, node: &Node) {
+        command::client_caching(&mut self.write);
+        self.pipeline.push(Kind::Caching, 0);
+        command::get(&mut self.write, script::EPOCH_KEY.as_bytes());
+        self.pipeline.push(Kind::SealEpoch, 0);
+        count(&node.counters.commands, 2);
     }
 
     /// What time is it there, and is it still the node that we greeted?
@@ -132,7 +149,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if node.read_clock(sent_at, now, stamp.now_us) {
             self.on_step(node, now);
         }
-        // R3: what no seal saw; what is in flight becomes unknown.
+        // R3: what no proof saw; what is in flight becomes unknown. R1': a stamp that began this
+        // epoch itself ended the watch of the one before without a push (NOLOOP).
         if *stamp.id != *self.quarantine.id() {
             // Whoever began this epoch, it is younger than what was known here.
             self.is_strange = false;

@@ -1,4 +1,4 @@
-//! What a grant is worth, once its write's seal has come.
+//! What a grant is worth, once it is known to count.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +34,15 @@ impl Dispatch<'_> {
             Verdict::OtherEpoch => Err(Fault::epoch()),
             Verdict::NoScript => self.begin_reload(),
         }
+    }
+
+    /// R1': the heartbeat has looked at the epoch, and had it tracked anew.
+    pub(super) fn looked(&self, id: &[u8]) -> Result<(), Fault> {
+        if id == self.epoch {
+            return Ok(());
+        }
+        count(&self.node.counters.seals_broken, 1);
+        Err(Fault::epoch())
     }
 
     pub(super) fn granted(&mut self, item: Item, sent_at: Timestamp) {

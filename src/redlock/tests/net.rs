@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::*;
 use crate::builder::Builder;
+use crate::endpoint::Ends;
 use crate::engine::clock::Shift;
 
 pub(super) const MS: Duration = Duration::from_millis(1);
@@ -20,6 +21,7 @@ pub(super) const MEMORY: usize = 1 << 20;
 pub(super) struct Wire {
     stream: DuplexStream,
     cut: Arc<Cut>,
+    ends: Ends,
 }
 
 #[derive(Debug, Default)]
@@ -101,6 +103,9 @@ pub(super) struct Net {
     pipe: Arc<AtomicUsize>,
     /// Clients that reach no node, as a bit set.
     lost: Arc<AtomicUsize>,
+    /// Nobody stands between a client and a node: both see the same ends, and connections are
+    /// watched instead of writes sealed.
+    pub(super) is_direct: bool,
 }
 
 /// One client's way to the nodes.
@@ -110,6 +115,11 @@ struct Dialer(Net, usize);
 impl Net {
     pub(super) fn new(nodes: usize) -> Self {
         Self::with(nodes, |options| options)
+    }
+
+    /// Nodes that the clients reach directly, or that they do not.
+    pub(super) fn that_is(is_direct: bool, nodes: usize) -> Self {
+        Self { is_direct, ..Self::new(nodes) }
     }
 
     /// Nodes with more options than they have by default.
@@ -124,7 +134,7 @@ impl Net {
         };
         let stations = Arc::new((0..nodes).map(station).collect());
         let pipe = Arc::new(AtomicUsize::new(16 << 10));
-        Self { stations, pipe, lost: Arc::default() }
+        Self { stations, pipe, lost: Arc::default(), is_direct: false }
     }
 
     /// So small a pipe cuts writes anywhere, and a node that is not served blocks soon.
@@ -272,12 +282,24 @@ impl Transport for Dialer {
             return Box::pin(async { Err(io::ErrorKind::ConnectionRefused.into()) });
         }
         let (ours, stream) = tokio::io::duplex(self.0.pipe.load(Ordering::Relaxed));
-        let session = station.core.connect("memory:0");
+        let (session, ends) = if self.0.is_direct {
+            let (ours, theirs) =
+                (format!("127.0.0.1:{}", 9 + self.1), format!("[::1]:{}", 7 + node));
+            let session = station.core.connect_to(&ours, &theirs);
+            let ends = Ends::Tcp { ours: ours.parse().unwrap(), theirs: theirs.parse().unwrap() };
+            (session, ends)
+        } else {
+            (station.core.connect("memory:0"), Ends::Unknown)
+        };
         let cut = Arc::new(Cut::default());
         let (input, output, lingers) = (Vec::new(), Vec::new(), false);
-        let (client, wire) = (self.1, Wire { stream: ours, cut: Arc::clone(&cut) });
+        let (client, wire) = (self.1, Wire { stream: ours, cut: Arc::clone(&cut), ends });
         station.lines.push(Line { client, stream, session, cut, input, output, lingers });
         Box::pin(async move { io::Result::Ok(wire) })
+    }
+
+    fn ends(&self, wire: &Wire) -> Ends {
+        wire.ends.clone()
     }
 }
 

@@ -21,6 +21,19 @@ impl Handshake {
                 }
                 Ok(())
             }
+            // Refused, any of the three: every write is sealed.
+            Step::Caching => {
+                self.watch.is_armed = *reply == Reply::Ok;
+                Ok(())
+            }
+            Step::ClientInfo => {
+                self.watch.client_info = reply.as_bytes().map(<[u8]>::to_vec);
+                Ok(())
+            }
+            Step::Epoch => {
+                self.watch.epoch = reply.as_bytes().map(<[u8]>::to_vec);
+                Ok(())
+            }
             Step::CommandInfo => self.on_command_info(reply),
             Step::Fence => {
                 // Closed now or closed before: either way nothing of it runs any more.
@@ -32,6 +45,7 @@ impl Handshake {
             Step::Ignored => Ok(()),
             Step::InfoMemory => {
                 let evicts = reply.as_bytes().and_then(Capabilities::eviction);
+                self.watch.keeps_all = reply.as_bytes().is_some() && evicts.is_none();
                 match evicts {
                     Some(policy) if !self.config.allow_eviction => {
                         Err(HandshakeError::Evicts { policy })
@@ -48,6 +62,7 @@ impl Handshake {
             Step::InfoServer => {
                 if let Some(text) = reply.as_bytes() {
                     self.found.read_info_server(text);
+                    self.watch.read_info_server(text);
                 }
                 self.found.check()
             }

@@ -27,6 +27,8 @@ pub(crate) struct Capabilities {
     pub(crate) listens: bool,
     /// Whether it tells when a watched key changes.
     pub(crate) tracks: bool,
+    /// Whether it tells this connection, in time, when the epoch changes: R1'.
+    pub(crate) watches: bool,
 }
 
 /// Whether an earlier connection is known to be closed on the server's side.
@@ -83,6 +85,7 @@ impl Default for Capabilities {
             fence: Fence::NotNeeded,
             listens: false,
             tracks: false,
+            watches: false,
         }
     }
 }
@@ -100,7 +103,8 @@ impl Capabilities {
             Some(NativeRelease::Delifeq) => ", DELIFEQ",
         };
         let name = if self.server.is_empty() { "a server" } else { &self.server };
-        format!("{name} {}, {protocol}{native}", self.version)
+        let watched = if self.watches { ", watched" } else { "" };
+        format!("{name} {}, {protocol}{native}{watched}", self.version)
     }
 
     /// The server's process, as the stamp script or INFO names it.
@@ -211,14 +215,14 @@ fn role(text: &[u8]) -> Role {
 }
 
 /// The value of a `name:value` line.
-fn info_field<'a>(text: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+pub(super) fn info_field<'a>(text: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     text.split(|&byte| byte == b'\n')
         .find_map(|line| line.strip_prefix(name)?.strip_prefix(b":"))
         .map(<[u8]>::trim_ascii)
 }
 
 /// A name that a peer chose, made short and printable.
-fn short_text(text: &[u8]) -> String {
+pub(super) fn short_text(text: &[u8]) -> String {
     let shown = text.get(..NAME_BYTES_MAX).unwrap_or(text);
     shown.escape_ascii().to_string()
 }

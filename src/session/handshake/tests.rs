@@ -1,6 +1,7 @@
 //! Handshakes against scripted replies. Those of `REDIS_7` were recorded from redis-server 7.0.15.
 
 mod refusals;
+mod watch;
 
 use super::capabilities::{Mode, Role};
 use super::*;
@@ -40,6 +41,7 @@ fn config() -> HandshakeConfig {
         previous: None,
         allow_eviction: false,
         channel: None,
+        ends: Ends::Unknown,
     }
 }
 
@@ -195,6 +197,7 @@ fn redis_7_is_greeted_in_one_round_trip() {
         fence: Fence::NotNeeded,
         listens: false,
         tracks: true,
+        watches: false,
     };
     assert_eq!(peer.capabilities(), &expected);
     assert_eq!(peer.handshake.protocol(), Protocol::Resp3);
