@@ -219,8 +219,8 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) engine: EngineArgs,
 
-    /// A fault, KIND@START/LENGTH[:TARGET][,PARAM=VALUE], see below; may be repeated
-    #[arg(long = "fault", value_name = "FAULT", value_parser = values::fault,
+    #[arg(help = "A fault, KIND@START/LENGTH[:TARGET][,PARAM=VALUE], see below; may be repeated",
+          long = "fault", value_name = "FAULT", value_parser = values::fault,
           help_heading = "Faults")]
     pub(crate) faults: Vec<String>,
     /// The nodes of --nodes may lose what they hold: allows the faults flush and ttl-shrink on them

@@ -1,6 +1,6 @@
 //! What figures over the run's time share: the axis, the shading of faults, and the lanes of nodes.
 //!
-//! Data lie in an inner drawing, [`Plot`], whose horizontal unit is one of the outer; a page may
+//! Data lie in an inner drawing, `Plot`, whose horizontal unit is one of the outer; a page may
 //! show a part of it by its `viewBox`, and moves what carries `data-x` along.
 
 use super::scale::{Scale, time_label, time_ticks};
