@@ -90,6 +90,19 @@ pub(crate) fn own_keys(config: &RunConfig, number: u32) -> RunConfig {
     RunConfig { key_prefix: format!("{}r{number:06}:", config.key_prefix), ..config.clone() }
 }
 
+/// The key prefix that a run was asked for, without what [`own_keys`] put behind it.
+pub(crate) fn asked_prefix(prefix: &str) -> &str {
+    let own = prefix.strip_suffix(':').and_then(|rest| rest.rsplit_once('r'));
+    match own {
+        Some((asked, number))
+            if number.len() == 6 && number.bytes().all(|b| b.is_ascii_digit()) =>
+        {
+            asked
+        }
+        _ => prefix,
+    }
+}
+
 /// The seed of a run that was given none.
 pub(crate) fn fresh_seed() -> u64 {
     (u64::from(std::process::id()) << 32 ^ clock::wall_ns()) % 1_000_000_000
@@ -128,5 +141,9 @@ mod tests {
         assert_eq!(first.len(), tenth.len());
         assert!(first.starts_with(&config.key_prefix) && !tenth.starts_with(&first));
         assert_eq!(RunConfig { key_prefix: "lg:".to_owned(), ..own_keys(&config, 3) }, config);
+        assert_eq!((asked_prefix(&first), asked_prefix(&tenth)), ("lg:", "lg:"));
+        for other in ["", "lg:", "r1:", "r00001:", "lg:r00000x:"] {
+            assert_eq!(asked_prefix(other), other);
+        }
     }
 }

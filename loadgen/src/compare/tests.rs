@@ -107,6 +107,8 @@ fn what_differs_is_listed_and_what_is_under_test_is_not_refused() {
     other.config.clients += 1;
     other.config.engine.max_inflight = Some(7);
     other.run.seed += 1;
+    // One of several runs on the same nodes: as good as the prefix itself.
+    other.config.key_prefix.push_str("r000002:");
     let found = differences::find(&[a(), Side::for_tests("B", vec![other])]);
     let names: Vec<&str> = found.differences.iter().map(|d| d.what.as_str()).collect();
     assert_eq!(names, ["clients", "cores", "seed"]);
@@ -117,6 +119,10 @@ fn what_differs_is_listed_and_what_is_under_test_is_not_refused() {
     );
     assert_eq!(found.under_test[0].what, "engine.max_inflight");
     assert_eq!((found.under_test[0].a.as_str(), found.under_test[0].b.as_str()), ("default", "7"));
+    let mut elsewhere = result(1_000.0, 1_000_000);
+    elsewhere.config.key_prefix = "x:r000002:".to_owned();
+    let found = differences::find(&[a(), Side::for_tests("B", vec![elsewhere])]);
+    assert_eq!(found.differences[0].what, "key_prefix");
     let mut void = result(1_000.0, 1_000_000);
     void.verdict.outcome = crate::verdict::Outcome::Invalid;
     let found = differences::find(&[a(), Side::for_tests("B", vec![void])]);
