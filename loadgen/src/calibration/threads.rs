@@ -45,22 +45,24 @@ mod tests {
 
     #[test]
     fn a_thread_that_computes_is_busier_than_one_that_sleeps() {
+        let (tell, told) = std::sync::mpsc::channel();
         let (start, go) = std::sync::mpsc::channel::<()>();
         let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
         let theirs = std::sync::Arc::clone(&stop);
         let thread = std::thread::Builder::new().name(WORKERS.to_owned()).spawn(move || {
+            tell.send(rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs()).unwrap();
             let _ = go.recv();
             while !theirs.load(std::sync::atomic::Ordering::Relaxed) {
                 std::hint::spin_loop();
             }
         });
         let thread = thread.unwrap();
-        let until = crate::clock::now_ns() + 20_000_000_000;
+        let id = told.recv().unwrap();
+        // Other tests of this process have workers as well, and they come and go.
         let mut before = Workers::now();
-        while before.0.is_empty() && crate::clock::now_ns() < until {
-            std::thread::yield_now();
-            before = Workers::now();
-        }
+        before.0.retain(|worker, _| *worker == id);
+        assert_eq!(before.0.len(), 1, "the thread is not among the workers");
+        let until = crate::clock::now_ns() + 20_000_000_000;
         start.send(()).unwrap();
         let mut busiest = None;
         while busiest.is_none_or(|ns| ns < 5_000_000) && crate::clock::now_ns() < until {
