@@ -314,7 +314,8 @@ async fn closed_connections_come_back_and_end_no_lock() {
         assert!(kill_clients(server) >= 1);
     }
     connections(2).await;
-    assert!(guard.is_valid() && guard.valid_until() == until_then);
+    // Longer, if a renewal has come meanwhile.
+    assert!(guard.is_valid() && guard.valid_until() >= until_then);
     within(guard.extend(TTL)).await.unwrap();
 
     // `timeout`: the server closes what says nothing for a second, unless it listens to a channel.
