@@ -55,6 +55,7 @@ impl RunArgs {
             abort_on_fail_ns: self.verdict.abort_on_fail,
             history: self.checker.history,
             strict: self.checker.strict,
+            witness: self.checker.witness,
             engine: self.engine.knobs(),
         };
         if config.crowd_words() > MOST_CROWD_WORDS {
@@ -91,6 +92,9 @@ impl RunArgs {
         }
         if self.backend != BackendKind::Engine && !self.faults.is_empty() {
             return Err("--fault needs nodes; this backend has none".to_owned());
+        }
+        if self.backend != BackendKind::Engine && self.checker.witness {
+            return Err("--witness needs nodes to look at; this backend has none".to_owned());
         }
         if self.mode != Mode::Mutex && self.fenced {
             return Err("--fenced goes with --mode mutex alone: other locks have no one order of \

@@ -28,6 +28,8 @@ pub(crate) struct Engine {
     /// `None`: do not wait.
     wait: Option<Duration>,
     fenced: bool,
+    /// What all tokens of this process begin with, where a witness wants to know.
+    owner: Option<String>,
 }
 
 #[derive(Debug)]
@@ -36,6 +38,9 @@ pub(crate) struct EngineHeld(Guard);
 /// The nodes when they were looked at last.
 #[derive(Debug, Default)]
 pub(crate) struct LastLook(Vec<NodeStatus>);
+
+/// Of a token, the part that is the same for all of one process.
+const OWNER_DIGITS: usize = 16;
 
 fn nanos(span: Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
@@ -102,6 +107,10 @@ impl Engine {
         }
         let locks = builder.connect().await.map_err(|error| error.to_string())?;
         votes::wait_for(&locks, &config.nodes).await?;
+        let owner = match config.witness {
+            true => learn_owner(&locks, &config.key_prefix).await,
+            false => None,
+        };
         let tree = config.mode.tree(config.keys);
         let prefix = &config.key_prefix;
         let name = |cell| Resource::from(format!("{prefix}{}", tree.name(cell)).as_str());
@@ -112,6 +121,7 @@ impl Engine {
             ttl,
             wait: (!config.try_only).then(|| Duration::from_nanos(config.wait_ns)),
             fenced: config.fenced,
+            owner,
         })
     }
 
@@ -207,9 +217,24 @@ impl Engine {
         self.locks.nodes().into_iter().map(sample).collect()
     }
 
+    pub(crate) fn owner(&self) -> Option<&str> {
+        self.owner.as_deref()
+    }
+
     pub(crate) async fn close(&self) {
         self.locks.close().await;
     }
+}
+
+/// By one lock that nobody else asks for: whoever reads the token of a lock that others wait for
+/// keeps it from being handed to them, which no lock of the load shall suffer.
+async fn learn_owner(locks: &Redlock, prefix: &str) -> Option<String> {
+    let name = format!("{prefix}witness:{}", std::process::id());
+    let guard = locks.try_acquire(name.as_str()).await.ok()?;
+    let owner = guard.token().to_hex().get(..OWNER_DIGITS).map(ToOwned::to_owned);
+    // Not the run's matter: it runs out by itself.
+    let _ = guard.release().await;
+    owner
 }
 
 const fn view(state: NodeState) -> NodeView {

@@ -28,6 +28,7 @@ use crate::report::machine::Machine;
 use crate::report::{NodeReport, TargetAbout};
 use crate::thresholds::Checked;
 use crate::verdict::{Outcome, Safety};
+use crate::witness::report::WitnessReport;
 
 pub(crate) use read::load;
 pub(crate) use timeline::{Event, MOST_EVENTS, State, What};
@@ -66,6 +67,9 @@ pub(crate) struct Document {
     pub(crate) safety: SafetyReport,
     /// `null` unless the run was fenced.
     pub(crate) fencing: Option<Fencing>,
+    /// `null` unless the nodes were looked at.
+    #[serde(default)]
+    pub(crate) witness: Option<WitnessReport>,
     pub(crate) quality: QualityReport,
     #[serde(default)]
     pub(crate) thresholds: Vec<Checked>,

@@ -26,6 +26,7 @@ mod gaps;
 mod handovers;
 mod held;
 mod section;
+mod steady;
 mod waits;
 
 use std::io;
@@ -42,6 +43,7 @@ pub(crate) use fencing::Tokens;
 use gaps::GRAIN_NS;
 pub(crate) use handovers::{Grants, Handover};
 pub(crate) use section::{Entry, Inside};
+pub(crate) use steady::Holder;
 use waits::WAIT_WORDS;
 pub(crate) use waits::Waits;
 

@@ -317,7 +317,7 @@ mod tests {
         let node = |commands| NodeSeen { work: Some(work(commands)), pings: pings.clone() };
         let lost = NodeSeen { work: None, pings: histogram() };
         let grants = Grants { all: 100, handovers: 50, between_processes: 20 };
-        Seen { window_ns: 1, grants, nodes: vec![node(300), lost, node(500)] }
+        Seen { window_ns: 1, grants, nodes: vec![node(300), lost, node(500)], locks: None }
     }
 
     #[test]

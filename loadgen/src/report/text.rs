@@ -37,6 +37,7 @@ macro_rules! line {
 // Below the macro, which it uses.
 mod latency;
 mod thresholds;
+mod witness;
 
 fn banner(out: &mut String, run: &RunResult, paint: Paint) {
     let word = match run.verdict.outcome {
@@ -189,6 +190,9 @@ fn safety(out: &mut String, run: &RunResult, paint: Paint) {
     );
     if let Some(order) = run.verdict.fencing {
         fencing(out, run, order, paint);
+    }
+    if let (Some(seen), Some(verdict)) = (&run.witness, run.verdict.witness) {
+        out.push_str(&witness::lines(seen, verdict, paint));
     }
     // Before the measured start, in the warm-up, instants are negative.
     let second = |at: u64| (at as f64 - run.measured_ns as f64) / NS_PER_S as f64;

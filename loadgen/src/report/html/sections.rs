@@ -3,6 +3,7 @@
 mod baseline;
 mod contention;
 mod machine;
+mod witness;
 
 use super::head::{fencing_words, safety_tone, safety_words};
 use super::table::{Cell, Kind, number, table};
@@ -286,7 +287,9 @@ pub(super) fn safety(out: &mut String, document: &Document) {
             ),
         ]);
     }
+    rows.extend(witness::row(document));
     table(out, &["check", "verdict", ""], &rows);
+    witness::examples(out, document);
     let caption = "Blue: who held it. Orange: who was granted it meanwhile. Red: both at once.";
     figure(out, figures::violations(document), caption);
 }

@@ -143,6 +143,7 @@ pub(crate) fn sample() -> RunResult {
         calibration: Calibration::default(),
         failure_texts: vec!["no quorum of nodes answered ".repeat(9)],
         thresholds: Vec::new(),
+        witness: None,
         verdict: Verdict {
             reasons: vec!["because ".repeat(30)],
             warnings: vec!["do this ".repeat(30)],
