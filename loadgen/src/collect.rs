@@ -299,6 +299,7 @@ impl Collector {
     /// The rest, when every process is done: an interval that was cut short, then what came late.
     pub(crate) fn finish(&mut self) -> Vec<Interval> {
         let mut rest = self.advance();
+        self.calm.decide();
         if self.intervals_done < self.rows.len() as u64 {
             rest.push(self.close_interval(0));
         }

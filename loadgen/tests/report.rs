@@ -1,6 +1,7 @@
 //! What a run leaves for people and for other programs, and what is made of it later.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests are tests")]
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
@@ -226,5 +227,26 @@ fn what_cannot_be_shown_is_refused_in_a_line() {
         let (got, stdout, stderr) = dir.loadgen(&line.split(' ').collect::<Vec<_>>());
         assert_eq!((got, stdout.as_str()), (code, ""), "{line}: {stderr}");
         assert!(stderr.contains(words), "{line}: {stderr}");
+    }
+}
+
+/// The files that a report lists.
+fn listed(text: &str) -> BTreeSet<String> {
+    let rest = text.rsplit_once(" files ").unwrap().1;
+    let names = rest.split_whitespace().skip(1);
+    names.map(ToOwned::to_owned).collect()
+}
+
+#[test]
+fn a_report_lists_the_files_that_are_there() {
+    let dir = Dir::new("files");
+    for (more, place) in [("--history full", "out"), ("", "out"), ("--repeat 2", "out/run-1")] {
+        let line = format!("run -q -o out --backend noop -c 2 -k 5 -d 200ms -w 0 {more}");
+        let (code, stdout, stderr) = dir.loadgen(&line.split_whitespace().collect::<Vec<_>>());
+        assert_eq!(code, 0, "{more}: {stdout}{stderr}");
+        let files = std::fs::read_dir(dir.0.join(place)).unwrap().flatten();
+        let there = files.map(|file| file.file_name().to_string_lossy().into_owned());
+        assert_eq!(listed(&dir.text(&format!("{place}/report.txt"))), there.collect(), "{more}");
+        std::fs::remove_dir_all(dir.0.join("out")).unwrap();
     }
 }

@@ -128,6 +128,8 @@ pub(crate) struct RunResult {
     pub(crate) timeline: Timeline,
     pub(crate) machine: Machine,
     pub(crate) dir: std::path::PathBuf,
+    /// `scenario.toml` is among the files in `dir`.
+    pub(crate) has_scenario: bool,
 }
 
 /// What figures over time are drawn from, beside the rows.

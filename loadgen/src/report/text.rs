@@ -10,6 +10,7 @@ use super::json::key_name;
 use super::words;
 use crate::clock::NS_PER_S;
 use crate::num;
+use crate::history::Keep;
 use crate::recorder::{Hist, Metric};
 use crate::verdict::{Outcome, Safety};
 
@@ -272,8 +273,10 @@ fn files(out: &mut String, run: &RunResult) {
     // Not wrapped: a path must stay in one piece to be copied.
     line!(out, " files     {}/", run.dir.display());
     line!(out, "           report.html  report.txt  result.json  series.csv  events.jsonl");
-    line!(out, "           acquire.hgrm  latency.hlog");
+    line!(out, "           acquire.hgrm  latency.hlog{scenario}{history}");
 }
 
 #[cfg(test)]
 pub(crate) mod tests;
+    let history = if run.config.history == Keep::None { "" } else { "  history.bin" };
+    let scenario = if run.has_scenario { "  scenario.toml" } else { "" };

@@ -133,7 +133,9 @@ pub(super) fn measure(
     let witness = session.watch(measured_ns)?;
     session.crew.go(start_ns);
     session.live.start_at(measured_ns);
+    session.collector.calm.start_at(measured_ns);
     session.gather(&mut log, measured_ns)?;
+    session.know_faults();
     session.live.finish();
     let seen = witness.end();
     let done = session.target.end_faults();
@@ -224,6 +226,7 @@ impl Session<'_> {
                     for text in returns(&message) {
                         self.live.event(text);
                     }
+                    self.know_faults();
                     let known = self.collector.trouble.len();
                     let intervals = self.collector.take(message);
                     for text in self.target.fault_news() {
@@ -249,6 +252,13 @@ impl Session<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Tells those who ask for what was outside faults of these.
+    fn know_faults(&mut self) {
+        if self.collector.calm.is_wanted() {
+            self.collector.calm.know(self.target.lasted());
+        }
     }
 
     /// Ends the run if a threshold that was asked to does not hold.
@@ -353,6 +363,7 @@ impl Session<'_> {
             timeline,
             machine,
             dir,
+            has_scenario: false,
             config: RunConfig { nodes: shown, ..config.clone() },
             totals: collector.totals,
             rows: collector.rows,

@@ -154,6 +154,7 @@ pub(crate) fn sample() -> RunResult {
         config,
     }
 }
+        has_scenario: true,
 
 #[test]
 fn the_report_fits_the_page_and_says_what_matters() {
