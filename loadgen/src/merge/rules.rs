@@ -52,6 +52,7 @@ const RULES: &[(&str, Rule)] = &[
     ("contention.attempts_per_acquisition", Rule::Weighed),
     ("contention.hold_mean_ns", Rule::Weighed),
     ("contention.ping_p50_ns_by_node", Rule::Concat(900)),
+    ("contention.ping_ns_by_node", Rule::Concat(900)),
     ("contention.ping_p50_ns", Rule::LeaveOut),
     ("contention.commands*", Rule::LeaveOut),
     ("contention.hottest_keys", Rule::LeaveOut),

@@ -12,6 +12,7 @@ use crate::clock::NS_PER_S;
 use crate::document::Document;
 use crate::num;
 use crate::recorder::Metric;
+use crate::report::contention::Pings;
 use crate::report::format::{self, count, many, maybe_ns, ns};
 use crate::report::rows::{ROWS, Trust, Values};
 use crate::report::svg::put;
@@ -311,7 +312,12 @@ pub(super) fn nodes(out: &mut String, document: &Document) {
                  many commands went to the node in one piece.";
     section(out, "nodes", "Nodes and batching", about);
     let away = figures::away_ns(document);
-    let pings = &document.contention.ping_p50_ns_by_node;
+    // Older results have the median alone.
+    let contention = &document.contention;
+    let ping = |at: usize, of: fn(&Pings) -> u64| {
+        number(maybe_ns(contention.ping_ns_by_node.get(at).copied().flatten().as_ref().map(of)))
+    };
+    let median = |at: usize| contention.ping_p50_ns_by_node.get(at).copied().flatten();
     let row = |(at, node): (usize, &crate::report::NodeReport)| -> Vec<Cell> {
         let batch = match node.writes {
             0 => "–".to_owned(),
@@ -325,7 +331,10 @@ pub(super) fn nodes(out: &mut String, document: &Document) {
             (state, node.state.clone()),
             number(maybe_ns(node.rtt_p50_ns)),
             number(maybe_ns(node.rtt_p99_ns)),
-            number(maybe_ns(pings.get(at).copied().flatten())),
+            number(maybe_ns(median(at))),
+            ping(at, |of| of.p90),
+            ping(at, |of| of.p99),
+            ping(at, |of| of.max),
             number(count(node.commands)),
             number(batch),
             number(count(node.timeouts)),

@@ -8,6 +8,7 @@ use crate::document::{Event, NodeColumns, NodeSeries, State, What};
 use crate::merge::Part;
 use crate::recorder::histogram;
 use crate::report::NodeReport;
+use crate::report::contention::Pings;
 use crate::report::figures::tests::document;
 
 /// The elements of a page, in order; panics where they do not close as they opened.
@@ -212,6 +213,21 @@ fn what_a_result_knows_is_on_its_page() {
     let page = render(&document);
     for words in [
         ">p50 912ns, p99 4.13µs<",
+    document.contention.ping_p50_ns_by_node = vec![Some(85_000)];
+    let (p50, p90, p99, max) = (85_000, 90_000, 123_000, 4_567_000);
+    document.contention.ping_ns_by_node = vec![Some(Pings { count: 400, p50, p90, p99, max })];
+    document.witness = Some(WitnessReport {
+        verdict: Safety::Violated,
+        examples: vec![Sighting {
+            at_ns: 5,
+            key: "lg:0".to_owned(),
+            client: 3,
+            process: 1,
+            sight: Sight::Unbacked,
+            nodes: vec![NodeSight::Held, NodeSight::Missing, NodeSight::Unknown],
+        }],
+        ..WitnessReport::default()
+    });
         ">a look at the clock</th><td>33ns<",
         ">a sleep takes so much longer</th><td>–<",
         ">412µs<",
