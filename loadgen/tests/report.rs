@@ -157,8 +157,11 @@ fn names_with_an_uneven_share_are_told_apart() {
     let all = result["latency_ns"]["acquire.response"]["count"].as_u64().unwrap();
     assert!(counts.iter().sum::<u64>() <= all && counts[0] > all / 4, "{counts:?} of {all}");
     let longest = result["latency_ns"]["acquire.response"]["max"].as_u64().unwrap();
-    let waits = |of: &Value| of["wait_max_ns"].as_u64().unwrap();
-    assert!(keys.iter().all(|of| waits(of) <= longest), "{keys:?} within {longest}");
+    let waits = |of: &Value, what: &str| of[what].as_u64().unwrap();
+    assert!(keys.iter().all(|of| waits(of, "wait_max_ns") <= longest), "{keys:?} in {longest}");
+    let in_order = |of: &Value| waits(of, "wait_p99_ns") <= waits(of, "wait_max_ns");
+    assert!(keys.iter().all(|of| in_order(of) && waits(of, "wait_p99_ns") > 0), "{keys:?}");
+    assert!(stdout.contains("busiest names"), "{stdout}");
     let page = dir.text("out/report.html");
     assert!(page.contains(&format!(">{}<", keys[0]["key"].as_str().unwrap())), "on the page");
 }

@@ -25,6 +25,7 @@ mod findings;
 mod gaps;
 mod handovers;
 mod held;
+mod lengths;
 mod section;
 mod steady;
 mod waits;
@@ -146,7 +147,7 @@ impl Oracle {
         let clients = num::usize_of(config.clients.into());
         let words = HEADER + RECORDS * RECORD_WORDS + map_words + keys * CELL_WORDS;
         let words = words + clients * SLOT_WORDS + num::usize_of(config.crowd_words());
-        let words = words + keys * WAIT_WORDS;
+        let words = words + keys * WAIT_WORDS + lengths::words(keys);
         let (processes, is_crowded) = (config.processes.max(1), config.mode.is_crowded());
         let permits = if let Mode::Permits(k) = config.mode { k.into() } else { usize::MAX };
         let with = move |shared| Self {

@@ -1,19 +1,19 @@
 //! What contention cost: how locks passed on, what that asked of the nodes, and how evenly the
 //! waiters were served.
 
+mod keys;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use super::format::{many, ns};
-use super::json;
-use crate::config::RunConfig;
 use crate::document::AttemptsOf;
 use crate::driver::ClientReport;
 use crate::num;
-use crate::oracle::judge::Waits;
 use crate::recorder::{Counts, Hist, histogram, merge};
 use crate::witness::{NodeWork, Seen};
+pub(crate) use keys::{HotKey, MOST_HOT_KEYS, hottest_keys, lines as hottest_lines};
 
 /// How evenly the clients were served, over the whole run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -4,13 +4,14 @@
 use std::fmt::Write as _;
 
 use super::RunResult;
+use super::contention::hottest_lines;
 use super::faults;
 use super::format::{self, COLUMNS, Paint, count, many, maybe_ns, ns};
 use super::json::key_name;
 use super::words;
 use crate::clock::NS_PER_S;
-use crate::num;
 use crate::history::Keep;
+use crate::num;
 use crate::recorder::{Hist, Metric};
 use crate::verdict::{Outcome, Safety};
 
@@ -21,6 +22,7 @@ pub(crate) fn render(run: &RunResult, paint: Paint) -> String {
     load(&mut out, run, paint);
     latency::table(&mut out, run);
     contention(&mut out, run);
+    busiest(&mut out, run);
     nodes(&mut out, run);
     out.push_str(&faults::table::render(&run.faults));
     safety(&mut out, run, paint);
@@ -116,6 +118,16 @@ fn contention(out: &mut String, run: &RunResult) {
     }
     if let Some(text) = run.fairness.words(run.config.processes) {
         out.push_str(&format::wrapped(" fairness   ", &text));
+        line!(out, "");
+    }
+}
+
+fn busiest(out: &mut String, run: &RunResult) {
+    let lines = hottest_lines(&run.contention.hottest_keys, run.config.names());
+    for text in &lines {
+        line!(out, "{text}");
+    }
+    if !lines.is_empty() {
         line!(out, "");
     }
 }
@@ -270,6 +282,8 @@ fn quality(out: &mut String, run: &RunResult, paint: Paint) {
 }
 
 fn files(out: &mut String, run: &RunResult) {
+    let history = if run.config.history == Keep::None { "" } else { "  history.bin" };
+    let scenario = if run.has_scenario { "  scenario.toml" } else { "" };
     // Not wrapped: a path must stay in one piece to be copied.
     line!(out, " files     {}/", run.dir.display());
     line!(out, "           report.html  report.txt  result.json  series.csv  events.jsonl");
@@ -278,5 +292,3 @@ fn files(out: &mut String, run: &RunResult) {
 
 #[cfg(test)]
 pub(crate) mod tests;
-    let history = if run.config.history == Keep::None { "" } else { "  history.bin" };
-    let scenario = if run.has_scenario { "  scenario.toml" } else { "" };

@@ -308,8 +308,9 @@ pub(super) fn nodes(out: &mut String, document: &Document) {
         section(out, "nodes", "Nodes", "This lock has none.");
         return;
     }
-    let about = "Round trips as the slowest process saw them. Commands per write is the batch: how \
-                 many commands went to the node in one piece.";
+    let about = "Round trips as the slowest process saw them; PING by the node's own connection, \
+                 every 25 ms, without the library. Commands per write is the batch: how many \
+                 commands went to the node in one piece.";
     section(out, "nodes", "Nodes and batching", about);
     let away = figures::away_ns(document);
     // Older results have the median alone.
@@ -350,6 +351,9 @@ pub(super) fn nodes(out: &mut String, document: &Document) {
         ">rtt p50",
         ">p99",
         ">ping p50",
+        ">p90",
+        ">p99",
+        ">max",
         ">commands",
         ">batch",
         ">timeouts",

@@ -10,6 +10,9 @@ use crate::recorder::histogram;
 use crate::report::NodeReport;
 use crate::report::contention::Pings;
 use crate::report::figures::tests::document;
+use crate::verdict::Safety;
+use crate::witness::report::{Sighting, WitnessReport};
+use crate::witness::sight::{NodeSight, Sight};
 
 /// The elements of a page, in order; panics where they do not close as they opened.
 pub(crate) fn elements(page: &str) -> Vec<String> {
@@ -210,9 +213,6 @@ fn what_a_result_knows_is_on_its_page() {
         ..crate::thresholds::Checked::default()
     };
     document.thresholds.push(checked);
-    let page = render(&document);
-    for words in [
-        ">p50 912ns, p99 4.13µs<",
     document.contention.ping_p50_ns_by_node = vec![Some(85_000)];
     let (p50, p90, p99, max) = (85_000, 90_000, 123_000, 4_567_000);
     document.contention.ping_ns_by_node = vec![Some(Pings { count: 400, p50, p90, p99, max })];
@@ -228,6 +228,9 @@ fn what_a_result_knows_is_on_its_page() {
         }],
         ..WitnessReport::default()
     });
+    let page = render(&document);
+    for words in [
+        ">p50 912ns, p99 4.13µs<",
         ">a look at the clock</th><td>33ns<",
         ">a sleep takes so much longer</th><td>–<",
         ">412µs<",
@@ -237,7 +240,13 @@ fn what_a_result_knows_is_on_its_page() {
         ">✘ failed<",
         ">7.31ms<",
         ">lg:&lt;0&gt;</td><td class=\"num\">1 234</td><td class=\"num\">24.68 %</td>\
-         <td class=\"num\">1.50ms</td><td class=\"num\">77.0ms<",
+         <td class=\"num\">1.50ms</td><td class=\"num\">66.0ms</td><td class=\"num\">77.0ms<",
+        ">85.0µs</td><td class=\"num\">90.0µs</td><td class=\"num\">123µs</td>\
+         <td class=\"num\">4.57ms<",
+        ">nodes DO NOT HOLD what they should<",
+        ">client 3 of process 1<",
+        ">no quorum has the holder</td><td class=\"tone good\">has it</td>\
+         <td class=\"tone bad\">nobody</td><td class=\"tone warn\">unknown<",
         "Jain index 0.990 over 4 clients",
     ] {
         assert!(page.contains(words), "{words}");

@@ -1,27 +1,20 @@
 //! What the nodes were seen to hold, beside what the checker says.
 
-use super::super::head::safety_tone;
+use super::super::head::{safety_tone, witness_words};
 use super::super::note;
 use super::super::table::{Cell, Kind, number, table};
 use super::tone_kind;
 use crate::clock::NS_PER_S;
 use crate::document::Document;
 use crate::report::format::ns;
-use crate::verdict::Safety;
 use crate::witness::sight::{NodeSight, Sight};
 
 pub(super) fn row(document: &Document) -> Option<Vec<Cell>> {
     let seen = document.witness.as_ref()?;
-    let word = match seen.verdict {
-        Safety::Holds => "nodes hold what they should",
-        Safety::Violated => "nodes DO NOT hold what they should",
-        Safety::Expected => "nodes have forgotten as expected",
-        Safety::Unknown => "unknown",
-    };
     let text = format!("{}; a pass took {} at most", seen.words(), ns(seen.longest_pass_ns));
     Some(vec![
         (Kind::Main, "witness".to_owned()),
-        (tone_kind(safety_tone(seen.verdict)), word.to_owned()),
+        (tone_kind(safety_tone(seen.verdict)), witness_words(seen.verdict).to_owned()),
         (Kind::Text, text),
     ])
 }
