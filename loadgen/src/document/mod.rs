@@ -219,7 +219,7 @@ pub(crate) struct Series {
     pub(crate) nodes: NodeSeries,
 }
 
-/// What passed at every node over time; empty where there are none, and of several machines.
+/// What passed at every node over time; empty where there are none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct NodeSeries {
     /// `--interval`, or twice, four times .. as long in a run with very many.
