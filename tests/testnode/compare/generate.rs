@@ -239,11 +239,14 @@ fn moded(digests: &Args) -> impl Strategy<Value = Args> + use<> {
     })
 }
 
+const LONG_TOKENS: [&str; 2] =
+    ["t0000000000000000000000000000001", "t0000000000000000000000000000002"];
+
 /// Who stands in line for a lock. Of a line of two the first is called.
 fn queued(digests: &Args) -> impl Strategy<Value = Args> + use<> {
     let scripts = [ENTER, ENTER, ENTER, LEAVE, LEAVE, CONFIRM].map(|at| digests[at].clone());
     let number = prop_oneof![
-        9 => select(vec!["1", "2", "3"]),
+        9 => select(vec!["64", "128", "192"]),
         1 => select(SCRIPT_NUMBERS.to_vec()),
     ];
     let ttl = prop_oneof![
@@ -254,7 +257,8 @@ fn queued(digests: &Args) -> impl Strategy<Value = Args> + use<> {
         9 => Just(["k0", "k1", "k2"]),
         1 => select(vec![["k0", "k1", "k1"], ["k0", "k0", "k2"], ["k0", "k2", "k0"]]),
     ];
-    let token = select(vec!["t0", "t1", "t2"]);
+    // As long as tokens are, and not.
+    let token = select(vec![LONG_TOKENS[0], LONG_TOKENS[0], LONG_TOKENS[1], "t0", "t1"]);
     (0..scripts.len(), keys, number, token, vec(ttl, 3)).prop_map(
         move |(script, keys, number, token, ttls)| {
             let head = [words(&["EVALSHA"]), vec![scripts[script].clone()]].concat();
@@ -262,7 +266,7 @@ fn queued(digests: &Args) -> impl Strategy<Value = Args> + use<> {
                 0..3 => {
                     [&["3"], &keys[..], &["t0", number, token, ttls[0], ttls[1], ttls[2]]].concat()
                 }
-                3..5 => [&["2"], &keys[1..], &[token, ttls[0]]].concat(),
+                3..5 => [&["2"], &keys[1..], &[token, ttls[0], ttls[1]]].concat(),
                 _ => [&["3"], &keys[..], &["t0", token, ttls[0], "540000", ttls[1]]].concat(),
             };
             [head, words(&rest)].concat()
