@@ -169,7 +169,7 @@ fn what_passed_at_nodes_is_put_on_one_axis_node_by_node() {
     };
     let (mut a, mut b) = (source("a", 1, 0), source("b", 2, NS_PER_S));
     a.document.series.nodes = series(1_000, &[4, 6]);
-    b.document.series.nodes = series(500, &[10, 30, 0, 8]);
+    b.document.series.nodes = series(500, &[30, 10, 0, 8]);
     let all = merged(&[a, b]);
     let nodes = &all.series.nodes;
     assert_eq!((nodes.interval_ns, nodes.by_node.len()), (NS_PER_S, all.nodes.len()));

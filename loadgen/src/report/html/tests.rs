@@ -141,7 +141,7 @@ fn what_users_and_servers_say_is_text() {
         response_p50_ns: None,
         response_p99_ns: Some(7),
         outcome: crate::verdict::Outcome::Pass,
-        safety: crate::verdict::Safety::Holds,
+        safety: Safety::Holds,
     }];
     let key = bad.to_owned();
     let what = What::Violation { key, held_by: 1, granted_to: 2 };
