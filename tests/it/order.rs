@@ -45,16 +45,23 @@ fn event(stream: &mut BufReader<TcpStream>) -> Event {
     }
 }
 
+const SCRIPT: &str = "local time = redis.call('TIME') \
+    return redis.call('PUBLISH', 'order', time[1] .. ' ' .. time[2])";
+const ROUNDS: usize = 2_000;
+const IN_FLIGHT: usize = 8;
+
 /// A message stands behind the replies to what was executed before it, and in front of the replies
 /// to what was executed after it: so it was sent after the newest command that is answered in
 /// front of it, which is all that R10' counts on.
+/// With threads that write for the server, too.
 #[test]
 fn messages_stand_between_replies_where_they_were_sent() {
-    const SCRIPT: &str = "local time = redis.call('TIME') \
-        return redis.call('PUBLISH', 'order', time[1] .. ' ' .. time[2])";
-    const ROUNDS: usize = 2_000;
-    const IN_FLIGHT: usize = 8;
-    let server = Server::start();
+    for options in [&[][..], &["io-threads 4"]] {
+        watch_the_order(&Server::start_with(options));
+    }
+}
+
+fn watch_the_order(server: &Server) {
     let mut stream = BufReader::new(TcpStream::connect(server.addr()).unwrap());
     stream.get_mut().write_all(b"HELLO 3\r\nSUBSCRIBE order\r\nPING\r\n").unwrap();
     while lines(&mut stream, 1)[0] != "+PONG" {}
