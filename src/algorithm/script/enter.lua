@@ -27,10 +27,8 @@ while not holder do
     redis.call('SET', lock, me, 'PX', ARGV[4])
     return 'g'
   end
-  if tell(head, 'g' .. head) > 0 then
-    redis.call('SET', lock, head, 'PX', ARGV[5])
-    holder = head
-  end
+  redis.call('SET', lock, head, 'PX', ARGV[5])
+  if tell(head, 'g' .. head) > 0 then holder = head end
 end
 local told = 0
 if type(holder) == 'string' and #holder == 32 then told = tell(holder, 'w' .. me) end

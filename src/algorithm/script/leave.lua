@@ -23,8 +23,8 @@ for _ = 1, 16 do
   local age = (time[1] * 4 + math.floor(time[2] / 250000) - head[2]) % 64
   local is_here = age < 3 and tonumber(life)
   if not is_here then life = ARGV[2] end
+  redis.call('SET', lock, token, 'PX', life)
   if tell(token, (is_here and 'G' or 'g') .. token) > 0 then
-    redis.call('SET', lock, token, 'PX', life)
     local next = redis.call('ZRANGE', queue, 0, 0)[1]
     if next then
       next = string.sub(next, 1, 32)
@@ -34,5 +34,5 @@ for _ = 1, 16 do
     return held and 'h' or 'm'
   end
 end
-if held then redis.call('DEL', lock) end
+redis.call('DEL', lock)
 return held and 'd' or 'm'

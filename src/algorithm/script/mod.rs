@@ -47,11 +47,11 @@ pub(crate) const STAMP: Script =
 
 /// Queues a ticket up, or takes a free lock: answers `g`, `r`, or `w` or `d` and a number.
 pub(crate) const ENTER: Script =
-    Script { sha: "6cbea2a8f0a7140b3c803be9cfeb59e9da656421", body: include_str!("enter.lua") };
+    Script { sha: "42ceae79d4a589ce6dc277ac2a10cedc617f8e3d", body: include_str!("enter.lua") };
 
 /// Compare-and-hand-on of one lock: answers one of `h`, `d`, `m`, `o`.
 pub(crate) const LEAVE: Script =
-    Script { sha: "2917f7dff984cecad4d15d86aa1b53a902315c6c", body: include_str!("leave.lua") };
+    Script { sha: "48072aef8f3a34038da9dbebe0899f3c06d2267c", body: include_str!("leave.lua") };
 
 /// Takes a reserved lock and counts its fencing token up: answers the token, or nil.
 pub(crate) const CONFIRM: Script =

@@ -35,8 +35,8 @@ pub(super) fn enter(call: &mut Invocation<'_>) -> Ended {
                 call.set(27, &[lock, me, Some(b"PX"), ttl_ms])?;
                 return letter(b'g');
             }
+            call.set(30, &[lock, Some(head), Some(b"PX"), call.arg(5)])?;
             if lock.is_some_and(|lock| call.tell(head, &[b"g", head, lock]) > 0) {
-                call.set(31, &[lock, Some(head), Some(b"PX"), call.arg(5)])?;
                 break Some(head.to_vec());
             }
         },
@@ -47,7 +47,7 @@ pub(super) fn enter(call: &mut Invocation<'_>) -> Ended {
     {
         told = call.tell(&holder, &[b"w", me, lock]);
     }
-    let left_ms = call.pttl(lock.ok_or_else(|| Raised::at(37, NOT_TEXT))?);
+    let left_ms = call.pttl(lock.ok_or_else(|| Raised::at(35, NOT_TEXT))?);
     let word = if told > 0 { "w" } else { "d" };
     Ok(Answer::Bulk(format!("{word}{}", written(left_ms)).into_bytes()))
 }
@@ -70,10 +70,10 @@ pub(super) fn leave(call: &mut Invocation<'_>) -> Ended {
         let age = modulo(quarters(call.now_ms) - score, 64.0);
         let life = Some(life).filter(|life| age < 3.0 && number(life).is_some());
         let word: &[u8] = if life.is_some() { b"G" } else { b"g" };
+        call.set(26, &[lock, Some(token), Some(b"PX"), life.or(call.arg(2))])?;
         if call.tell(token, &[word, token, name]) == 0 {
             continue;
         }
-        call.set(27, &[lock, Some(token), Some(b"PX"), life.or(call.arg(2))])?;
         if let Some(next) = call.first(28, queue)? {
             let (next, _) = parts(&next);
             call.tell(next, &[b"n", next, name]);
@@ -81,9 +81,7 @@ pub(super) fn leave(call: &mut Invocation<'_>) -> Ended {
         }
         return letter(if is_held { b'h' } else { b'm' });
     }
-    if let Some(lock) = lock.filter(|_| is_held) {
-        call.del(37, &[lock])?;
-    }
+    call.del(37, &[lock.ok_or_else(|| Raised::at(37, NOT_TEXT))?])?;
     letter(if is_held { b'd' } else { b'm' })
 }
 

@@ -99,9 +99,12 @@ fn what_is_said_of_a_queue_is_heard_as_from_the_real_server() {
     };
     let mut heard = Vec::new();
     for _ in 0..STEPS {
-        let (by, token) = (pick(3), TOKENS[pick(TOKENS.len())]);
-        // A second of another clock apart: when a ticket was shown does not change the order.
-        let number = ["64", "128", "192"][pick(3)];
+        let (by, owner) = (pick(3), pick(TOKENS.len()));
+        let token = TOKENS[owner];
+        // No two tickets differ only in when they were shown, which is not the same instant for
+        // the server and for the node.
+        let number = (64 * (1 + owner + TOKENS.len() * pick(3))).to_string();
+        let number = number.as_str();
         let epoch = if pick(20) == 0 { "other" } else { "id" };
         let own = format!("redlatch:p:{}", &token[..16]);
         let [enter, leave, confirm] = [0, 1, 2].map(|at| digests[at].as_str());

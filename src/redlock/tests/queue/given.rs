@@ -113,6 +113,26 @@ async fn a_word_behind_the_end_of_the_epoch_is_no_vote() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_word_about_another_ticket_is_no_vote() {
+    let net = taken_directly();
+    let locks = net.started(0, patient(&net)).await;
+    let (mut request, ticket) = in_line(&net, &locks).await;
+    let other = [&ticket[..16], "0123456789abcdef"].concat();
+    for node in 0..3 {
+        say(&net, node, "G", &other);
+        net.at(node).serve_most(0, |_| true);
+    }
+    net.run(2 * MS).await;
+    assert!(poll(&mut request).is_pending());
+    let op = locks.engine().fleet.hub.ticket_for("r").unwrap();
+    assert_eq!(op.acquire_tally().pending(), 0b111);
+}
+
+fn poll_any<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+    Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
+}
+
 /// It may have forgotten to whom it gave the lock before.
 #[tokio::test(start_paused = true)]
 async fn the_word_of_a_quarantined_node_is_no_vote_and_is_given_back() {
@@ -120,18 +140,24 @@ async fn the_word_of_a_quarantined_node_is_no_vote_and_is_given_back() {
     let locks = net.started(0, patient(&net)).await;
     let (mut request, ticket) = in_line(&net, &locks).await;
     (0..2).for_each(|node| net.at(node).restart(true));
-    // Until the ticket has been shown on the new connections.
-    net.run(300 * MS).await;
+    net.run(10 * MS).await;
+    // The new connections have answered something a moment ago.
+    let mut look = Box::pin(locks.inspect("r"));
+    assert!(poll_any(&mut look).is_pending());
+    net.run(MS).await;
+    assert!(poll_any(&mut look).is_ready());
     assert!(poll(&mut request).is_pending());
     use NodeState::{Quarantined, Up};
     assert_eq!(locks.node_states(), [Quarantined, Quarantined, Up]);
+    let op = locks.engine().fleet.hub.ticket_for("r").unwrap();
     for node in 0..3 {
         hand_on(&net, node);
     }
     settle().await;
+    let tally = op.acquire_tally();
+    assert_eq!((tally.set(Vote::Ineligible), tally.set(Vote::Granted)), (0b11, 0b100));
     assert!(poll(&mut request).is_pending(), "granted by nodes that may not vote");
     net.run(2 * MS).await;
-    assert!(poll(&mut request).is_pending());
     assert_eq!((confirms(&net, &ticket), net.holders("r") & 0b11), (0, 0));
 }
 
@@ -163,14 +189,31 @@ async fn a_fenced_ticket_is_confirmed() {
         net.run(MS).await;
         assert!(poll(&mut request).is_pending());
     }
+    let op = locks.engine().fleet.hub.ticket_for("r").unwrap();
     for node in 0..3 {
         hand_on(&net, node);
     }
     settle().await;
     assert!(poll(&mut request).is_pending(), "granted without a token");
+    assert_eq!(op.acquire_tally().pending(), 0b111);
     net.run(MS).await;
     let Poll::Ready(Ok(guard)) = poll(&mut request) else { panic!("not confirmed") };
     assert!(guard.fencing_token().is_some());
+}
+
+/// R8: a release of the ticket is under way to the node, and comes after whatever it says.
+#[tokio::test(start_paused = true)]
+async fn a_node_that_is_owed_a_release_of_the_ticket_votes_no_more() {
+    let net = taken_directly();
+    let locks = net.started(0, patient(&net)).await;
+    let (mut request, _) = in_line(&net, &locks).await;
+    let op = locks.engine().fleet.hub.ticket_for("r").unwrap();
+    op.bar(0);
+    (0..2).for_each(|node| hand_on(&net, node));
+    settle().await;
+    assert_eq!(op.acquire_tally().set(Vote::Granted), 0b10);
+    assert_eq!(op.holding(locks.engine().clock.now()), 0b10);
+    assert!(poll(&mut request).is_pending());
 }
 
 /// Given to a ticket in the moment in which that is given up: it goes on to the next.
