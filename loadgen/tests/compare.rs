@@ -53,19 +53,35 @@ fn results_of_every_kind_are_what_the_published_schema_says() {
     assert_eq!(schema::errors(&published, &text).len(), 1, "a text where a number belongs");
 }
 
+/// A run that is a measurement. A machine with other things to do makes it invalid now and then.
+fn measured(dir: &Dir, out: &str, line: &str) {
+    let mut told = (5, String::new(), String::new());
+    for _ in 0..5 {
+        if told.0 == 5 {
+            told = dir.loadgen(&format!("run -q -o {out} --seed 1 {line}"));
+        }
+    }
+    assert_eq!(told.0, 0, "{}{}", told.1, told.2);
+}
+
 #[test]
 fn two_runs_of_one_build_do_not_differ_and_a_slowed_one_is_worse() {
     let dir = Dir::new("words");
-    run(&dir, "a", NOOP);
-    // Another run of that build, as a quiet machine would have made it.
-    let mut twin = dir.json("a/result.json");
-    let rate = twin["totals"]["ok_rate"].as_f64().unwrap();
-    twin["totals"]["ok_rate"] = Value::from(rate * 1.04);
-    dir.write("b/result.json", &twin.to_string());
-    std::fs::copy(dir.join("a/latency.hlog"), dir.join("b/latency.hlog")).unwrap();
-    let (code, text, errors) = dir.loadgen("compare a b --json out.json --gate throughput");
+    // At a rate that any machine keeps: what is granted a second does not hang on what else it does.
+    for out in ["a", "b"] {
+        measured(&dir, out, "--backend noop -c 8 -k 100 -r 200 --arrival constant -d 2s -w 0");
+    }
+    let line = "compare a b --json out.json --gate throughput --noise 20%";
+    let (code, text, errors) = dir.loadgen(line);
     assert_eq!(code, 0, "{text}{errors}");
-    assert_eq!(dir.json("out.json")["verdict"], "no_difference", "{text}");
+    let out = dir.json("out.json");
+    assert_eq!((&out["verdict"], &out["outcome"]), (&"no_difference".into(), &"pass".into()));
+    let none = Value::Array(Vec::new());
+    assert_eq!((&out["differences"], &out["under_test"]), (&none, &none));
+    assert_ne!(out["sides"][0]["started_at"], out["sides"][1]["started_at"], "two runs");
+    let throughput = &out["against"][0]["rows"][0];
+    assert_eq!((&throughput["name"], &throughput["gated"]), (&"throughput".into(), &true.into()));
+    assert!((throughput["ratio"]["estimate"].as_f64().unwrap() - 1.0).abs() < 0.1, "{throughput}");
     assert!(text.contains("--repeat"), "a caution that single runs tell little: {text}");
     assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
     // The same run, ten times as slow.
