@@ -6,6 +6,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use support::dir::{Dir, end};
 use support::process::{children, is_gone, is_stopped, signal, until};
+use support::world::sigkill;
 
 #[test]
 fn a_kill_and_a_pause_are_carried_out_measured_and_survived() {
@@ -266,12 +267,11 @@ fn without_a_server_on_the_path_test_nodes_are_taken_and_the_report_says_so() {
 /// Kills loadgen itself while a node is paused; `fewest` processes of its own must end with it.
 fn killed_in_a_fault(name: &str, line: &str, fewest: usize) {
     let dir = Dir::new(name);
-    let mut child = dir.spawn(&format!("run -q {line} -c 4 -d 60s -w 0 --fault pause@100ms/50s"));
+    let child = dir.spawn(&format!("run -q {line} -c 4 -d 60s -w 0 --fault pause@100ms/50s"));
     until("a node is paused", || children(child.id()).into_iter().any(is_stopped));
     let started = children(child.id());
     assert!(started.len() >= fewest, "{started:?}");
-    signal(child.id(), Signal::KILL);
-    child.wait().unwrap();
+    sigkill(child);
     until("everything has ended", || started.iter().all(|pid| is_gone(*pid)));
 }
 

@@ -287,7 +287,7 @@ fn builds_are_under_test_and_what_is_no_measurement_or_another_plan_is_told() {
     };
     let none: Vec<String> = Vec::new();
     let build = found(&|other| other.environment.loadgen = "9.9.9".to_owned());
-    assert_eq!(build, (none.clone(), vec!["loadgen".to_owned()]));
+    assert_eq!(build, (none, vec!["loadgen".to_owned()]));
     let interrupted = found(&|other| other.verdict.outcome = crate::verdict::Outcome::Interrupted);
     assert!(interrupted.0[0].contains("counts"), "{interrupted:?}");
     let plan = found(&|other| other.run.plan_hash = "another".to_owned());
