@@ -67,7 +67,7 @@ fn measured(dir: &Dir, out: &str, line: &str) {
 #[test]
 fn two_runs_of_one_build_do_not_differ_and_a_slowed_one_is_worse() {
     let dir = Dir::new("words");
-    // At a rate that any machine keeps: what is granted a second does not hang on what else it does.
+    // At a rate that any machine keeps: how busy it is does not change what is granted.
     for out in ["a", "b"] {
         measured(&dir, out, "--backend noop -c 8 -k 100 -r 200 --arrival constant -d 2s -w 0");
     }

@@ -109,10 +109,10 @@ fn mistakes_are_told_in_a_line_before_anything_starts() {
         ("tune --objective p99", "'min p99 @ 10k/s'"),
         ("tune --objective 'min p99 @ 1k' --budget 3s", "--budget"),
         ("tune --objective 'min p99 @ 1k' --start linger=1", "not tuned"),
-        ("tune --objective 'min p99 @ 1k' --rate 5", "leave --rate out"),
-        ("tune --objective 'min p99 @ 1k' --requests 100", "leave --requests"),
-        ("tune --objective 'min p99 @ 1k' --repeat 2", "leave --repeat"),
-        ("tune --objective 'min p99 @ 1k' --fault kill@1s/1s", "leave --fault out"),
+        ("tune --objective 'min p99 @ 1k' --budget 15s --rate 5", "leave --rate out"),
+        ("tune --objective 'min p99 @ 1k' --budget 15s --requests 100", "leave --requests"),
+        ("tune --objective 'min p99 @ 1k' --budget 15s --repeat 2", "leave --repeat"),
+        ("tune --objective 'min p99 @ 1k' --budget 15s --fault kill@1s/1s", "leave --fault out"),
     ] {
         let (code, text) = dir.run(&format!("{line} --backend noop"));
         assert_eq!(code, 2, "{line}: {text}");
