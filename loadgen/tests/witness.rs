@@ -8,48 +8,23 @@
 )]
 
 mod schema;
+mod support;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
+use support::dir::Dir;
+use support::process::need_server;
 
-/// A directory of this test, removed at its end.
-struct Dir(PathBuf);
-
-impl Dir {
-    fn new(name: &str) -> Self {
-        let found =
-            |name| Command::new(name).arg("--version").stdout(Stdio::null()).status().is_ok();
-        let any = found("valkey-server") || found("redis-server");
-        assert!(any, "no server; install one: apt-get install -y redis-server");
-        let name = format!("loadgen-witness-{}-{name}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    /// The exit code of a run, what it printed, and what its witness saw.
-    fn run(&self, line: &str) -> (i32, String, Value) {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
-        command.current_dir(&self.0).args(line.split_whitespace()).args(["-q", "-o", "out"]);
-        let output = command.stdin(Stdio::null()).output().unwrap();
-        let errors = String::from_utf8_lossy(&output.stderr);
-        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &errors;
-        let file = std::fs::read(self.0.join("out/result.json")).unwrap_or_default();
-        let result: Value = serde_json::from_slice(&file).unwrap_or_default();
-        (output.status.code().unwrap_or(-1), text, result)
-    }
-}
-
-impl Drop for Dir {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
+/// The exit code of a run, what it printed, and its result.
+fn run(dir: &Dir, line: &str) -> (i32, String, Value) {
+    let (code, text) = dir.run(&format!("{line} -q"));
+    let result = if code == 2 { Value::Null } else { dir.result() };
+    (code, text, result)
 }
 
 /// Three nodes that somebody else runs.
@@ -60,6 +35,7 @@ struct Nodes {
 
 impl Nodes {
     fn up() -> Self {
+        need_server();
         let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
         command.args(["nodes", "up", "--nodes", "3"]).stdin(Stdio::null()).stdout(Stdio::piped());
         let mut owner = command.stderr(Stdio::null()).spawn().unwrap();
@@ -107,12 +83,16 @@ fn count(result: &Value, what: &str) -> u64 {
 
 #[test]
 fn what_is_held_is_seen_to_be_held_in_every_mode() {
+    need_server();
     let dir = Dir::new("clean");
     for mode in ["mutex", "shared:50", "all:2", "hierarchy:2", "permits:2"] {
-        let (code, text, result) = dir.run(&format!(
-            "run --spawn 3 -c 8 -t 1 --processes 2 -k 4 -w 0s -d 1500ms --hold 30ms --witness \
+        let (code, text, result) = run(
+            &dir,
+            &format!(
+                "run --spawn 3 -c 8 -t 1 --processes 2 -k 4 -w 0s -d 1500ms --hold 30ms --witness \
              --mode {mode}"
-        ));
+            ),
+        );
         assert_eq!(code, 0, "{mode}: {text}");
         let n = |what| count(&result, what);
         assert!(n("passes") >= 10 && n("backed") >= 10, "{mode}: {text}");
@@ -136,7 +116,7 @@ fn keys_that_are_deleted_under_their_holder_are_missed() {
         "run --nodes {} -c 1 -t 1 -k 1 -w 0s -d 2s --hold 100ms --witness --key-prefix w:",
         nodes.urls
     );
-    let (code, text, result) = nodes.sabotaged("DEL w:0\r\n", || dir.run(&line));
+    let (code, text, result) = nodes.sabotaged("DEL w:0\r\n", || run(&dir, &line));
     assert_eq!(code, 4, "{text}");
     assert_eq!(result["safety"]["verdict"], "holds", "{text}");
     assert_eq!(result["witness"]["verdict"], "violated", "{text}");
@@ -151,7 +131,7 @@ fn keys_that_are_deleted_under_their_holder_are_missed() {
     assert!(errors.is_empty(), "correct loadgen/schema: {errors:#?}");
     assert_eq!(first["nodes"], serde_json::json!(["missing", "missing", "held"]), "{text}");
     assert!(text.contains("that no quorum of nodes showed"), "{text}");
-    let page = std::fs::read_to_string(dir.0.join("out/report.html")).unwrap();
+    let page = dir.text("out/report.html");
     assert!(page.contains("no quorum has the holder"));
 }
 
@@ -163,7 +143,7 @@ fn another_holder_on_a_quorum_is_a_violation() {
         nodes.urls
     );
     let intruder = "SET w:0 0123456789abcdef0123456789abcdef XX PX 20\r\n";
-    let (code, text, result) = nodes.sabotaged(intruder, || dir.run(&line));
+    let (code, text, result) = nodes.sabotaged(intruder, || run(&dir, &line));
     assert_eq!(code, 4, "{text}");
     assert!(count(&result, "other_holder") >= 3, "{text}");
     let reason = result["verdict"]["reasons"][0].as_str().unwrap();
@@ -172,12 +152,13 @@ fn another_holder_on_a_quorum_is_a_violation() {
 
 #[test]
 fn nodes_that_faults_made_forget_are_unknown_and_not_accused() {
+    need_server();
     let dir = Dir::new("faults");
     let base = "run --spawn 3 -c 6 -t 1 -k 6 -w 0s -d 2s --hold 200ms --wait 1s --witness";
-    let (_, text, result) = dir.run(&format!("{base} --fault flush@500ms:majority"));
+    let (_, text, result) = run(&dir, &format!("{base} --fault flush@500ms:majority"));
     assert!(count(&result, "unknown") >= 1, "{text}");
     assert_eq!((count(&result, "unbacked"), count(&result, "other_holder")), (0, 0), "{text}");
-    let (code, text, result) = dir.run(&format!("{base} --fault kill@500ms/300ms"));
+    let (code, text, result) = run(&dir, &format!("{base} --fault kill@500ms/300ms"));
     assert_eq!(code, 0, "{text}");
     assert!(count(&result, "backed") >= 10, "{text}");
     assert_eq!((count(&result, "unbacked"), count(&result, "other_holder")), (0, 0), "{text}");
@@ -185,7 +166,7 @@ fn nodes_that_faults_made_forget_are_unknown_and_not_accused() {
 
 #[test]
 fn a_lock_without_nodes_has_nothing_to_look_at() {
-    let (code, text, _) = Dir::new("noop").run("run --backend broken --witness");
+    let (code, text, _) = run(&Dir::new("noop"), "run --backend broken --witness");
     assert_eq!(code, 2, "{text}");
     assert!(text.contains("--witness needs nodes"), "{text}");
 }
