@@ -2,8 +2,8 @@
 //!
 //! Invariants:
 //! 1. A node that is silent costs one look [`LIMIT`], and is then left alone for [`RETRY_NS`].
-//! 2. [`View::sure_since_ns`] is an instant from which on the node has forgotten nothing: since then
-//!    the connection has stood (no restart) and the epoch was the same (no flush).
+//! 2. [`View::sure_since_ns`] is an instant from which on the node has forgotten nothing: since
+//!    then the connection has stood (no restart) and the epoch was the same (no flush).
 //! 3. Every command that is sent is counted, so that it can be taken off the node's own counters.
 
 use std::time::Duration;

@@ -1,8 +1,8 @@
 //! Waits by their length, for the percentiles of single names.
 //!
 //! Counts in steps of a sixteenth of a doubling, from a microsecond on: a percentile is exact to
-//! 6 %. Bounded: the first [`MOST_NAMED`] names have them, 3 KiB each, of which only what is counted
-//! is ever touched. These are the ones that skewed loads ask for most.
+//! 6 %. Bounded: the first [`MOST_NAMED`] names have them, 3 KiB each, of which only what is
+//! counted is ever touched. These are the ones that skewed loads ask for most.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -1,3 +1,5 @@
+//! What made-up looks at made-up nodes say about holders.
+
 use super::*;
 use crate::config::RunConfig;
 use crate::mode::{Claim, Mode};

@@ -65,8 +65,8 @@ fn hottest_keys(out: &mut String, document: &Document) {
     });
     note(
         out,
-        "Waits count from the planned arrival to the grant; their p99 is exact to 6 %, and known of \
-         the first 2 048 names of one machine.",
+        "Waits count from the planned arrival to the grant; their p99 is exact to 6 %, and known \
+         of the first 2 048 names of one machine.",
     );
     asked.iter().for_each(|text| note(out, text));
 }
