@@ -62,6 +62,17 @@ impl NodeUrl {
         shown.replacen(&hidden, &login, 1)
     }
 
+    /// Whether the node runs on this machine for certain: its address is one of this machine's own.
+    pub(crate) fn is_on_this_machine(&self) -> bool {
+        match &self.address {
+            Address::Unix(_) => true,
+            // Only an address of one's own can be bound to.
+            Address::Tcp { host, .. } => {
+                std::net::UdpSocket::bind((host.trim_matches(['[', ']']), 0)).is_ok()
+            }
+        }
+    }
+
     pub(crate) fn address(&self) -> &Address {
         &self.address
     }
