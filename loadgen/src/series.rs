@@ -73,6 +73,7 @@ pub(crate) struct Series {
     /// The next run waits until then.
     rest_until_ns: u64,
     interrupted: bool,
+    nodes_are_here: bool,
 }
 
 impl Series {
@@ -81,7 +82,9 @@ impl Series {
         interrupt::watch().map_err(RunError::tool("cannot watch for signals"))?;
         let target = Target::bring_up(args, config)?;
         let dir = run::run_dir(args, name)?;
+        let nodes_are_here = target.node_urls().iter().all(NodeUrl::is_on_this_machine);
         Ok(Self {
+            nodes_are_here,
             target,
             dir,
             paint: run::paint(args),
@@ -142,7 +145,7 @@ impl Series {
     /// CPU time that the nodes have used since their start; `None` unless all of them are known to
     /// run on this machine and tell.
     pub(crate) fn node_cpu_ns(&self) -> Option<u64> {
-        if !self.target.node_urls().iter().all(NodeUrl::is_on_this_machine) {
+        if !self.nodes_are_here {
             return None;
         }
         let all = self.target.counters();

@@ -210,6 +210,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_node_is_here_if_its_address_is_ours() {
+        let is_here = |text: &str| text.parse::<NodeUrl>().unwrap().is_on_this_machine();
+        assert!(is_here("redis://127.0.0.1:6379") && is_here("unix:///tmp/x.sock"));
+        // Set aside for documentation, RFC 5737.
+        assert!(!is_here("redis://192.0.2.7:6379"));
+    }
+
+    #[test]
     fn urls_are_read_and_shown_without_the_password() {
         let url: NodeUrl = "redis://me:p%40ss@db.local:6380/3".parse().unwrap();
         assert_eq!(url.address(), &Address::Tcp { host: "db.local".into(), port: 6380 });

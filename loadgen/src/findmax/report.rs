@@ -135,7 +135,7 @@ fn answer(found: &Found, searched: &Searched) -> String {
         let problem = searched.problem.as_deref().unwrap_or("the search was not finished");
         let probes = many(all as u64, "probe", "probes");
         let mut text = wrapped(" none     ", &format!("{problem} ({probes})"));
-        text.push_str(&why(searched, 0.0));
+        text.push_str(&why(searched, 0.0, true));
         return text;
     };
     let mut text = wrapped(
@@ -162,7 +162,7 @@ fn answer(found: &Found, searched: &Searched) -> String {
         .collect();
     text.push_str(&wrapped(" check    ", &checks.join(", ")));
     text.push_str(&machine(searched, answer, all));
-    text.push_str(&why(searched, answer.rate));
+    text.push_str(&why(searched, answer.rate, answer.counts_disturbed));
     if !answer.doubts.is_empty() {
         let words = format!(
             "another search may well find something else by more than 10 %: {}; a quieter machine \
@@ -199,10 +199,11 @@ fn machine(searched: &Searched, answer: &Answer, all: usize) -> String {
     wrapped(" machine  ", &words)
 }
 
-/// Why probes above `above` failed, the most frequent reason first.
-fn why(searched: &Searched, above: f64) -> String {
+/// Why probes above `above` failed, the most frequent reason first; of those that count, or all.
+fn why(searched: &Searched, above: f64, all: bool) -> String {
     let mut reasons: Vec<(&str, u32)> = Vec::new();
-    for probe in searched.probes.iter().filter(|probe| probe.rate > above) {
+    let counts = |probe: &&Probe| all || probe.disturbed.is_none();
+    for probe in searched.probes.iter().filter(counts).filter(|probe| probe.rate > above) {
         let Some(reason) = probe.reason.as_deref() else { continue };
         // Up to the colon: the numbers behind it differ from probe to probe.
         let kind = reason.split_once(": ").map_or(reason, |(kind, _)| kind);
@@ -306,7 +307,7 @@ mod tests {
             "2 670/s is where half of the probes keep acquire.response.p99<5ms",
             "with 90 % certainty it lies between 2 500 and 2 800",
             "the median of its windows of 200ms does",
-            "check at 2 460 3 of 3 passed, at 2 670 2 of 3 passed, at 2 890 0 of 3 passed",
+            "check at 2 460 3 of 3 passed, at 2 670 2 of 3 passed, at 2 880 0 of 3 passed",
             "3 of 4 probes count; not those: 1 beside other programs",
             "about 21s were spent waiting for it",
             "a fixed job took 210µs at best",

