@@ -208,7 +208,7 @@ fn search(
         machine: Machine::default(),
         label: words::label(prober.settings),
     };
-    let outcome = under.to_its_end();
+    let outcome = under.finish();
     let Under { search, mut probes, mut machine, began_ns, .. } = under;
     let disturbances = search.disturbances();
     machine.count(&disturbances);
@@ -226,7 +226,7 @@ fn search(
 }
 
 impl Under<'_> {
-    fn to_its_end(&mut self) -> Result<Result<Answer, String>, RunError> {
+    fn finish(&mut self) -> Result<Result<Answer, String>, RunError> {
         let folder = crate::sweep::dir_name(&self.label);
         let dash = if folder.is_empty() { "" } else { "-" };
         self.look(self.times.rest_ns)?;
