@@ -152,7 +152,7 @@ impl Search {
                 100.0 * share
             ));
         }
-        if false {
+        if answer.from * WIDEST < answer.rate || answer.rate * WIDEST < answer.to {
             doubts.push("the interval is wider than 10 % on a side".to_owned());
         }
         // One probe more or less is chance.
