@@ -1,9 +1,9 @@
 //! A fixed piece of work, by whose length it is seen how fast this machine is at the moment.
 //!
 //! A virtual machine is slower for minutes while its neighbours on the host are busy; nothing in
-//! /proc says so, but the same work takes longer. Arithmetic feels a slower clock and a shared core,
-//! a walk through a table a shared cache, so a piece is both. Every core works at the same time, as
-//! it does under load.
+//! /proc says so, but the same work takes longer. Arithmetic feels a slower clock and a shared
+//! core, a walk through a table a shared cache, so a piece is both. Every core works at the same
+//! time, as it does under load.
 //!
 //! Invariant: it takes [`LENGTH_NS`] and a few ms more, whatever a piece takes.
 
