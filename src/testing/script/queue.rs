@@ -70,7 +70,8 @@ pub(super) fn leave(call: &mut Invocation<'_>) -> Ended {
         let age = modulo(quarters(call.now_ms) - score, 64.0);
         let life = Some(life).filter(|life| age < 3.0 && number(life).is_some());
         let word: &[u8] = if life.is_some() { b"G" } else { b"g" };
-        call.set(26, &[lock, Some(token), Some(b"PX"), life.or(call.arg(2))])?;
+        let reserved = call.arg(2);
+        call.set(26, &[lock, Some(token), Some(b"PX"), life.or(reserved)])?;
         if call.tell(token, &[word, token, name]) == 0 {
             continue;
         }

@@ -1,4 +1,5 @@
-//! R10': a node's word that it has given the lock to our ticket is its vote, on a watched connection.
+//! R10': a node's word that it has given the lock to our ticket is its vote, on a watched
+//! connection.
 
 use super::*;
 
