@@ -1,42 +1,54 @@
 //! `--find-max`: the highest rate at which a figure keeps a bound, by many short runs.
 //!
 //! Invariants:
-//! 1. A probe passes only if its run is valid, keeps the bound, and the arrivals under way do not
-//!    grow in number meanwhile: whoever falls behind slowly is beyond the limit, too.
+//! 1. It ends within `--find-within` and the length of a probe, and says beforehand how long that
+//!    is.
 //! 2. A run that was unsafe ends the search.
-//! 3. The rate that is named was measured, and passed in two of three probes at least.
+//! 3. No probe is left out in silence: each is in the file, with its windows, with what the machine
+//!    was like, and with the reason if it does not count.
 
 mod estimate;
 mod growth;
+mod health;
+mod ladder;
+mod machine;
+mod probe;
 mod report;
 mod search;
-
-use std::ffi::OsString;
+mod summary;
+mod windows;
 
 use serde::Serialize;
 
 use crate::args::RunArgs;
-use crate::clock::{NS_PER_MS, NS_PER_S};
-use crate::config::RunConfig;
-use crate::document::Document;
+use crate::clock::{NS_PER_MS, NS_PER_S, now_ns};
+use crate::report::format::setting;
 use crate::run::{self, RunError, files};
-use crate::series::figures::Figures;
 use crate::series::{self, Series};
 use crate::sweep::SweepArgs;
 use crate::sweep::words::{self, Setting};
-use crate::thresholds::{self, Threshold};
+use crate::thresholds::Threshold;
 use crate::values::Rate;
-use crate::verdict::Outcome;
-pub(crate) use search::{Answer, Search, Step, level_of, rate_of};
+pub(crate) use ladder::{level_of, rate_of};
+pub(crate) use probe::failure;
+use probe::{Probe, Prober};
+use search::{Answer, FEWEST_PROBES, Search, Step};
+use summary::Machine;
 
-const SCHEMA: &str = "loadgen.findmax/1";
+const SCHEMA: &str = "loadgen.findmax/2";
 
 /// Length of a probe unless it is given. Thousands of arrivals at the rates of interest: a p99 of
 /// fewer would be a matter of luck.
 const PROBE_NS: u64 = 2 * NS_PER_S;
 const PROBE_WARMUP_NS: u64 = 500 * NS_PER_MS;
+/// What a probe takes besides its length, its warm-up and the pause, until it is known.
+const OVERHEAD_NS: u64 = 700 * NS_PER_MS;
 /// Where the search begins unless `--rate` says so.
 const FIRST_RATE: f64 = 1_000.0;
+/// Between two looks at a machine that is waited for.
+const WAIT_NS: u64 = NS_PER_S;
+/// The share of the time that may be spent so.
+const MOST_WAITED: f64 = 0.4;
 
 /// `findmax.json`.
 #[derive(Debug, Serialize)]
@@ -45,6 +57,8 @@ pub(crate) struct Found {
     argv: Vec<String>,
     bound: String,
     seed: u64,
+    /// Time that a search might take.
+    within_ns: u64,
     interrupted: bool,
     exit_code: u8,
     /// One for every combination of the other parameters.
@@ -58,34 +72,9 @@ struct Searched {
     answer: Option<Answer>,
     /// Why there is none.
     problem: Option<String>,
+    elapsed_ns: u64,
+    machine: Machine,
     probes: Vec<Probe>,
-}
-
-/// One run of a search.
-#[derive(Debug, Serialize)]
-pub(crate) struct Probe {
-    rate: f64,
-    #[serde(skip)]
-    level: i32,
-    dir: String,
-    pub(crate) passed: bool,
-    /// Why it did not.
-    reason: Option<String>,
-    /// The figure that is bounded, as it is shown.
-    value: String,
-    outcome: Outcome,
-    pub(crate) exit_code: u8,
-    figures: Figures,
-}
-
-/// What a search needs to make its runs.
-pub(crate) struct Prober<'a> {
-    pub(crate) bound: &'a Threshold,
-    pub(crate) typed: &'a [OsString],
-    pub(crate) settings: &'a [Setting],
-    pub(crate) seed: u64,
-    pub(crate) duration_ns: u64,
-    pub(crate) warmup_ns: u64,
 }
 
 /// Reads what is bounded.
@@ -116,6 +105,32 @@ pub(crate) fn sweep(args: &SweepArgs, text: &str) -> Result<u8, RunError> {
     search_all(&args.run, points, text)
 }
 
+/// How long a search may take, and its probes and rests.
+#[derive(Clone, Copy, Debug)]
+struct Times {
+    within_ns: u64,
+    probe_ns: u64,
+    rest_ns: u64,
+}
+
+impl Times {
+    fn of(args: &RunArgs, duration_ns: u64, warmup_ns: u64) -> Result<Self, RunError> {
+        let (within_ns, rest_ns) = (args.series.find_within, args.series.settle);
+        let probe_ns = duration_ns.saturating_add(warmup_ns + rest_ns + OVERHEAD_NS);
+        let least_ns =
+            probe_ns.saturating_mul(u64::from(FEWEST_PROBES)).div_ceil(NS_PER_S) * NS_PER_S;
+        if within_ns < least_ns {
+            return Err(RunError::Usage(format!(
+                "--find-within {}: {FEWEST_PROBES} probes of this length take {}; give that much \
+                 at least, or shorten --duration",
+                setting(within_ns),
+                setting(least_ns)
+            )));
+        }
+        Ok(Self { within_ns, probe_ns, rest_ns })
+    }
+}
+
 fn search_all(args: &RunArgs, points: Vec<Vec<Setting>>, text: &str) -> Result<u8, RunError> {
     let bound = bound(text)?;
     if args.requests.is_some() || args.stages.is_some() {
@@ -124,26 +139,27 @@ fn search_all(args: &RunArgs, points: Vec<Vec<Setting>>, text: &str) -> Result<u
         return Err(RunError::Usage(text.to_owned()));
     }
     let seed = args.seed.unwrap_or_else(run::fresh_seed);
-    let typed = &args.series.typed;
     let was_typed = |flag: &str| series::was_typed(args, flag);
     let duration_ns = if was_typed("duration") { args.duration } else { PROBE_NS };
     let warmup_ns = if was_typed("warmup") { args.warmup } else { PROBE_WARMUP_NS };
+    let times = Times::of(args, duration_ns, warmup_ns)?;
     let first_rate = match args.rate {
         Rate::Max => FIRST_RATE,
         Rate::PerSecond(rate) => rate,
     };
-    let typed: Vec<OsString> =
-        typed.iter().filter(|word| !series::is_flag(word, "rate")).cloned().collect();
+    let not_rate = |word: &&std::ffi::OsString| !series::is_flag(word, "rate");
+    let typed: Vec<_> = args.series.typed.iter().filter(not_rate).cloned().collect();
     let prober =
         |settings| Prober { bound: &bound, typed: &typed, settings, seed, duration_ns, warmup_ns };
     let configs = points.iter().map(|settings| prober(settings).config(first_rate));
     let configs = configs.collect::<Result<Vec<_>, _>>()?;
     let Some(first) = configs.first() else { return Ok(0) };
     let mut series = Series::open(args, first, "find-max")?;
+    series.progress(&report::plan(times.within_ns, times.probe_ns, points.len()));
     let mut searches = Vec::new();
     let mut failed = None;
     for settings in &points {
-        let (searched, error) = search(&mut series, &prober(settings), first_rate);
+        let (searched, error) = search(&mut series, &prober(settings), first_rate, times);
         let is_unsafe = searched.probes.iter().any(|probe| probe.exit_code == 4);
         searches.push(searched);
         failed = error;
@@ -163,96 +179,119 @@ fn search_all(args: &RunArgs, points: Vec<Vec<Setting>>, text: &str) -> Result<u
     conclude(args, &series, searches, &bound, seed)
 }
 
-/// Why a probe failed; `None` if it passed.
-pub(crate) fn failure(document: &Document, bound: &Threshold) -> Option<String> {
-    if document.verdict.outcome != Outcome::Pass {
-        let reasons = &document.verdict.reasons;
-        return Some(reasons.first().cloned().unwrap_or_else(|| "not valid".to_owned()));
-    }
-    let checked = thresholds::check(std::slice::from_ref(bound), document, None);
-    if !checked.iter().all(|checked| checked.ok) {
-        return Some(format!("{bound} not kept"));
-    }
-    growth::grows(document)
-        .then(|| "arrivals under way grew in number: the rate is not sustained".to_owned())
-}
-
-impl Prober<'_> {
-    /// The settings of a probe at `rate`.
-    fn config(&self, rate: f64) -> Result<RunConfig, RunError> {
-        let mut settings = self.settings.to_vec();
-        settings.push(("rate".to_owned(), format!("{rate}")));
-        let args = words::run_args(self.typed, &settings)?;
-        let config = args.resolve("find-max", self.seed).map_err(RunError::Usage)?;
-        // Thresholds of the run are judged by whoever looks at one; here the bound alone decides.
-        let (duration_ns, warmup_ns) = (self.duration_ns, self.warmup_ns);
-        Ok(RunConfig { duration_ns, warmup_ns, thresholds: Vec::new(), ..config })
-    }
-
-    /// One probe at the rate of `level`; its files go to `dir`.
-    pub(crate) fn probe(
-        &self,
-        series: &mut Series,
-        level: i32,
-        dir: &str,
-    ) -> Result<Probe, RunError> {
-        let rate = rate_of(level);
-        let document = series.run(&self.config(rate)?, dir)?;
-        if document.run.interrupted {
-            return Err(RunError::Interrupted);
-        }
-        let checked = thresholds::check(std::slice::from_ref(self.bound), &document, None);
-        let checked = checked.into_iter().next().unwrap_or_default();
-        let reason = failure(&document, self.bound);
-        Ok(Probe {
-            rate,
-            level,
-            dir: dir.to_owned(),
-            passed: reason.is_none(),
-            reason,
-            value: checked.shown,
-            outcome: document.verdict.outcome,
-            exit_code: document.verdict.exit_code,
-            figures: Figures::of(&document),
-        })
-    }
+/// A search under way.
+struct Under<'a> {
+    series: &'a mut Series,
+    prober: &'a Prober<'a>,
+    times: Times,
+    began_ns: u64,
+    search: Search,
+    probes: Vec<Probe>,
+    machine: Machine,
+    label: String,
 }
 
 /// A search to its end, or as far as it came and what ended it.
-fn search(series: &mut Series, prober: &Prober<'_>, first: f64) -> (Searched, Option<RunError>) {
-    let mut search = Search::new(level_of(first), prober.seed);
-    let mut probes: Vec<Probe> = Vec::new();
-    let label = words::label(prober.settings);
-    let folder = crate::sweep::dir_name(&label);
-    let outcome = loop {
-        let level = match search.next_step() {
-            Step::Probe(level) => level,
-            Step::Done(outcome) => break outcome,
-        };
-        let number = probes.len() + 1;
-        let dir = format!("probes/{folder}{}{number:03}", if folder.is_empty() { "" } else { "-" });
-        let probe = match prober.probe(series, level, &dir) {
-            Ok(probe) => probe,
-            Err(error) => {
-                let problem = Some("the search was not finished".to_owned());
-                let settings = prober.settings.to_vec();
-                return (Searched { settings, answer: None, problem, probes }, Some(error));
-            }
-        };
-        series.progress(&report::probe_line(number, &label, &probe, &search));
-        search.record(level, probe.passed);
-        let is_unsafe = probe.exit_code == 4;
-        probes.push(probe);
-        if is_unsafe {
-            break Err("a probe violated mutual exclusion; see its report".to_owned());
-        }
+fn search(
+    series: &mut Series,
+    prober: &Prober<'_>,
+    first: f64,
+    times: Times,
+) -> (Searched, Option<RunError>) {
+    let mut under = Under {
+        series,
+        prober,
+        times,
+        began_ns: now_ns(),
+        search: Search::new(ladder::place_of(first), prober.seed),
+        probes: Vec::new(),
+        machine: Machine::default(),
+        label: words::label(prober.settings),
     };
+    let outcome = under.finish();
+    let Under { search, mut probes, mut machine, began_ns, .. } = under;
+    let disturbances = search.disturbances();
+    machine.count(&disturbances);
+    for (probe, disturbance) in probes.iter_mut().zip(disturbances) {
+        probe.disturbed = disturbance.map(|disturbance| disturbance.words());
+    }
+    let (answer, problem, error) = match outcome {
+        Ok(Ok(answer)) => (Some(answer), None, None),
+        Ok(Err(problem)) => (None, Some(problem), None),
+        Err(error) => (None, Some("the search was not finished".to_owned()), Some(error)),
+    };
+    let elapsed_ns = now_ns().saturating_sub(began_ns);
     let settings = prober.settings.to_vec();
-    let searched = match outcome {
-        Ok(answer) => Searched { settings, answer: Some(answer), problem: None, probes },
-        Err(problem) => Searched { settings, answer: None, problem: Some(problem), probes },
-    };
-    (searched, None)
+    (Searched { settings, answer, problem, elapsed_ns, machine, probes }, error)
+}
+
+impl Under<'_> {
+    fn finish(&mut self) -> Result<Result<Answer, String>, RunError> {
+        let folder = crate::sweep::dir_name(&self.label);
+        let dash = if folder.is_empty() { "" } else { "-" };
+        self.look(self.times.rest_ns)?;
+        loop {
+            self.wait()?;
+            let place = match self.search.next_step(self.left()) {
+                Step::Probe(place) => place,
+                Step::Done(outcome) => return Ok(outcome),
+            };
+            let doing = self.search.doing();
+            let number = self.probes.len() + 1;
+            let dir = format!("probes/{folder}{dash}{number:03}");
+            let mut probe = self.prober.probe(self.series, place, &dir)?;
+            let before = self.machine.last_job_ns();
+            let after = self.look(self.times.rest_ns);
+            let job_ns = [before, self.machine.last_job_ns()].into_iter().flatten();
+            probe.health.job_ns = job_ns.reduce(f64::max);
+            self.search.record(place, probe.passed, probe.health);
+            let disturbance = self.search.disturbances().pop().flatten();
+            let line = report::probe_line(number, doing, &self.label, &probe, disturbance);
+            self.series.progress(&line);
+            let is_unsafe = probe.exit_code == 4;
+            self.probes.push(probe);
+            if is_unsafe {
+                let text = "a probe violated mutual exclusion; see its report";
+                return Ok(Err(text.to_owned()));
+            }
+            after?;
+        }
+    }
+
+    fn look(&mut self, rest_ns: u64) -> Result<(), RunError> {
+        let health = machine::look(self.series, rest_ns)?;
+        self.search.look(health);
+        self.machine.look(health);
+        Ok(())
+    }
+
+    /// Waits for a machine that is as usual, no longer than may be.
+    fn wait(&mut self) -> Result<(), RunError> {
+        let most_ns = crate::num::floor_u64(MOST_WAITED * self.times.within_ns as f64);
+        while let Some(unrest) = self.machine.last().and_then(|last| self.search.unrest(&last)) {
+            if self.machine.waited_ns() >= most_ns || self.left() <= search::CHECKS {
+                break;
+            }
+            if self.machine.is_calm() {
+                self.series.progress(&report::wait_line(&unrest));
+            }
+            let began_ns = now_ns();
+            self.look(WAIT_NS)?;
+            self.machine.wait(now_ns().saturating_sub(began_ns));
+        }
+        self.machine.calm();
+        Ok(())
+    }
+
+    /// Probes for which there is time.
+    fn left(&self) -> u32 {
+        let elapsed_ns = now_ns().saturating_sub(self.began_ns);
+        let made = self.probes.len() as u64;
+        let each_ns = elapsed_ns.saturating_sub(self.machine.waited_ns()).checked_div(made);
+        let left_ns = self.times.within_ns.saturating_sub(elapsed_ns);
+        let each_ns = each_ns.unwrap_or(self.times.probe_ns).max(1);
+        crate::num::u32_of(left_ns / each_ns)
+    }
 }
 
 fn conclude(
@@ -273,12 +312,13 @@ fn conclude(
         argv: series.argv(),
         bound: bound.to_string(),
         seed,
+        within_ns: args.series.find_within,
         interrupted,
         exit_code: series::worst_exit(codes, interrupted),
         searches,
     };
     series.write("findmax.json", &files::json_text(&found)?)?;
-    let text = report::render(&found, series);
+    let text = report::render(&found, &series.dir);
     files::show(args, &text, &found)?;
     Ok(found.exit_code)
 }

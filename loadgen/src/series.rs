@@ -15,10 +15,12 @@ use clap::Args;
 
 use crate::args::{Progress, RunArgs};
 use crate::clock::{self, NS_PER_MS, NS_PER_S};
+use crate::cluster::url::NodeUrl;
 use crate::config::RunConfig;
 use crate::document::Document;
 use crate::interrupt;
 use crate::live::Live;
+use crate::report::cost;
 use crate::report::format::{COLUMNS, Paint};
 use crate::run::{self, RunError, files};
 use crate::target::Target;
@@ -41,10 +43,17 @@ pub(crate) struct SeriesArgs {
     #[arg(long, value_name = "TIME", default_value = "300ms", help_heading = "Series",
           value_parser = values::duration)]
     pub(crate) settle: u64,
-    /// Search the highest rate at which a figure keeps a bound, as in acquire.response.p99<5ms;
-    /// many short runs instead of one
+    /// Search the highest rate at which a figure keeps a bound, as in acquire.response.p99<5ms, by
+    /// many short runs (of 2s, or of --duration): that at which half of them keep it. Of a
+    /// percentile, the median over windows of a run counts (of 200ms, or longer), so that no single
+    /// stall of the machine decides; a run beside other programs or on a machine that was slower
+    /// than at its best does not count
     #[arg(long, value_name = "BOUND", help_heading = "Series", conflicts_with = "repeat")]
     pub(crate) find_max: Option<String>,
+    /// Time that such a search may take, in `sweep` each of them; the more, the surer the answer
+    #[arg(long, value_name = "TIME", default_value = "4m", help_heading = "Series",
+          value_parser = values::positive_duration)]
+    pub(crate) find_within: u64,
     /// The flags of a run that were typed, as words.
     #[arg(skip)]
     pub(crate) typed: Vec<OsString>,
@@ -64,6 +73,7 @@ pub(crate) struct Series {
     /// The next run waits until then.
     rest_until_ns: u64,
     interrupted: bool,
+    nodes_are_here: bool,
 }
 
 impl Series {
@@ -72,7 +82,9 @@ impl Series {
         interrupt::watch().map_err(RunError::tool("cannot watch for signals"))?;
         let target = Target::bring_up(args, config)?;
         let dir = run::run_dir(args, name)?;
+        let nodes_are_here = target.node_urls().iter().all(NodeUrl::is_on_this_machine);
         Ok(Self {
+            nodes_are_here,
             target,
             dir,
             paint: run::paint(args),
@@ -117,16 +129,7 @@ impl Series {
 
     /// Waits for the nodes to be as they were before the last run.
     fn rest(&self) -> Result<(), RunError> {
-        loop {
-            if self.interrupted() {
-                return Err(RunError::Interrupted);
-            }
-            let left_ns = self.rest_until_ns.saturating_sub(clock::now_ns());
-            if left_ns == 0 {
-                return Ok(());
-            }
-            clock::sleep_until(clock::now_ns() + left_ns.min(LOOK_NS));
-        }
+        self.sleep(self.rest_until_ns.saturating_sub(clock::now_ns()))
     }
 
     /// Ctrl-C was pressed: the last run may be a part of one, and no other follows.
@@ -137,6 +140,31 @@ impl Series {
     /// Time since the nodes were up.
     pub(crate) fn elapsed_ns(&self) -> u64 {
         clock::now_ns().saturating_sub(self.began_ns)
+    }
+
+    /// CPU time that the nodes have used since their start; `None` unless all of them are known to
+    /// run on this machine and tell.
+    pub(crate) fn node_cpu_ns(&self) -> Option<u64> {
+        if !self.nodes_are_here {
+            return None;
+        }
+        let all = self.target.counters();
+        all.iter().map(|counters| cost::cpu_ns(counters.as_ref()?)).sum()
+    }
+
+    /// Sleeps so long, but no longer than to an interrupt.
+    pub(crate) fn sleep(&self, span_ns: u64) -> Result<(), RunError> {
+        let until_ns = clock::now_ns().saturating_add(span_ns);
+        loop {
+            if self.interrupted() {
+                return Err(RunError::Interrupted);
+            }
+            let left_ns = until_ns.saturating_sub(clock::now_ns());
+            if left_ns == 0 {
+                return Ok(());
+            }
+            clock::sleep_until(clock::now_ns() + left_ns.min(LOOK_NS));
+        }
     }
 
     /// A line about how far the series is.

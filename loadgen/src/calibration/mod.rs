@@ -7,6 +7,7 @@
 //! Invariant: it takes about 100 ms and, whatever goes wrong, never more than [`LIMIT_NS`] of load;
 //! what could not be measured is `None`.
 
+pub(crate) mod job;
 pub(crate) mod overload;
 pub(crate) mod threads;
 

@@ -62,6 +62,17 @@ impl NodeUrl {
         shown.replacen(&hidden, &login, 1)
     }
 
+    /// Whether the node runs on this machine for certain: its address is one of this machine's own.
+    pub(crate) fn is_on_this_machine(&self) -> bool {
+        match &self.address {
+            Address::Unix(_) => true,
+            // Only an address of one's own can be bound to.
+            Address::Tcp { host, .. } => {
+                std::net::UdpSocket::bind((host.trim_matches(['[', ']']), 0)).is_ok()
+            }
+        }
+    }
+
     pub(crate) fn address(&self) -> &Address {
         &self.address
     }
@@ -197,6 +208,14 @@ fn decode(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_node_is_here_if_its_address_is_ours() {
+        let is_here = |text: &str| text.parse::<NodeUrl>().unwrap().is_on_this_machine();
+        assert!(is_here("redis://127.0.0.1:6379") && is_here("unix:///tmp/x.sock"));
+        // Set aside for documentation, RFC 5737.
+        assert!(!is_here("redis://192.0.2.7:6379"));
+    }
 
     #[test]
     fn urls_are_read_and_shown_without_the_password() {

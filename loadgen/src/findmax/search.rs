@@ -1,121 +1,91 @@
-//! Which rate is probed next, and when the answer stands. Pure: it is told what passed.
+//! Which rate is probed next, and when the answer stands. Pure: it is told what passed, what the
+//! machine was like, and how much time is left.
 //!
-//! Rates lie on a fixed ladder of 4 % steps, so that two searches can name the same rate. From the
-//! first rate it is doubled until it fails, then the gap is halved until neighbours are left, where
-//! two of three probes decide. Each of these steps may be wrong on a machine that is not quiet, so
-//! after that probes go where the estimate over *all* probes is least sure, until that is sure
-//! enough; at last the rate itself is probed until two of three at least have passed there.
+//! From the first rate it is doubled until it fails. After that probes go where the estimate over
+//! *all* probes that count is least sure, to the end of the time, since a machine that changes is
+//! known by the whole of it; at last the rate that was found is probed again, with those 8 % below
+//! and above it. A probe during which the machine was not as usual ([`super::health`]) does not
+//! count, and what is usual is judged anew with every look: probes of a slow minute leave the
+//! estimate when the machine turns out to be faster.
 //!
 //! Invariants:
-//! 1. At most [`MOST_PROBES`] probes.
-//! 2. The answer was probed three times at least, two thirds of them passed.
+//! 1. At most [`MOST_PROBES`] probes, and none when no time is left.
+//! 2. Whether a probe counts does not depend on its result.
+//! 3. Where too few probes count, all of them do, and the answer says so.
 
-use std::collections::BTreeMap;
+mod answer;
 
-use serde::Serialize;
-
-use super::estimate::{Estimate, Tally};
+use super::estimate::{Estimate, Tallies};
+use super::health::{Disturbance, Health, Usual};
+use super::ladder::{DOUBLE, GRAIN, LEVELS};
 use crate::plan::rng::Xoshiro;
+pub(crate) use answer::Answer;
+#[cfg(test)]
+pub(crate) use answer::Check;
 
-/// From a rate of the ladder to the next.
-const STEP: f64 = 1.04;
-/// Levels that double a rate, nearly.
-const DOUBLE: i32 = 18;
-/// Half a lock per second, 50 millions.
-const LEVELS: std::ops::RangeInclusive<i32> = -194..=276;
-/// The rate of level 0.
-const BASE_RATE: f64 = 1_000.0;
-const MOST_PROBES: u32 = 60;
-/// Probes around the estimate before it may be believed.
-const FEWEST_AROUND: u32 = 12;
-/// Levels from the estimate at most: farther away a probe tells little.
-const FARTHEST: f64 = 5.0;
-/// Levels between which the answer lies with 80 %, narrow enough.
-const NARROW: f64 = 2.4;
-/// Probes of the answer itself.
-const FEWEST_AT_ANSWER: u32 = 3;
-
-/// The rate of a level, in three digits.
-pub(crate) fn rate_of(level: i32) -> f64 {
-    let rate = BASE_RATE * STEP.powi(level);
-    let digit = 10_f64.powf(rate.log10().floor() - 2.0);
-    // Three digits of a rate are never told apart by floating point again.
-    let rounded = (rate / digit).round() * digit;
-    if rounded >= 100.0 { rounded.round() } else { (rounded * 1e4).round() / 1e4 }
-}
-
-/// The level nearest to a rate.
-pub(crate) fn level_of(rate: f64) -> i32 {
-    let level = (rate.max(1e-9) / BASE_RATE).ln() / STEP.ln();
-    let bounded = level.round().clamp(f64::from(*LEVELS.start()), f64::from(*LEVELS.end()));
-    (*LEVELS.start()..=*LEVELS.end()).find(|&at| f64::from(at) >= bounded).unwrap_or(0)
-}
-
-/// What was found.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub(crate) struct Answer {
-    /// The highest rate at which two of three probes pass.
-    pub(crate) rate: f64,
-    /// It lies between these with 80 %.
-    pub(crate) from: f64,
-    pub(crate) to: f64,
-    /// Of the probes at that rate.
-    pub(crate) passed: u32,
-    pub(crate) probes: u32,
-    /// The estimate did not become as sure as is wanted.
-    pub(crate) is_rough: bool,
-}
+pub(crate) const MOST_PROBES: usize = 400;
+/// Looks at the machine that are kept; waits of an hour have more.
+pub(super) const MOST_LOOKS: usize = 4_000;
+/// Probes of the check at the end.
+pub(crate) const CHECKS: u32 = 7;
+/// Probes that a search takes at least, the check included.
+pub(crate) const FEWEST_PROBES: u32 = 12;
+/// Places between the answer and the rates below and above it that are checked.
+const CHECK_STEP: i32 = 2 * GRAIN;
+/// Places from the estimate at which the next probes are made: farther away one tells little, and
+/// at one place alone nothing is learned of how steeply probes begin to fail.
+const FARTHEST: f64 = 5.0 * GRAIN as f64;
+const NEAREST: f64 = GRAIN as f64;
+/// Probes that count below which all do; of the first few, a quarter.
+const FEWEST_COUNTED: usize = 12;
+/// Failures at a rate after which the doubling turns round; disturbed ones count half.
+const FAILURES: u32 = 2;
 
 /// What to do next.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Step {
+    /// A probe at the rate of this place.
     Probe(i32),
     Done(Result<Answer, String>),
 }
 
 #[derive(Clone, Debug, PartialEq)]
 enum Phase {
-    /// Doubling; the highest level that passed, and the first above it that failed.
-    Up {
-        at: i32,
-        passed: Option<i32>,
-        failed: Option<i32>,
-    },
+    /// Doubling; whether a rate has passed.
+    Up { at: i32, passed: bool },
     /// The first rate failed: halving until one passes.
-    Down {
-        at: i32,
-        failed: i32,
-    },
-    Between {
-        passed: i32,
-        failed: i32,
-    },
-    /// Levels still to be probed around the estimate.
-    Around {
-        next: Vec<i32>,
-        made: u32,
-    },
-    /// The answer itself.
-    Confirm {
-        level: i32,
-    },
+    Down { at: i32 },
+    /// Places still to be probed around the estimate.
+    Around { next: Vec<i32> },
+    /// Below, at and above the answer; so many probes were made before.
+    Check { at: i32, next: Vec<i32>, before: usize },
+}
+
+/// A probe as the search knows it.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    place: i32,
+    passed: bool,
+    health: Health,
 }
 
 /// A search under way.
 #[derive(Clone, Debug)]
 pub(crate) struct Search {
     phase: Phase,
-    tallies: BTreeMap<i32, Tally>,
-    made: u32,
+    seen: Vec<Seen>,
+    /// The machine at rest.
+    looks: Vec<Health>,
     rng: Xoshiro,
 }
 
 impl Search {
+    /// Begins at a place of the ladder.
     pub(crate) fn new(first: i32, seed: u64) -> Self {
         Self {
-            phase: Phase::Up { at: first, passed: None, failed: None },
-            tallies: BTreeMap::new(),
-            made: 0,
+            phase: Phase::Up { at: first, passed: false },
+            seen: Vec::new(),
+            looks: Vec::new(),
             rng: Xoshiro::for_client(seed, 0),
         }
     }
@@ -125,171 +95,180 @@ impl Search {
         match self.phase {
             Phase::Up { .. } => "doubling",
             Phase::Down { .. } => "halving",
-            Phase::Between { .. } => "closing in",
-            Phase::Around { .. } => "making sure",
-            Phase::Confirm { .. } => "confirming",
+            Phase::Around { .. } => "closing in",
+            Phase::Check { .. } => "checking",
         }
+    }
+
+    /// Takes a look at the machine between probes.
+    pub(crate) fn look(&mut self, health: Health) {
+        if self.looks.len() < MOST_LOOKS {
+            self.looks.push(health);
+        }
+    }
+
+    /// What is unusual about the machine while it rests.
+    pub(crate) fn unrest(&self, health: &Health) -> Option<Disturbance> {
+        Usual::of(self.looks.iter()).disturbance(health)
     }
 
     /// Takes the result of a probe.
-    pub(crate) fn record(&mut self, level: i32, passed: bool) {
-        let tally = self.tallies.entry(level).or_default();
-        tally.all += 1;
-        tally.passed += u32::from(passed);
-        self.made += 1;
-        if let Phase::Around { next, made } = &mut self.phase {
+    pub(crate) fn record(&mut self, place: i32, passed: bool, health: Health) {
+        self.seen.push(Seen { place, passed, health });
+        if let Phase::Around { next } | Phase::Check { next, .. } = &mut self.phase {
             next.pop();
-            *made += 1;
         }
     }
 
-    fn tally(&self, level: i32) -> Tally {
-        self.tallies.get(&level).copied().unwrap_or_default()
+    /// What disturbed each probe, by what is known now.
+    pub(crate) fn disturbances(&self) -> Vec<Option<Disturbance>> {
+        let usual = self.usual();
+        self.seen.iter().map(|seen| usual.disturbance(&seen.health)).collect()
     }
 
-    /// What two of three probes at `level` say; `None` while they do not.
-    fn decided(&self, level: i32) -> Option<bool> {
-        let Tally { passed, all } = self.tally(level);
-        match (passed, all - passed) {
-            (2.., failed) if passed > failed => Some(true),
-            (passed, 2..) if all - passed > passed => Some(false),
-            _ => None,
-        }
+    fn usual(&self) -> Usual {
+        let looks = Usual::of(self.looks.iter());
+        Usual::of(self.seen.iter().map(|seen| &seen.health)).with_job_of(&looks)
     }
 
-    pub(crate) fn next_step(&mut self) -> Step {
+    /// The step to take when there is time for `left` probes.
+    pub(crate) fn next_step(&mut self, left: u32) -> Step {
+        let room = MOST_PROBES.saturating_sub(self.seen.len());
+        let left = left.min(crate::num::u32_of(room as u64));
         loop {
-            if self.made >= MOST_PROBES {
-                return Step::Done(self.rough());
+            if left == 0 {
+                return Step::Done(self.answer());
             }
             match self.phase.clone() {
-                Phase::Up { at, passed, failed } => {
-                    // Upwards one pass is enough: an error is found out later.
-                    if self.tally(at).passed > 0 {
-                        if at + DOUBLE > *LEVELS.end() {
+                Phase::Up { at, passed } => match self.says(at) {
+                    None => return Step::Probe(at),
+                    Some(true) => {
+                        let at = at + DOUBLE * GRAIN;
+                        if at > *LEVELS.end() * GRAIN {
                             let text = "every rate that can be asked for keeps the bound";
                             return Step::Done(Err(text.to_owned()));
                         }
-                        let passed = Some(at);
-                        self.phase = Phase::Up { at: at + DOUBLE, passed, failed: None };
-                    } else if self.decided(at) == Some(false) {
-                        // A rate may fail because the machine was busy; then twice the rate
-                        // tells.
-                        let higher = at + DOUBLE;
-                        self.phase = match (failed, passed) {
-                            (None, _) if higher <= *LEVELS.end() => {
-                                Phase::Up { at: higher, passed, failed: Some(at) }
-                            }
-                            (failed, Some(passed)) => {
-                                Phase::Between { passed, failed: failed.unwrap_or(at) }
-                            }
-                            (failed, None) => {
-                                let failed = failed.unwrap_or(at);
-                                Phase::Down { at: failed - DOUBLE, failed }
-                            }
-                        };
-                    } else {
-                        return Step::Probe(at);
+                        self.phase = Phase::Up { at, passed: true };
                     }
-                }
-                Phase::Down { at, failed } => match self.decided(at) {
-                    _ if at < *LEVELS.start() => {
-                        let text = "no rate keeps the bound; see why the probes failed";
-                        return Step::Done(Err(text.to_owned()));
-                    }
-                    Some(true) => self.phase = Phase::Between { passed: at, failed },
-                    Some(false) => self.phase = Phase::Down { at: at - DOUBLE, failed: at },
-                    None => return Step::Probe(at),
+                    Some(false) if passed => self.phase = Phase::Around { next: Vec::new() },
+                    Some(false) => self.phase = Phase::Down { at: at - DOUBLE * GRAIN },
                 },
-                Phase::Between { passed, failed } if failed - passed <= 2 => {
-                    self.phase = Phase::Around { next: Vec::new(), made: 0 };
+                Phase::Down { at } if at < *LEVELS.start() * GRAIN => {
+                    let text = "no rate keeps the bound; see why the probes failed";
+                    return Step::Done(Err(text.to_owned()));
                 }
-                Phase::Between { passed, failed } => {
-                    let middle = i32::midpoint(passed, failed);
-                    match self.decided(middle) {
-                        Some(true) => self.phase = Phase::Between { passed: middle, failed },
-                        Some(false) => self.phase = Phase::Between { passed, failed: middle },
-                        None => return Step::Probe(middle),
-                    }
+                Phase::Down { at } => match self.says(at) {
+                    None => return Step::Probe(at),
+                    Some(true) => self.phase = Phase::Around { next: Vec::new() },
+                    Some(false) => self.phase = Phase::Down { at: at - DOUBLE * GRAIN },
+                },
+                Phase::Around { .. } if left <= CHECKS => {
+                    let at = answer::whole(self.estimate(&self.counted().0).quantile(0.5));
+                    let (below, above) = (at - CHECK_STEP, at + CHECK_STEP);
+                    // The last of them is the first.
+                    let next = vec![at, below, above, at, above, below, at];
+                    self.phase = Phase::Check { at, next, before: self.seen.len() };
                 }
-                Phase::Around { next, made } => {
-                    if let Some(&level) = next.last() {
-                        return Step::Probe(level);
-                    }
-                    let estimate = self.estimate();
-                    let width = estimate.quantile(0.9) - estimate.quantile(0.1);
-                    let enough = made >= FEWEST_AROUND && width <= NARROW;
-                    if enough || self.made + FEWEST_AT_ANSWER >= MOST_PROBES {
-                        self.phase = Phase::Confirm { level: level_at(estimate.quantile(0.5)) };
-                    } else {
-                        let next = self.spread(&estimate);
-                        self.phase = Phase::Around { next, made };
-                    }
-                }
-                Phase::Confirm { level } => {
-                    let Tally { passed, all } = self.tally(level);
-                    if all < FEWEST_AT_ANSWER {
-                        return Step::Probe(level);
-                    }
-                    if 3 * passed >= 2 * all {
-                        return Step::Done(Ok(self.answer(level)));
-                    }
-                    // What was named did not hold: one rung lower.
-                    self.phase = Phase::Confirm { level: level - 1 };
-                }
+                Phase::Around { next } => match (next.last(), self.beyond()) {
+                    (Some(&place), _) => return Step::Probe(place),
+                    // Those that turned it round were disturbed.
+                    (None, Some(phase)) => self.phase = phase,
+                    (None, None) => self.phase = Phase::Around { next: self.spread() },
+                },
+                Phase::Check { next, .. } => match next.last() {
+                    Some(&place) => return Step::Probe(place),
+                    None => return Step::Done(self.answer()),
+                },
             }
         }
     }
 
-    /// Where the estimate is least sure, in an order of chance: the machine changes meanwhile.
-    fn spread(&mut self, estimate: &Estimate) -> Vec<i32> {
-        let middle = estimate.quantile(0.5);
-        let near = |q| estimate.quantile(q).clamp(middle - FARTHEST, middle + FARTHEST);
-        let mut levels: Vec<i32> = [0.1, 0.5, 0.9].map(|q| level_at(near(q) + 0.5)).into();
-        for last in (1..levels.len()).rev() {
-            let other = crate::num::usize_of(self.rng.below(last as u64 + 1));
-            levels.swap(last, other);
+    /// What the probes at `place` say in the beginning, where one pass is enough: an error is found
+    /// out later. `None` while there are too few.
+    fn says(&self, place: i32) -> Option<bool> {
+        let here =
+            self.seen.iter().zip(self.disturbances()).filter(|(seen, _)| seen.place == place);
+        let mut halves = 0;
+        for (seen, disturbance) in here {
+            if seen.passed {
+                return Some(true);
+            }
+            halves += if disturbance.is_none() { 2 } else { 1 };
         }
-        levels
+        (halves >= 2 * FAILURES).then_some(false)
     }
 
-    fn estimate(&self) -> Estimate {
-        let ends = self.tallies.first_key_value().zip(self.tallies.last_key_value());
-        let (lowest, highest) = ends
-            .map_or((0, 0), |((&lowest, _), (&highest, _))| (lowest - DOUBLE, highest + DOUBLE));
-        Estimate::of(&self.tallies, lowest, highest)
+    /// Doubling or halving once more, where all probes that count ended alike and nothing is known
+    /// farther on.
+    fn beyond(&self) -> Option<Phase> {
+        let quiet = self.quiet();
+        let places = |passed: bool| {
+            let these = quiet.iter().filter(move |seen| seen.passed == passed);
+            these.map(|seen| seen.place)
+        };
+        let (up, at) = match (places(true).max(), places(false).min()) {
+            (Some(highest), None) => (true, highest + DOUBLE * GRAIN),
+            (None, Some(lowest)) => (false, lowest - DOUBLE * GRAIN),
+            _ => return None,
+        };
+        let is_rung = (*LEVELS.start() * GRAIN..=*LEVELS.end() * GRAIN).contains(&at);
+        if !is_rung || self.says(at).is_some() {
+            return None;
+        }
+        Some(if up { Phase::Up { at, passed: true } } else { Phase::Down { at } })
     }
 
-    fn answer(&self, level: i32) -> Answer {
-        let estimate = self.estimate();
-        let Tally { passed, all } = self.tally(level);
-        let rate = rate_of(level);
-        let at = |q: f64| BASE_RATE * STEP.powf(estimate.quantile(q));
-        let (from, to) = (at(0.1).min(rate), at(0.9).max(rate));
-        let is_rough = estimate.quantile(0.9) - estimate.quantile(0.1) > 2.0 * NARROW;
-        Answer { rate, from, to, passed, probes: all, is_rough }
+    fn quiet(&self) -> Vec<Seen> {
+        let all = self.seen.iter().zip(self.disturbances());
+        let quiet = all.filter_map(|(seen, found)| found.is_none().then_some(*seen));
+        quiet.collect()
     }
 
-    /// The highest rate that passed, when there may be no more probes.
-    fn rough(&self) -> Result<Answer, String> {
-        let middle = self.estimate().quantile(0.5);
-        let good = self.tallies.iter().rev().find(|(level, tally)| {
-            f64::from(**level) <= middle + 0.5
-                && tally.all >= 2
-                && 3 * tally.passed >= 2 * tally.all
-        });
-        let (&level, _) = good.ok_or("no rate passed in two of three probes")?;
-        Ok(Answer { is_rough: true, ..self.answer(level) })
+    /// The probes that count, and whether all of them had to.
+    fn counted(&self) -> (Vec<Seen>, bool) {
+        let quiet = self.quiet();
+        match quiet.len() >= FEWEST_COUNTED.min(self.seen.len() / 4) {
+            true => (quiet, false),
+            false => (self.seen.clone(), true),
+        }
+    }
+
+    /// The place is looked for from the lowest rate that failed to the highest that passed, and
+    /// half a doubling beyond both.
+    fn estimate(&self, counted: &[Seen]) -> Estimate {
+        let mut tallies = Tallies::new();
+        for seen in counted {
+            let tally = tallies.entry(seen.place).or_default();
+            tally.all += 1;
+            tally.passed += u32::from(seen.passed);
+        }
+        let places = |passed: bool| {
+            counted.iter().filter(move |seen| seen.passed == passed).map(|seen| seen.place)
+        };
+        let middle = self.seen.last().map_or(0, |seen| seen.place);
+        let (failed, passed) = (places(false).min(), places(true).max());
+        let lowest = failed.or(passed).unwrap_or(middle).min(passed.unwrap_or(i32::MAX));
+        let highest = passed.or(failed).unwrap_or(middle).max(failed.unwrap_or(i32::MIN));
+        let beyond = DOUBLE * GRAIN / 2;
+        Estimate::of(&tallies, lowest - beyond, highest + beyond)
+    }
+
+    /// Where the estimate is least sure, in an order of chance: the machine changes meanwhile.
+    fn spread(&mut self) -> Vec<i32> {
+        let estimate = self.estimate(&self.counted().0);
+        let middle = estimate.quantile(0.5);
+        let below = (middle - estimate.quantile(0.1)).clamp(NEAREST, FARTHEST);
+        let above = (estimate.quantile(0.9) - middle).clamp(NEAREST, FARTHEST);
+        let mut places = [middle - below, middle, middle + above].map(answer::whole).to_vec();
+        for last in (1..places.len()).rev() {
+            let other = crate::num::usize_of(self.rng.below(last as u64 + 1));
+            places.swap(last, other);
+        }
+        places
     }
 }
 
-/// The level at or below `place`.
-fn level_at(place: f64) -> i32 {
-    let lowest = f64::from(*LEVELS.start());
-    let up = crate::num::floor_u64((place - lowest).max(0.0));
-    let up = i32::try_from(up).unwrap_or(i32::MAX);
-    LEVELS.start().saturating_add(up).min(*LEVELS.end())
-}
-
+#[cfg(test)]
+mod simulated;
 #[cfg(test)]
 mod tests;

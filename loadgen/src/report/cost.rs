@@ -51,7 +51,8 @@ pub(crate) fn share(
     })
 }
 
-fn cpu_ns(counters: &NodeCounters) -> Option<u64> {
+/// CPU time that a node has used since its start.
+pub(crate) fn cpu_ns(counters: &NodeCounters) -> Option<u64> {
     let seconds = counters.cpu_user_s? + counters.cpu_system_s?;
     Some(num::floor_u64((seconds * NS_PER_S as f64).round()))
 }

@@ -1,13 +1,21 @@
 //! `latency.hlog`: every interval's histograms as HdrHistogram's interval log, in nanoseconds, one
 //! tag per metric.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use hdrhistogram::serialization::V2DeflateSerializer;
-use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
+use hdrhistogram::serialization::interval_log::{
+    IntervalLogIterator, IntervalLogWriterBuilder, LogEntry, Tag,
+};
+use hdrhistogram::serialization::{Deserializer, V2DeflateSerializer};
 
 use crate::collect::Interval;
+use crate::document::base64;
+use crate::recorder::{Hist, Metric};
+
+/// Of a log that is read back.
+const MOST_BYTES: u64 = 64 << 20;
 
 /// Starts a log whose instants count from `measured_wall_ns` after the Unix epoch.
 pub(crate) fn begin(out: &mut impl Write, measured_wall_ns: u64) -> io::Result<()> {
@@ -39,12 +47,34 @@ pub(crate) fn append(out: &mut impl Write, interval: &Interval) -> io::Result<()
     Ok(())
 }
 
+/// The histograms of `metric` in the log at `path`, with the beginnings of their intervals.
+pub(crate) fn read(path: &Path, metric: Metric) -> io::Result<Vec<(Duration, Hist)>> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MOST_BYTES {
+        return Err(io::Error::other("it is larger than 64 MiB"));
+    }
+    // The crate's reader does not know the legend line that the Java tools write and skip.
+    let lines = bytes.split_inclusive(|&byte| byte == b'\n');
+    let body = lines.filter(|line| !line.starts_with(b"\"")).collect::<Vec<_>>().concat();
+    let no_log = || io::Error::other("it is no interval log");
+    let mut all = Vec::new();
+    for entry in IntervalLogIterator::new(&body) {
+        let LogEntry::Interval(interval) = entry.map_err(|_| no_log())? else { continue };
+        if interval.tag().is_some_and(|tag| tag.as_str() == metric.name()) {
+            let packed = base64::decode(interval.encoded_histogram()).ok_or_else(no_log)?;
+            let hist = Deserializer::new().deserialize(&mut packed.as_slice());
+            all.push((interval.start_timestamp(), hist.map_err(|_| no_log())?));
+        }
+    }
+    Ok(all)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::collect::Hists;
-    use crate::recorder::{Counts, Metric, histogram};
-    use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
+    use crate::recorder::{Counts, histogram};
 
     #[test]
     fn the_log_reads_back_with_tags_and_instants() {
@@ -67,19 +97,15 @@ mod tests {
         }
         let text = String::from_utf8(out.clone()).unwrap();
         assert!(text.contains("#[StartTime: 1795438143.000") && text.contains("#[BaseTime: "));
-        // The crate's reader does not know the legend line that the Java tools write and skip.
-        let body: String =
-            text.lines().filter(|line| !line.starts_with('"')).flat_map(|l| [l, "\n"]).collect();
-        let tags: Vec<(String, Duration)> = IntervalLogIterator::new(body.as_bytes())
-            .map(Result::unwrap)
-            .filter_map(|entry| match entry {
-                LogEntry::Interval(at) => {
-                    Some((at.tag().unwrap().as_str().to_owned(), at.start_timestamp()))
-                }
-                _ => None,
-            })
-            .collect();
-        assert_eq!(tags.len(), 4);
-        assert_eq!(tags[3], ("handoff".to_owned(), Duration::from_secs(1)));
+        let dir = crate::scratch::Scratch::new("hlog").unwrap();
+        let path = dir.path().join("latency.hlog");
+        std::fs::write(&path, &out).unwrap();
+        let handoffs = read(&path, Metric::Handoff).unwrap();
+        let begins: Vec<u64> = handoffs.iter().map(|(begin, _)| begin.as_secs()).collect();
+        assert_eq!(begins, [0, 1]);
+        assert!(handoffs.iter().all(|(_, read)| *read == hist));
+        assert!(read(&path, Metric::Hold).unwrap().is_empty());
+        std::fs::write(&path, "x,y\n").unwrap();
+        assert!(read(&path, Metric::Hold).unwrap_err().to_string().contains("no interval log"));
     }
 }

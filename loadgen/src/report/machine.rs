@@ -41,10 +41,19 @@ pub(crate) struct Machine {
 
 /// CPU time of the whole machine since its start, in ticks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct CpuTimes {
-    all: u64,
+pub(crate) struct CpuTimes {
+    pub(crate) all: u64,
     idle: u64,
-    steal: u64,
+    pub(crate) steal: u64,
+    /// Of programs, what the kernel did for them included; without interrupts.
+    pub(crate) programs: u64,
+}
+
+impl CpuTimes {
+    /// `None` where the kernel does not tell.
+    pub(crate) fn now() -> Option<Self> {
+        read("/proc/stat").and_then(|text| cpu_times(&text))
+    }
 }
 
 /// A look at the machine before the run, to be completed after it.
@@ -74,11 +83,12 @@ fn field(text: &str, name: &str) -> Option<String> {
 
 /// The first line of /proc/stat: user nice system idle iowait irq softirq steal ..; guest time is
 /// in the first two already.
-fn cpu_times(stat: &str) -> Option<CpuTimes> {
+pub(crate) fn cpu_times(stat: &str) -> Option<CpuTimes> {
     let line = stat.lines().next()?.strip_prefix("cpu ")?;
     let ticks: Vec<u64> = line.split_whitespace().take(8).map_while(|n| n.parse().ok()).collect();
     let at = |place: usize| ticks.get(place).copied();
-    Some(CpuTimes { all: ticks.iter().sum(), idle: at(3)? + at(4)?, steal: at(7)? })
+    let (idle, programs) = (at(3)? + at(4)?, at(0)? + at(1)? + at(2)?);
+    Some(CpuTimes { all: ticks.iter().sum(), idle, steal: at(7)?, programs })
 }
 
 fn nofile(limits: &str) -> Option<u64> {
@@ -122,12 +132,12 @@ impl Look {
             git: option_env!("LOADGEN_GIT").map(ToOwned::to_owned),
             rustc: option_env!("LOADGEN_RUSTC").map(ToOwned::to_owned),
         };
-        Self { machine, before: read("/proc/stat").and_then(|text| cpu_times(&text)) }
+        Self { machine, before: CpuTimes::now() }
     }
 
     /// The same with what the run made of it.
     pub(crate) fn after(self) -> Machine {
-        let after = read("/proc/stat").and_then(|text| cpu_times(&text));
+        let after = CpuTimes::now();
         let (steal_pct, busy_pct) = used(self.before, after).unzip();
         Machine { steal_pct, busy_pct, ..self.machine }
     }
@@ -156,7 +166,7 @@ mod tests {
     fn the_kernel_s_tables_are_read_as_it_writes_them() {
         let stat = |steal: u64, idle: u64| format!("cpu  10 0 20 {idle} 5 0 1 {steal} 0 0\ncpu0 1");
         let times = cpu_times(&stat(4, 60)).unwrap();
-        assert_eq!(times, CpuTimes { all: 100, idle: 65, steal: 4 });
+        assert_eq!(times, CpuTimes { all: 100, idle: 65, steal: 4, programs: 30 });
         let later = cpu_times(&stat(54, 110));
         assert_eq!(used(Some(times), later), Some((50.0, 0.0)));
         assert_eq!(used(later, Some(times)), None, "a clock that ran back says nothing");

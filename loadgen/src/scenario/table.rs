@@ -67,6 +67,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     one("series.repeat", "repeat"),
     one("series.settle", "settle"),
     one("series.find_max", "find-max"),
+    one("series.find_within", "find-within"),
     one("workload.mode", "mode"),
     one("workload.keys", "keys"),
     one("workload.key_dist", "key-dist"),

@@ -13,7 +13,7 @@ use crate::args::{self, Cli, Command, RunArgs};
 use crate::run::RunError;
 
 /// Flags that cannot change from run to run: what they set belongs to all runs together.
-const FIXED: [&str; 23] = [
+const FIXED: [&str; 24] = [
     "nodes",
     "spawn",
     "server-bin",
@@ -29,6 +29,7 @@ const FIXED: [&str; 23] = [
     "repeat",
     "settle",
     "find-max",
+    "find-within",
     "scenario",
     "set",
     "check",

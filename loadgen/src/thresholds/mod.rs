@@ -181,6 +181,13 @@ impl Threshold {
         }
     }
 
+    /// Whether it holds of a latency that was found otherwise than for a whole run; `None` if there
+    /// is none.
+    pub(crate) fn judge_latency(&self, value_ns: Option<f64>, samples: u64) -> Checked {
+        let unit = self.name.unit();
+        self.judge(value_ns.map(|value| Sample { value, unit, samples, at_least: false }))
+    }
+
     fn stat(&self) -> Option<Stat> {
         match self.name {
             Name::Latency(_, stat) => Some(stat),
