@@ -4,6 +4,8 @@
 //! Invariants:
 //! 1. A sample is in exactly one snapshot; merging all snapshots gives all samples, bit for bit.
 //! 2. Values above [`HIGHEST_NS`] are kept as that value and counted as saturated.
+//! 3. In a mix, what is recorded of a section is recorded of its workload as well; so the samples
+//!    of all workloads are those of the whole.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -68,6 +70,18 @@ impl Metric {
         Self::Unanswered,
     ];
 
+    /// Those kept of each workload of a mix; the others are between workloads, or of none.
+    pub(crate) const OF_WORKLOAD: [Self; 8] = [
+        Self::Response,
+        Self::Service,
+        Self::Uncontended,
+        Self::Contended,
+        Self::Release,
+        Self::Failed,
+        Self::Hold,
+        Self::Unanswered,
+    ];
+
     /// The name in files.
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -124,6 +138,8 @@ pub(crate) struct Counts {
     pub(crate) raised: u64,
     /// Rounds in which nodes were asked, of all acquisitions, granted or not.
     pub(crate) attempts: u64,
+    /// Of a workload of an open loop: arrivals that were handed over.
+    pub(crate) handed_over: u64,
 }
 
 impl Counts {
@@ -150,6 +166,7 @@ impl Counts {
         self.saturated += more.saturated;
         self.raised += more.raised;
         self.attempts += more.attempts;
+        self.handed_over += more.handed_over;
     }
 
     /// Acquisitions that did not end with a lock. A refusal under `--try` is an answer, not an
@@ -167,28 +184,79 @@ impl Counts {
 /// Histograms and counts of one recording thread since the last snapshot.
 #[derive(Debug)]
 pub(crate) struct Shard {
-    hists: Vec<Hist>,
+    /// By metric; `None` for what is not kept here.
+    hists: Vec<Option<Hist>>,
     pub(crate) counts: Counts,
+    /// Of each workload of a mix.
+    parts: Vec<Self>,
 }
 
 impl Shard {
-    fn new() -> Self {
-        Self { hists: Metric::ALL.map(|_| histogram()).into(), counts: Counts::default() }
+    fn new(workloads: usize) -> Self {
+        let part = || Self::of(&Metric::OF_WORKLOAD, Vec::new());
+        Self::of(&Metric::ALL, (0..workloads).map(|_| part()).collect())
+    }
+
+    fn of(kept: &[Metric], parts: Vec<Self>) -> Self {
+        let hist = |metric: Metric| kept.contains(&metric).then(histogram);
+        Self { hists: Metric::ALL.map(hist).into(), counts: Counts::default(), parts }
+    }
+
+    fn hist(&mut self, metric: Metric) -> Option<&mut Hist> {
+        self.hists.get_mut(metric.at())?.as_mut()
     }
 
     pub(crate) fn record(&mut self, metric: Metric, value: u64) {
+        let Some(hist) = self.hist(metric) else { return };
+        hist.saturating_record(value);
         if value > HIGHEST_NS && metric != Metric::ValidityLeft {
             self.counts.saturated += 1;
-        }
-        if let Some(hist) = self.hists.get_mut(metric.at()) {
-            hist.saturating_record(value);
         }
     }
 
     /// Adds samples gathered elsewhere.
-    pub(crate) fn add(&mut self, metric: Metric, samples: &Hist) {
-        if let Some(hist) = self.hists.get_mut(metric.at()) {
+    fn add(&mut self, metric: Metric, samples: &Hist) {
+        if let Some(hist) = self.hist(metric) {
             merge(hist, samples);
+        }
+    }
+}
+
+/// A shard, for what belongs to one workload: everything goes to the whole and to the workload.
+#[derive(Debug)]
+pub(crate) struct Recording<'a> {
+    shard: &'a mut Shard,
+    workload: usize,
+}
+
+impl Recording<'_> {
+    fn part(&mut self) -> Option<&mut Shard> {
+        self.shard.parts.get_mut(self.workload)
+    }
+
+    pub(crate) fn record(&mut self, metric: Metric, value: u64) {
+        self.shard.record(metric, value);
+        if let Some(part) = self.part() {
+            part.record(metric, value);
+        }
+    }
+
+    pub(crate) fn add(&mut self, metric: Metric, samples: &Hist) {
+        self.shard.add(metric, samples);
+        if let Some(part) = self.part() {
+            part.add(metric, samples);
+        }
+    }
+
+    pub(crate) fn count(&mut self, change: impl Fn(&mut Counts)) {
+        change(&mut self.shard.counts);
+        self.count_part(change);
+    }
+
+    /// What only workloads count.
+    pub(crate) fn count_part(&mut self, change: impl Fn(&mut Counts)) {
+        if let Some(part) = self.part() {
+            change(&mut part.counts);
         }
     }
 }
@@ -209,9 +277,10 @@ fn held(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
 }
 
 impl Recorder {
-    /// A recorder for so many threads; more than that share shards.
-    pub(crate) fn new(threads: usize) -> Self {
-        let shards = (0..threads.max(1)).map(|_| Mutex::new(Shard::new())).collect();
+    /// A recorder for so many threads, more than which share shards, and of each workload of a
+    /// mix.
+    pub(crate) fn new(threads: usize, workloads: usize) -> Self {
+        let shards = (0..threads.max(1)).map(|_| Mutex::new(Shard::new(workloads))).collect();
         Self { shards, given: AtomicUsize::new(0) }
     }
 
@@ -224,6 +293,15 @@ impl Recorder {
         }
         let shard = self.shards.get(at % self.shards.len().max(1))?;
         Some(record(&mut held(shard)))
+    }
+
+    /// The same, of a section of `workload`.
+    pub(crate) fn with_of<R>(
+        &self,
+        workload: u8,
+        record: impl FnOnce(&mut Recording<'_>) -> R,
+    ) -> Option<R> {
+        self.with(|shard| record(&mut Recording { shard, workload: workload.into() }))
     }
 }
 
@@ -238,6 +316,8 @@ pub(crate) struct Snapshots {
 pub(crate) struct Snapshot {
     pub(crate) hists: Vec<(Metric, Hist)>,
     pub(crate) counts: Counts,
+    /// Of each workload of a mix.
+    pub(crate) parts: Vec<Self>,
 }
 
 impl Snapshots {
@@ -245,16 +325,36 @@ impl Snapshots {
         Self { spare: histogram() }
     }
 
-    /// Moves what `metrics` hold, and all counts, out of the shards.
-    pub(crate) fn take(&mut self, recorder: &Recorder, metrics: &[Metric]) -> Snapshot {
+    /// Moves what `metrics` hold, of each workload what `of_parts` hold, and all counts, out of the
+    /// shards.
+    pub(crate) fn take(
+        &mut self,
+        recorder: &Recorder,
+        metrics: &[Metric],
+        of_parts: &[Metric],
+    ) -> Snapshot {
+        let workloads = recorder.shards.first().map_or(0, |shard| held(shard).parts.len());
+        let part = |at: usize| self.take_of(recorder, of_parts, |shard| shard.parts.get_mut(at));
+        let parts = (0..workloads).map(part).collect();
+        Snapshot { parts, ..self.take_of(recorder, metrics, |shard| Some(shard)) }
+    }
+
+    fn take_of(
+        &mut self,
+        recorder: &Recorder,
+        metrics: &[Metric],
+        of: impl Fn(&mut Shard) -> Option<&mut Shard>,
+    ) -> Snapshot {
         let mut snapshot = Snapshot::default();
         for shard in &recorder.shards {
-            snapshot.counts.add(&std::mem::take(&mut held(shard).counts));
+            if let Some(shard) = of(&mut held(shard)) {
+                snapshot.counts.add(&std::mem::take(&mut shard.counts));
+            }
         }
         for &metric in metrics {
             let mut sum: Option<Hist> = None;
             for shard in &recorder.shards {
-                if !self.swap_out(shard, metric) {
+                if !self.swap_out(of(&mut held(shard)), metric) {
                     continue;
                 }
                 match &mut sum {
@@ -271,9 +371,8 @@ impl Snapshots {
     }
 
     /// Exchanges a shard's histogram for the empty spare one; false if it had no samples.
-    fn swap_out(&mut self, shard: &Mutex<Shard>, metric: Metric) -> bool {
-        let mut shard = held(shard);
-        match shard.hists.get_mut(metric.at()) {
+    fn swap_out(&mut self, shard: Option<&mut Shard>, metric: Metric) -> bool {
+        match shard.and_then(|shard| shard.hist(metric)) {
             Some(hist) if !hist.is_empty() => {
                 std::mem::swap(hist, &mut self.spare);
                 true
@@ -290,54 +389,4 @@ pub(crate) fn merge(into: &mut Hist, from: &Hist) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::plan::rng::SplitMix;
-
-    #[test]
-    fn snapshots_of_many_threads_merge_to_all_samples_bit_for_bit() {
-        let recorder = Recorder::new(3);
-        let mut snapshots = Snapshots::new();
-        let mut expected = histogram();
-        let mut total = histogram();
-        for round in 0..4 {
-            std::thread::scope(|scope| {
-                for thread in 0..4_u64 {
-                    let recorder = &recorder;
-                    scope.spawn(move || {
-                        let mut rng = SplitMix::new(thread + 10 * round);
-                        for _ in 0..1_000 {
-                            let value = rng.next() >> 28;
-                            recorder.with(|shard| shard.record(Metric::Service, value));
-                        }
-                    });
-                }
-            });
-            for thread in 0..4_u64 {
-                let mut rng = SplitMix::new(thread + 10 * round);
-                (0..1_000).for_each(|_| expected.saturating_record(rng.next() >> 28));
-            }
-            for (metric, hist) in snapshots.take(&recorder, &Metric::ALL).hists {
-                assert_eq!(metric, Metric::Service);
-                merge(&mut total, &hist);
-            }
-        }
-        assert_eq!(total, expected);
-        assert_eq!(total.len(), 16_000);
-        assert!(snapshots.take(&recorder, &Metric::ALL).hists.is_empty(), "nothing is taken twice");
-    }
-
-    #[test]
-    fn values_beyond_the_range_are_kept_and_counted() {
-        let recorder = Recorder::new(1);
-        recorder.with(|shard| shard.record(Metric::Response, u64::MAX));
-        recorder.with(|shard| shard.counts.fail(FailureKind::NoQuorum));
-        let snapshot = Snapshots::new().take(&recorder, &[Metric::Response]);
-        recorder.with(|shard| shard.counts.fail(FailureKind::Quarantined));
-        let quarantined = Snapshots::new().take(&recorder, &[]).counts;
-        assert_eq!((quarantined.quarantined, quarantined.errors()), (1, 1));
-        assert_eq!(snapshot.counts.saturated, 1);
-        assert_eq!((snapshot.counts.errors(), snapshot.counts.finished()), (1, 1));
-        assert!(snapshot.hists[0].1.max() >= HIGHEST_NS);
-    }
-}
+mod tests;

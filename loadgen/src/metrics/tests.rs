@@ -59,6 +59,7 @@ fn document() -> Document {
             offered_rate: None,
             ..Totals::default()
         },
+        workloads: Vec::new(),
         latency_ns: latency_ns.map(|(name, latency)| (name.to_owned(), latency)).into(),
         attempts: Attempts {
             contended: Some(AttemptsOf { count: 7, mean: Some(1.5), p50: 1, p99: 4, max: 5 }),

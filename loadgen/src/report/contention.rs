@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::format::{many, ns};
-use super::json;
 use crate::config::RunConfig;
 use crate::document::AttemptsOf;
 use crate::driver::ClientReport;
@@ -88,11 +87,12 @@ pub(crate) const MOST_HOT_KEYS: usize = 10;
 /// By name what the checker counted, of `all` acquisitions.
 pub(crate) fn hottest_keys(config: &RunConfig, waits: &[Waits], all: u64) -> Vec<HotKey> {
     let per = |part, whole| (whole > 0).then(|| num::share(part, whole));
+    let spaces = config.spaces();
     let name = |cell: u64| {
-        let process = cell / config.mode.tree(config.keys).cells().max(1);
+        let process = cell / spaces.cells().max(1);
         let of =
             if config.private_keys() { format!(" of process {process}") } else { String::new() };
-        format!("{}{of}", json::key_name(config, cell))
+        format!("{}{of}", spaces.name(cell))
     };
     let key = |of: &Waits| HotKey {
         key: name(of.cell),

@@ -13,7 +13,7 @@ use crate::args::{self, Cli, Command, RunArgs};
 use crate::run::RunError;
 
 /// Flags that cannot change from run to run: what they set belongs to all runs together.
-const FIXED: [&str; 23] = [
+const FIXED: [&str; 24] = [
     "nodes",
     "spawn",
     "server-bin",
@@ -37,6 +37,7 @@ const FIXED: [&str; 23] = [
     "name",
     "label",
     "fault",
+    "workload",
 ];
 
 /// A setting of one run: a flag and its value.
