@@ -333,24 +333,30 @@ impl Snapshots {
         metrics: &[Metric],
         of_parts: &[Metric],
     ) -> Snapshot {
-        let workloads = recorder.shards.first().map_or(0, |shard| held(shard).parts.len());
-        let part = |at: usize| self.take_of(recorder, of_parts, |shard| shard.parts.get_mut(at));
-        let parts = (0..workloads).map(part).collect();
-        Snapshot { parts, ..self.take_of(recorder, metrics, |shard| Some(shard)) }
+        let mut snapshot = Snapshot::default();
+        for shard in &recorder.shards {
+            // At once, so that a section that ends meanwhile is in both or in neither.
+            let mut shard = held(shard);
+            snapshot.counts.add(&std::mem::take(&mut shard.counts));
+            snapshot.parts.resize_with(shard.parts.len(), Snapshot::default);
+            for (of, part) in snapshot.parts.iter_mut().zip(&mut shard.parts) {
+                of.counts.add(&std::mem::take(&mut part.counts));
+            }
+        }
+        snapshot.hists = self.hists(recorder, metrics, |shard| Some(shard));
+        for (at, of) in snapshot.parts.iter_mut().enumerate() {
+            of.hists = self.hists(recorder, of_parts, |shard| shard.parts.get_mut(at));
+        }
+        snapshot
     }
 
-    fn take_of(
+    fn hists(
         &mut self,
         recorder: &Recorder,
         metrics: &[Metric],
         of: impl Fn(&mut Shard) -> Option<&mut Shard>,
-    ) -> Snapshot {
-        let mut snapshot = Snapshot::default();
-        for shard in &recorder.shards {
-            if let Some(shard) = of(&mut held(shard)) {
-                snapshot.counts.add(&std::mem::take(&mut shard.counts));
-            }
-        }
+    ) -> Vec<(Metric, Hist)> {
+        let mut hists = Vec::new();
         for &metric in metrics {
             let mut sum: Option<Hist> = None;
             for shard in &recorder.shards {
@@ -365,9 +371,9 @@ impl Snapshots {
                     }
                 }
             }
-            snapshot.hists.extend(sum.map(|hist| (metric, hist)));
+            hists.extend(sum.map(|hist| (metric, hist)));
         }
-        snapshot
+        hists
     }
 
     /// Exchanges a shard's histogram for the empty spare one; false if it had no samples.
