@@ -79,11 +79,6 @@ impl Stream {
         }
     }
 
-    /// Among the sections of all clients, of the `nth` of this one.
-    fn place_of(&self, nth: u64) -> u64 {
-        nth.saturating_mul(u64::from(self.clients)).saturating_add(u64::from(self.client))
-    }
-
     /// `None`: the rate has gone to 0 for good.
     fn intended_ns(&mut self, position: u64) -> Option<u64> {
         let Some(curve) = &mut self.curve else { return Some(0) };
@@ -98,23 +93,26 @@ impl Stream {
     }
 }
 
+/// Among the sections of all clients, of the `nth` of one.
+fn place_of(nth: u64, client: u32, clients: u32) -> u64 {
+    nth.saturating_mul(u64::from(clients)).saturating_add(u64::from(client))
+}
+
 impl Iterator for Stream {
     type Item = Section;
 
     fn next(&mut self) -> Option<Section> {
         self.left = self.left.checked_sub(1)?;
-        let position = self.place_of(self.index);
+        let position = place_of(self.index, self.client, self.clients);
         self.index += 1;
         let intended_ns = self.intended_ns(position)?;
-        let mix = Arc::clone(&self.mix);
-        let (workload, source) = mix.pick(&mut self.rng)?;
+        let (workload, source) = self.mix.pick(&mut self.rng)?;
         // Names in turn are taken in turn by each workload, whatever comes in between.
-        let drawn = self.drawn.get_mut(usize::from(workload))?;
-        let nth = std::mem::replace(drawn, *drawn + 1);
-        let place = self.place_of(nth);
-        let key = source.keys.pick(&mut self.rng, place);
+        let nth = *self.drawn.get(usize::from(workload))?;
+        let key = source.keys.pick(&mut self.rng, place_of(nth, self.client, self.clients));
         let hold_ns = source.hold_ns(&mut self.rng);
         let draw = if source.draws { self.rng.next() } else { 0 };
+        *self.drawn.get_mut(usize::from(workload))? = nth + 1;
         Some(Section { intended_ns, key, hold_ns, draw, workload })
     }
 }

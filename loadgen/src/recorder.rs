@@ -7,14 +7,16 @@
 //! 3. In a mix, what is recorded of a section is recorded of its workload as well; so the samples
 //!    of all workloads are those of the whole.
 
+mod counts;
+
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hdrhistogram::Histogram;
-use serde::{Deserialize, Serialize};
 
 use crate::clock::NS_PER_S;
+pub(crate) use counts::{Counts, FailureKind};
 
 /// The highest value told apart from larger ones.
 pub(crate) const HIGHEST_NS: u64 = 60 * NS_PER_S;
@@ -108,83 +110,10 @@ impl Metric {
     }
 }
 
-/// Why a section was not had.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum FailureKind {
-    Timeout,
-    NoQuorum,
-    /// Too few nodes may vote: the others may have forgotten locks.
-    Quarantined,
-    Busy,
-    Lost,
-    Other,
-}
-
-/// What happened, by count.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Counts {
-    pub(crate) ok: u64,
-    pub(crate) timeout: u64,
-    pub(crate) no_quorum: u64,
-    pub(crate) quarantined: u64,
-    pub(crate) busy: u64,
-    pub(crate) lost: u64,
-    pub(crate) other: u64,
-    /// Releases that no quorum confirmed; the lock was held properly until then.
-    pub(crate) release_unconfirmed: u64,
-    pub(crate) saturated: u64,
-    /// Fenced acquisitions that nobody was in the way of and that took a second round trip, because
-    /// the nodes had counted differently.
-    pub(crate) raised: u64,
-    /// Rounds in which nodes were asked, of all acquisitions, granted or not.
-    pub(crate) attempts: u64,
-    /// Of a workload of an open loop: arrivals that were handed over.
-    pub(crate) handed_over: u64,
-}
-
-impl Counts {
-    pub(crate) fn fail(&mut self, kind: FailureKind) {
-        *match kind {
-            FailureKind::Timeout => &mut self.timeout,
-            FailureKind::NoQuorum => &mut self.no_quorum,
-            FailureKind::Quarantined => &mut self.quarantined,
-            FailureKind::Busy => &mut self.busy,
-            FailureKind::Lost => &mut self.lost,
-            FailureKind::Other => &mut self.other,
-        } += 1;
-    }
-
-    pub(crate) fn add(&mut self, more: &Self) {
-        self.ok += more.ok;
-        self.timeout += more.timeout;
-        self.no_quorum += more.no_quorum;
-        self.quarantined += more.quarantined;
-        self.busy += more.busy;
-        self.lost += more.lost;
-        self.other += more.other;
-        self.release_unconfirmed += more.release_unconfirmed;
-        self.saturated += more.saturated;
-        self.raised += more.raised;
-        self.attempts += more.attempts;
-        self.handed_over += more.handed_over;
-    }
-
-    /// Acquisitions that did not end with a lock. A refusal under `--try` is an answer, not an
-    /// error, and a lock lost later was granted.
-    pub(crate) fn errors(&self) -> u64 {
-        self.timeout + self.no_quorum + self.quarantined + self.other
-    }
-
-    /// Acquisitions that were answered, one way or the other.
-    pub(crate) fn finished(&self) -> u64 {
-        self.ok + self.busy + self.errors()
-    }
-}
-
 /// Histograms and counts of one recording thread since the last snapshot.
 #[derive(Debug)]
 pub(crate) struct Shard {
-    /// By metric; `None` for what is not kept here.
+    /// By metric; those of workloads are made when something is recorded.
     hists: Vec<Option<Hist>>,
     pub(crate) counts: Counts,
     /// Of each workload of a mix.
@@ -193,17 +122,18 @@ pub(crate) struct Shard {
 
 impl Shard {
     fn new(workloads: usize) -> Self {
-        let part = || Self::of(&Metric::OF_WORKLOAD, Vec::new());
-        Self::of(&Metric::ALL, (0..workloads).map(|_| part()).collect())
+        let whole = Metric::ALL.map(|_| Some(histogram()));
+        // Threads times workloads is a large number.
+        let part = || Self::of(Metric::ALL.map(|_| None).into(), Vec::new());
+        Self::of(whole.into(), (0..workloads).map(|_| part()).collect())
     }
 
-    fn of(kept: &[Metric], parts: Vec<Self>) -> Self {
-        let hist = |metric: Metric| kept.contains(&metric).then(histogram);
-        Self { hists: Metric::ALL.map(hist).into(), counts: Counts::default(), parts }
+    fn of(hists: Vec<Option<Hist>>, parts: Vec<Self>) -> Self {
+        Self { hists, counts: Counts::default(), parts }
     }
 
     fn hist(&mut self, metric: Metric) -> Option<&mut Hist> {
-        self.hists.get_mut(metric.at())?.as_mut()
+        Some(self.hists.get_mut(metric.at())?.get_or_insert_with(histogram))
     }
 
     pub(crate) fn record(&mut self, metric: Metric, value: u64) {
@@ -234,16 +164,22 @@ impl Recording<'_> {
         self.shard.parts.get_mut(self.workload)
     }
 
+    /// Where `metric` is kept of the workload as well.
+    fn part_with(&mut self, metric: Metric) -> Option<&mut Shard> {
+        let is_mix = !self.shard.parts.is_empty();
+        if is_mix && Metric::OF_WORKLOAD.contains(&metric) { self.part() } else { None }
+    }
+
     pub(crate) fn record(&mut self, metric: Metric, value: u64) {
         self.shard.record(metric, value);
-        if let Some(part) = self.part() {
+        if let Some(part) = self.part_with(metric) {
             part.record(metric, value);
         }
     }
 
     pub(crate) fn add(&mut self, metric: Metric, samples: &Hist) {
         self.shard.add(metric, samples);
-        if let Some(part) = self.part() {
+        if let Some(part) = self.part_with(metric) {
             part.add(metric, samples);
         }
     }
@@ -378,7 +314,7 @@ impl Snapshots {
 
     /// Exchanges a shard's histogram for the empty spare one; false if it had no samples.
     fn swap_out(&mut self, shard: Option<&mut Shard>, metric: Metric) -> bool {
-        match shard.and_then(|shard| shard.hist(metric)) {
+        match shard.and_then(|shard| shard.hists.get_mut(metric.at())?.as_mut()) {
             Some(hist) if !hist.is_empty() => {
                 std::mem::swap(hist, &mut self.spare);
                 true

@@ -50,7 +50,7 @@ impl RunArgs {
             think_ns: of.think.unwrap_or(base.think_ns),
             wait_ns: of.wait.unwrap_or(base.wait_ns),
             // Who says how long it waits does wait.
-            try_only: of.try_only.unwrap_or(base.try_only && of.wait.is_none()),
+            try_only: of.try_only.unwrap_or_else(|| base.try_only && of.wait.is_none()),
             fenced: of.fenced.unwrap_or(base.fenced),
         }
     }
