@@ -350,7 +350,7 @@ fn mixes_are_merged_compared_swept_and_read_by_the_schema() {
     let (code, text) = dir.loadgen(&format!("{gate} --json c.json"));
     assert_eq!(code, 0, "{text}");
     assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
-    assert!(text.contains("  workload seldom\n   acquire.response.p50"), "{text}");
+    assert!(text.contains("  workload seldom\n   throughput"), "{text}");
     let (code, text) = dir.loadgen("compare m1 m1 --gate throughput{workload=never}");
     assert_eq!(code, 5, "no value: {text}");
     dir.loadgen("run -q -f s.toml -o other --seed 1 --set workload.seldom.hold=1ms");
