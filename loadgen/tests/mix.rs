@@ -207,8 +207,8 @@ fn refusals_and_what_never_ends_count_for_the_workload_that_had_them() {
     let dir = Dir::new("failures");
     dir.file(
         "backend = \"noop\"\n[load]\nclients = 8\nrate = 200\nwarmup = \"0s\"\nduration = \"1s\"\n\
-         [[workload]]\nname = \"tries\"\nkeys = 1\nhold = \"300ms\"\ntry = true\n\
-         [[workload]]\nname = \"quick\"\n",
+         [[workload]]\nname = \"quick\"\n\
+         [[workload]]\nname = \"tries\"\nkeys = 1\nhold = \"300ms\"\ntry = true\n",
     );
     let (result, text) = dir.measured("");
     adds_up(&result);
