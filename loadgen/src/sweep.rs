@@ -217,6 +217,18 @@ pub(crate) fn dir_name(label: &str) -> String {
     label.chars().map(plain).take(60).collect()
 }
 
+/// The exit codes that count: of an unsafe run always, of others only where no point is valid.
+fn codes(points: &[Point]) -> Vec<u8> {
+    let all = points.iter().flat_map(|point| &point.runs);
+    if all.clone().any(|one| one.exit_code == 4) {
+        return vec![4];
+    }
+    if points.iter().any(|point| point.valid) {
+        return Vec::new();
+    }
+    all.map(|one| one.exit_code).collect()
+}
+
 fn conclude(
     args: &SweepArgs,
     series: &Series,
@@ -225,15 +237,7 @@ fn conclude(
     rounds: u32,
 ) -> Result<u8, RunError> {
     let interrupted = series.interrupted();
-    let all = points.iter().flat_map(|point| &point.runs);
-    let is_unsafe = all.clone().any(|one| one.exit_code == 4);
-    let codes: Vec<u8> = if is_unsafe {
-        vec![4]
-    } else if points.iter().any(|point| point.valid) {
-        Vec::new()
-    } else {
-        all.map(|one| one.exit_code).collect()
-    };
+    let codes = codes(&points);
     let sweep = Sweep {
         schema: SCHEMA,
         argv: series.argv(),
@@ -253,3 +257,6 @@ fn conclude(
     files::show(&args.run, &text, &sweep)?;
     Ok(sweep.exit_code)
 }
+
+#[cfg(test)]
+mod tests;

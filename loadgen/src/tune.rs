@@ -227,11 +227,7 @@ fn conclude(
         }
         .to_owned(),
     ];
-    let knobs = match &outcome.advice {
-        Advice::Change { knobs } => knobs.clone(),
-        Advice::Keep => race.control.knobs.clone(),
-        Advice::Defaults | Advice::Unknown => EngineKnobs::default(),
-    };
+    let knobs = outcome.advice.settings(&race.control.knobs);
     let toml = advice::toml(&knobs, &comments);
     let file = bench.series.write("tuned.toml", toml.as_bytes())?;
     let mut text = report::render(bench, objective, race, plan, &outcome);

@@ -1,92 +1,16 @@
 //! The built program under faults of every kind, on real nodes.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    reason = "helpers of tests are tests; they wait on the test's own clock"
-)]
+#![expect(clippy::disallowed_methods, reason = "a test waits on its own clock")]
+
+mod support;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-
-/// A directory of this test, removed at its end.
-struct Dir(PathBuf);
-
-impl Dir {
-    fn new(name: &str) -> Self {
-        let path =
-            std::env::temp_dir().join(format!("loadgen-chaos-{}-{name}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn command(&self, line: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
-        command.current_dir(&self.0).args(line.split_whitespace()).args(["-o", "out"]);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command
-    }
-
-    fn run(&self, line: &str) -> (i32, String) {
-        end(self.command(line).spawn().unwrap())
-    }
-
-    fn result(&self) -> Value {
-        serde_json::from_slice(&std::fs::read(self.0.join("out/result.json")).unwrap()).unwrap()
-    }
-}
-
-impl Drop for Dir {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-fn end(child: Child) -> (i32, String) {
-    let output = child.wait_with_output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    (output.status.code().unwrap_or(-1), text + &String::from_utf8_lossy(&output.stderr))
-}
-
-fn need_server() {
-    let found = |name| Command::new(name).arg("--version").stdout(Stdio::null()).status().is_ok();
-    let any = found("valkey-server") || found("redis-server");
-    assert!(any, "no server; install one: apt-get install -y redis-server");
-}
-
-/// State and parent of a process.
-fn stat(pid: u32) -> Option<(String, u32)> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let mut fields = text.rsplit_once(')')?.1.split_whitespace();
-    Some((fields.next()?.to_owned(), fields.next()?.parse().ok()?))
-}
-
-fn children(parent: u32) -> Vec<u32> {
-    let entries = std::fs::read_dir("/proc").unwrap().flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    pids.filter(|pid| stat(*pid).is_some_and(|(_, of)| of == parent)).collect()
-}
-
-fn is_gone(pid: u32) -> bool {
-    stat(pid).is_none_or(|(state, _)| state == "Z")
-}
-
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !holds() {
-        assert!(Instant::now() < deadline, "{what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-fn signal(pid: u32, name: &str) {
-    let status = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status();
-    assert!(status.unwrap().success());
-}
+use rustix::process::Signal;
+use support::dir::{Dir, end};
+use support::process::{children, is_gone, is_stopped, need_server, signal, until};
+use support::world::addresses;
 
 fn schedule(text: &str) -> Vec<String> {
     let faults = text.lines().filter_map(|line| line.trim().strip_prefix("--fault "));
@@ -125,9 +49,9 @@ fn a_short_chaos_of_many_kinds_is_survived_and_told_fault_by_fault() {
     assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
     // The same seed is the same schedule, whatever the machine did.
     let again = Dir::new("short-again");
-    let child = again.command(line).spawn().unwrap();
-    until("the schedule is not printed", || children(child.id()).len() >= 3);
-    signal(child.id(), "INT");
+    let child = again.spawn(line);
+    until("the schedule is printed", || children(child.id()).len() >= 3);
+    signal(child.id(), Signal::INT);
     assert_eq!(schedule(&end(child).1), printed);
 }
 
@@ -138,15 +62,15 @@ fn ctrl_c_in_the_middle_of_faults_heals_and_reports() {
     let line = "run -r 200 -c 16 -d 60s -w 0 --hold 1ms --ttl 2s --processes 2 --progress lines \
                 --fault kill@1s/50s:node=1 --fault partition@1s/50s:node=2 \
                 --fault client-pause@1s/50s:process=1";
-    let child = dir.command(line).spawn().unwrap();
+    let child = dir.spawn(line);
     let (loadgen, mut all) = (child.id(), Vec::new());
-    until("no process of the load is stopped", || {
+    until("a process of the load is stopped", || {
         all = children(loadgen);
-        all.iter().any(|pid| stat(*pid).is_some_and(|(state, _)| state == "T"))
+        all.iter().any(|pid| is_stopped(*pid))
     });
     std::thread::sleep(Duration::from_millis(300));
     let begin = Instant::now();
-    signal(loadgen, "INT");
+    signal(loadgen, Signal::INT);
     let (code, text) = end(child);
     assert_eq!(code, 130, "{text}");
     assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
@@ -165,15 +89,15 @@ fn a_stopped_process_of_the_load_does_not_outlive_a_killed_loadgen() {
     need_server();
     let dir = Dir::new("orphans");
     let line = "run -r 50 -c 16 -d 60s -w 0 --processes 2 -q --fault client-pause@500ms/50s";
-    let mut child = dir.command(line).spawn().unwrap();
+    let mut child = dir.spawn(line);
     let mut all = Vec::new();
-    until("no process of the load is stopped", || {
+    until("a process of the load is stopped", || {
         all = children(child.id());
-        all.iter().any(|pid| stat(*pid).is_some_and(|(state, _)| state == "T"))
+        all.iter().any(|pid| is_stopped(*pid))
     });
-    signal(child.id(), "KILL");
+    signal(child.id(), Signal::KILL);
     child.wait().unwrap();
-    until("something outlives loadgen", || all.iter().all(|pid| is_gone(*pid)));
+    until("all have ended", || all.iter().all(|pid| is_gone(*pid)));
 }
 
 #[test]
@@ -241,7 +165,7 @@ fn what_cannot_be_is_refused_before_anything_starts() {
         assert_eq!(code, 2, "{line}: {text}");
         assert!(text.contains(words), "{line}: {text}");
     }
-    assert!(!dir.0.join("out").exists(), "a refused run leaves nothing behind");
+    assert!(!dir.join("out").exists(), "a refused run leaves nothing behind");
 }
 
 /// Foreign nodes: the network in front of them is ours, what they hold only by leave.
@@ -249,24 +173,16 @@ fn what_cannot_be_is_refused_before_anything_starts() {
 fn foreign_nodes_are_disturbed_through_proxies_and_changed_by_leave() {
     need_server();
     let dir = Dir::new("foreign");
-    let mut up = Command::new(env!("CARGO_BIN_EXE_loadgen"));
-    up.args(["nodes", "up", "--nodes", "3"]).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut up = up.spawn().unwrap();
-    let mut nodes = String::new();
-    let mut lines = std::io::BufReader::new(up.stdout.take().unwrap());
-    while !nodes.contains("LOADGEN_NODES=") {
-        nodes.clear();
-        let n = std::io::BufRead::read_line(&mut lines, &mut nodes).unwrap();
-        assert!(n > 0, "'nodes up' ended without its addresses");
-    }
-    let nodes = nodes.trim().split_once("LOADGEN_NODES=").unwrap().1.trim_matches('\'').to_owned();
+    let mut up = dir.command("nodes up --nodes 3");
+    let mut up = up.stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let nodes = addresses(&mut up);
     let line = format!(
         "run -r 200 -c 16 -d 5s -w 0 --hold 1ms --ttl 1s --max-ttl 1s -q --nodes {nodes} \
          --i-own-these-nodes --fault drop-replies@1s/500ms --fault flush@3s \
          --fault ttl-shrink@3500ms/500ms:all"
     );
     let (code, text) = dir.run(&line);
-    signal(up.id(), "INT");
+    signal(up.id(), Signal::INT);
     let _ = up.wait();
     assert!(code == 0 || code == 5, "{code}: {text}");
     let result = dir.result();

@@ -3,169 +3,17 @@
 //!
 //! A zombie counts as gone: the machine's first process may not reap.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stderr,
-    reason = "a test fails by panicking, also in its helpers"
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests are tests")]
+
+mod support;
 
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread;
-use std::time::Duration;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
-use rustix::process::{Pid, Signal, getpgid, kill_process, kill_process_group};
-
-/// A world of its own: every process started in it has its directory as a mark.
-struct World {
-    dir: PathBuf,
-}
-
-impl World {
-    /// `None`, with a word, where no server is installed; an error in CI.
-    fn new() -> Option<Self> {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let found = ["valkey-server", "redis-server"]
-            .iter()
-            .any(|name| Command::new(name).arg("--version").stdout(Stdio::null()).status().is_ok());
-        if !found {
-            assert!(std::env::var_os("CI").is_none(), "CI needs valkey-server or redis-server");
-            eprintln!("skipped: no valkey-server or redis-server installed");
-            return None;
-        }
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("lg-orphan-{}-{count}", std::process::id());
-        let dir = std::env::temp_dir().join(name);
-        fs::create_dir_all(dir.join("run/loadgen")).unwrap();
-        fs::create_dir_all(dir.join("tmp")).unwrap();
-        Some(Self { dir })
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
-        command.args(args).stdin(Stdio::null()).process_group(0);
-        command.env("XDG_RUNTIME_DIR", self.dir.join("run")).env("TMPDIR", self.dir.join("tmp"));
-        command
-    }
-
-    fn run(&self, args: &[&str]) -> Output {
-        self.command(args).output().unwrap()
-    }
-
-    fn ok(&self, args: &[&str]) -> String {
-        let output = self.run(args);
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{args:?}: {errors}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    /// `nodes up` with three nodes, in the foreground, ready.
-    fn up(&self, more: &[&str]) -> Child {
-        let args = [&["nodes", "up", "--nodes", "3"], more].concat();
-        let mut command = self.command(&args);
-        command.stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut child = command.spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert!(line.starts_with("LOADGEN_NODES=redis://127.0.0.1:"), "{line}");
-        child
-    }
-
-    /// Every living process of this world, with its name.
-    fn processes(&self) -> Vec<(i32, String)> {
-        let mark = self.dir.as_os_str().as_encoded_bytes();
-        let marked = |proc: &Path| {
-            // A server overwrites its environment with its title, the guard leaves its directory.
-            let cwd = fs::read_link(proc.join("cwd")).unwrap_or_default();
-            let environment = fs::read(proc.join("environ")).unwrap_or_default();
-            cwd.starts_with(&self.dir) || environment.windows(mark.len()).any(|part| part == mark)
-        };
-        let processes = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| {
-            let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
-            let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
-            let (_, rest) = stat.rsplit_once(')')?;
-            let zombie = rest.trim_start().starts_with(['Z', 'X']);
-            let name = fs::read_to_string(entry.path().join("comm")).ok()?;
-            (!zombie && marked(&entry.path())).then(|| (pid, name.trim().to_owned()))
-        });
-        processes.collect()
-    }
-
-    fn named(&self, part: &str) -> Vec<i32> {
-        let all = self.processes().into_iter();
-        all.filter(|(_, name)| name.contains(part)).map(|(pid, _)| pid).collect()
-    }
-
-    fn servers(&self) -> Vec<i32> {
-        self.named("-server")
-    }
-
-    #[track_caller]
-    fn assert_all_gone(&self) {
-        wait("every process to be gone", || self.processes().is_empty());
-    }
-
-    #[track_caller]
-    fn assert_no_files(&self) {
-        assert_eq!(fs::read_dir(self.dir.join("tmp")).unwrap().count(), 0);
-        assert!(self.entries().is_empty());
-    }
-
-    fn entries(&self) -> Vec<PathBuf> {
-        let files = fs::read_dir(self.dir.join("run/loadgen")).unwrap().flatten();
-        let json = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "json");
-        files.map(|file| file.path()).filter(json).collect()
-    }
-}
-
-impl Drop for World {
-    /// A failed test must not leave what it tests for.
-    fn drop(&mut self) {
-        for (pid, _) in self.processes() {
-            signal(pid, Signal::KILL);
-        }
-        let _ = fs::remove_dir_all(&self.dir);
-    }
-}
-
-fn signal(pid: i32, signal: Signal) {
-    let _ = kill_process(Pid::from_raw(pid).unwrap(), signal);
-}
-
-fn pid(child: &Child) -> i32 {
-    i32::try_from(child.id()).unwrap()
-}
-
-fn sigkill(mut child: Child) {
-    child.kill().unwrap();
-    child.wait().unwrap();
-}
-
-#[track_caller]
-fn wait(what: &str, mut done: impl FnMut() -> bool) {
-    for _ in 0..4_000 {
-        if done() {
-            return;
-        }
-        thread::sleep(Duration::from_millis(5));
-    }
-    panic!("waited 20 s for {what}");
-}
-
-fn ended(mut child: Child) -> ExitStatus {
-    let mut status = None;
-    wait("loadgen to end", || {
-        status = child.try_wait().unwrap();
-        status.is_some()
-    });
-    status.unwrap()
-}
+use rustix::process::{Signal, getpgid, kill_process_group};
+use support::process::{id, signal, until};
+use support::world::{World, ended, sigkill};
 
 /// The situations in which loadgen is killed.
 const SITUATIONS: [fn(&World); 4] = [
@@ -243,7 +91,7 @@ fn the_registry_alone_is_enough_at_the_next_command() {
             let next = world.up(&[]);
             assert!(servers.iter().all(|pid| !world.servers().contains(pid)));
             assert_eq!(world.servers().len(), 3);
-            signal(pid(&next), Signal::TERM);
+            signal(next.id(), Signal::TERM);
             assert!(ended(next).success());
         }
         world.assert_all_gone();
@@ -268,10 +116,9 @@ fn a_signal_to_the_whole_group_reaches_loadgen_only() {
     let Some(world) = World::new() else { return };
     let owner = world.up(&[]);
     for (pid, name) in world.processes() {
-        let group = getpgid(Pid::from_raw(pid)).unwrap();
-        assert_eq!(group.as_raw_pid(), pid, "{name}");
+        assert_eq!(getpgid(Some(id(pid))).unwrap(), id(pid), "{name}");
     }
-    kill_process_group(Pid::from_raw(pid(&owner)).unwrap(), Signal::KILL).unwrap();
+    kill_process_group(id(owner.id()), Signal::KILL).unwrap();
     ended(owner);
     world.assert_all_gone();
     world.assert_no_files();
@@ -286,13 +133,13 @@ fn a_start_killed_at_any_moment_leaves_nothing() {
             let mut command = world.command(&args);
             let mut owner = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
             // The owner, the guard, then one node after the other; or the end of a quick start.
-            wait("the moment", || {
+            until("the moment has come", || {
                 world.processes().len() >= moment
                     || owner.try_wait().unwrap().is_some()
                     || world.servers().len() == 4
             });
             sigkill(owner);
-            wait("the guard to end", || world.named("guard").is_empty());
+            until("the guard has ended", || world.named("guard").is_empty());
             if flags == ["--keep"] && world.entries().iter().any(is_kept) {
                 // It was quicker than we were: the nodes are meant to live.
                 world.ok(&["nodes", "down"]);
@@ -326,7 +173,7 @@ fn ctrl_c_and_its_like_end_everything_in_order() {
         let Some(world) = World::new() else { return };
         let owner = world.up(&[]);
         world.ok(&["nodes", "pause", "3"]);
-        signal(pid(&owner), kind);
+        signal(owner.id(), kind);
         assert!(ended(owner).success(), "{kind:?}");
         // In order: by the time loadgen ends, all else has ended.
         assert_eq!(world.processes(), []);
@@ -345,7 +192,7 @@ fn a_kept_cluster_lives_until_it_is_taken_down() {
     let second = world.up(&[]);
     let choice = world.run(&["nodes", "kill", "1"]);
     assert!(String::from_utf8_lossy(&choice.stderr).contains("choose one with --cluster"));
-    signal(pid(&second), Signal::INT);
+    signal(second.id(), Signal::INT);
     assert!(ended(second).success());
     assert_eq!(world.servers(), servers);
 
@@ -449,11 +296,11 @@ fn a_reused_pid_is_not_killed() {
     // Node 1's entry now names the bystander's pid with the start time of the node.
     let path = world.entries().remove(0);
     let mut entry: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-    let real = entry["nodes"][0]["process"]["pid"].as_i64().unwrap();
+    let real = entry["nodes"][0]["process"]["pid"].as_u64().unwrap();
     entry["nodes"][0]["process"]["pid"] = bystander.id().into();
     fs::write(&path, serde_json::to_vec(&entry).unwrap()).unwrap();
     world.ok(&["nodes", "down", "--all"]);
     assert!(bystander.try_wait().unwrap().is_none());
-    assert_eq!(world.servers(), [i32::try_from(real).unwrap()]);
+    assert_eq!(world.servers(), [u32::try_from(real).unwrap()]);
     sigkill(bystander);
 }

@@ -1,62 +1,18 @@
 //! Runs whose answers are known: what the generator must find of a lock, or of itself, that is
 //! made to be wrong in a known way.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    reason = "helpers of tests are tests; they wait on the test's own clock"
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests are tests")]
+
+mod support;
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::Value;
-
-/// A directory of this test, removed at its end.
-struct Dir(PathBuf);
-
-impl Dir {
-    fn new(name: &str) -> Self {
-        let name = format!("loadgen-known-{}-{name}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn command(&self, line: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
-        command.current_dir(&self.0).args(line.split_whitespace()).args(["-o", "out"]);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command
-    }
-
-    /// The exit code, and everything that was printed.
-    fn run(&self, line: &str) -> (i32, String) {
-        let Output { status, stdout, stderr } = self.command(line).output().unwrap();
-        let text = String::from_utf8_lossy(&stdout) + String::from_utf8_lossy(&stderr);
-        (status.code().unwrap_or(-1), text.into_owned())
-    }
-
-    fn result(&self) -> Value {
-        let path = self.0.join("out/result.json");
-        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
-    }
-}
-
-impl Drop for Dir {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-fn percentile(result: &Value, metric: &str, p: f64) -> u64 {
-    let all = result["latency_ns"][metric]["percentiles"].as_array().unwrap();
-    all.iter().find(|entry| entry["p"] == p).unwrap()["ns"].as_u64().unwrap()
-}
+use support::dir::{Dir, finished, percentile};
+use support::process::{signal, until};
 
 const MS: u64 = 1_000_000;
 
@@ -223,7 +179,7 @@ fn four_processes_add_up_to_one_run_to_the_last_sample() {
     assert_eq!(sum("ok"), result["totals"]["ok_in_time"].as_u64().unwrap());
     // The interval log was written from other sums than the totals: its histograms, one per
     // interval, are those of the result.
-    let log = std::fs::read_to_string(dir.0.join("out/latency.hlog")).unwrap();
+    let log = dir.text("out/latency.hlog");
     let logged = merged(&log, "acquire.service");
     let packed = latency("acquire.service")["hdr_v2_deflate_b64"].as_str().unwrap().to_owned();
     assert_eq!(logged, decoded(&packed), "bit for bit");
@@ -269,24 +225,15 @@ fn a_scrape_during_a_run_is_answered_with_what_was_measured_so_far() {
         "run --backend noop -c 4 -r 500 -d 20s -w 0 -i 100ms --prometheus 127.0.0.1:{port} \
          --progress lines"
     );
-    let child = dir.command(&line).spawn().unwrap();
-    let deadline = Instant::now() + Duration::from_secs(20);
-    let page = loop {
-        let page = scrape(port).unwrap_or_default();
-        if samples(&page)
-            .get("loadgen_acquisitions_total{outcome=\"ok\"}")
-            .is_some_and(|&n| n > 0.0)
-        {
-            break page;
-        }
-        assert!(Instant::now() < deadline, "{page}");
-        std::thread::sleep(Duration::from_millis(20));
-    };
-    let pid = child.id().to_string();
-    assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
-    let output = child.wait_with_output().unwrap();
-    let shown = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(130), "{shown}");
+    let child = dir.spawn(&line);
+    let mut page = String::new();
+    until("the page counts grants", || {
+        page = scrape(port).unwrap_or_default();
+        samples(&page).get("loadgen_acquisitions_total{outcome=\"ok\"}").is_some_and(|&n| n > 0.0)
+    });
+    signal(child.id(), Signal::INT);
+    let (code, _, shown) = finished(child);
+    assert_eq!(code, 130, "{shown}");
     assert!(shown.contains(&format!("serving http://127.0.0.1:{port}/metrics")), "{shown}");
     let at = |name: &str| samples(&page)[name];
     let ok = at("loadgen_acquisitions_total{outcome=\"ok\"}");

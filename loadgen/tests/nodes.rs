@@ -1,94 +1,17 @@
 //! The built program on local nodes, while it breaks them.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    reason = "helpers of tests are tests; they wait on the test's own clock"
-)]
 
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+mod support;
 
+use rustix::process::Signal;
 use serde_json::Value;
-
-/// A directory of this test, removed at its end.
-struct Dir(PathBuf);
-
-impl Dir {
-    fn new(name: &str) -> Self {
-        let path =
-            std::env::temp_dir().join(format!("loadgen-nodes-{}-{name}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn spawn(&self, line: &str) -> Child {
-        self.command(line).spawn().unwrap()
-    }
-
-    fn command(&self, line: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
-        command.current_dir(&self.0).args(line.split_whitespace()).args(["-o", "out", "-q"]);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command
-    }
-
-    fn run(&self, line: &str) -> (i32, String) {
-        end(self.spawn(line))
-    }
-
-    fn result(&self) -> Value {
-        serde_json::from_slice(&std::fs::read(self.0.join("out/result.json")).unwrap()).unwrap()
-    }
-}
-
-impl Drop for Dir {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-fn end(child: Child) -> (i32, String) {
-    let output = child.wait_with_output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    (output.status.code().unwrap_or(-1), text + &String::from_utf8_lossy(&output.stderr))
-}
-
-/// State and parent of a process.
-fn stat(pid: u32) -> Option<(String, u32)> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let mut fields = text.rsplit_once(')')?.1.split_whitespace();
-    Some((fields.next()?.to_owned(), fields.next()?.parse().ok()?))
-}
-
-fn children(parent: u32) -> Vec<u32> {
-    let entries = std::fs::read_dir("/proc").unwrap().flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    pids.filter(|pid| stat(*pid).is_some_and(|(_, of)| of == parent)).collect()
-}
-
-fn is_gone(pid: u32) -> bool {
-    stat(pid).is_none_or(|(state, _)| state == "Z")
-}
-
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !holds() {
-        assert!(Instant::now() < deadline, "{what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-fn signal(pid: u32, name: &str) {
-    let status = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status();
-    assert!(status.unwrap().success());
-}
+use support::dir::{Dir, end};
+use support::process::{children, is_gone, is_stopped, signal, until};
+use support::world::sigkill;
 
 #[test]
 fn a_kill_and_a_pause_are_carried_out_measured_and_survived() {
     let dir = Dir::new("faults");
-    let line = "run -r 300 -c 32 -d 5s -w 500ms -k 50 --hold 1ms --seed 3 \
+    let line = "run -q -r 300 -c 32 -d 5s -w 500ms -k 50 --hold 1ms --seed 3 \
                 --fault kill@1s/1s --fault pause@3s/1s";
     let (code, text) = dir.run(line);
     // A machine under load may miss the rate; exclusion it may not miss.
@@ -120,7 +43,7 @@ fn a_killed_node_is_quarantined_before_it_votes_again_and_a_paused_one_is_not() 
     for server in ["", "--server-bin test-node"] {
         let dir = Dir::new("quarantine");
         let line = format!(
-            "run {server} --spawn 3 -c 8 -k 20 --hold 1ms --ttl 1s --max-ttl 1s -d 8s -w 500ms \
+            "run -q {server} --spawn 3 -c 8 -k 20 --hold 1ms --ttl 1s --max-ttl 1s -d 8s -w 500ms \
              --fault kill@1s/500ms:node=2 --fault pause@5s/1s:node=3"
         );
         let (code, text) = dir.run(&line);
@@ -130,7 +53,8 @@ fn a_killed_node_is_quarantined_before_it_votes_again_and_a_paused_one_is_not() 
         let killed = &faults[0]["nodes"][0];
         let number = |name: &str| killed[name].as_u64().unwrap_or_else(|| panic!("{name}: {text}"));
         assert_eq!(number("node"), 2);
-        assert!(number("quarantined_ns") >= 990_000_000, "{killed}");
+        // A second from when it was up again, which a busy machine sees somewhat later.
+        assert!(number("quarantined_ns") >= 800_000_000, "{killed}");
         assert!(number("back_ns") > number("hit_ns"), "{killed}");
         assert_eq!(number("votes_ns"), number("back_ns") + number("quarantined_ns"), "{killed}");
         assert!(text.contains("n2 hit at ") && text.contains("votes again at "), "{text}");
@@ -146,7 +70,7 @@ fn a_killed_node_is_quarantined_before_it_votes_again_and_a_paused_one_is_not() 
 #[test]
 fn without_a_vote_of_most_nodes_acquisitions_fail_as_quarantined() {
     let dir = Dir::new("quarantined");
-    let line = "run --spawn 3 -r 50 -c 8 -d 4s -w 0 --ttl 1s --max-ttl 4s --wait 300ms \
+    let line = "run -q --spawn 3 -r 50 -c 8 -d 4s -w 0 --ttl 1s --max-ttl 4s --wait 300ms \
                 --fault kill@1s/300ms:majority";
     let (code, text) = dir.run(line);
     assert!(code == 0 || code == 5, "{code}: {text}");
@@ -163,7 +87,7 @@ fn without_a_vote_of_most_nodes_acquisitions_fail_as_quarantined() {
 #[test]
 fn fenced_locks_of_several_processes_increase_while_a_node_is_killed() {
     let dir = Dir::new("fenced");
-    let line = "run --fenced --spawn 3 --processes 2 -t 1 -c 8 -k 4 --hold 1ms -d 4s -w 500ms \
+    let line = "run -q --fenced --spawn 3 --processes 2 -t 1 -c 8 -k 4 --hold 1ms -d 4s -w 500ms \
                 --ttl 1s --max-ttl 1s --fault kill@1s/500ms";
     let (code, text) = dir.run(line);
     assert_eq!(code, 0, "{text}");
@@ -178,7 +102,7 @@ fn fenced_locks_of_several_processes_increase_while_a_node_is_killed() {
 #[test]
 fn processes_exclude_each_other_and_every_client_is_served() {
     let dir = Dir::new("processes");
-    let line = "run --spawn 3 --processes 2 -t 1 -c 8 -k 1 --hold 1ms -d 3s -w 500ms";
+    let line = "run -q --spawn 3 --processes 2 -t 1 -c 8 -k 1 --hold 1ms -d 3s -w 500ms";
     let (code, text) = dir.run(line);
     assert_eq!(code, 0, "{text}");
     let result = dir.result();
@@ -197,7 +121,8 @@ fn processes_exclude_each_other_and_every_client_is_served() {
 #[test]
 fn a_hot_lock_passes_between_processes_and_the_report_says_how() {
     let dir = Dir::new("hot");
-    let (code, text) = dir.run("run --preset hot-key --spawn 3 --processes 2 -c 8 -d 3s -w 500ms");
+    let (code, text) =
+        dir.run("run -q --preset hot-key --spawn 3 --processes 2 -c 8 -d 3s -w 500ms");
     assert_eq!(code, 0, "{text}");
     let result = dir.result();
     assert_eq!(
@@ -230,7 +155,7 @@ fn a_hot_lock_passes_between_processes_and_the_report_says_how() {
 #[test]
 fn a_locks_commands_are_told_apart_from_heartbeats_and_the_watchers_own() {
     let dir = Dir::new("commands");
-    let (code, text) = dir.run("run --spawn 1 -c 1 -k 1 -r 4 --arrival constant -d 5s -w 500ms");
+    let (code, text) = dir.run("run -q --spawn 1 -c 1 -k 1 -r 4 --arrival constant -d 5s -w 500ms");
     assert_eq!(code, 0, "{text}");
     let commands = dir.result()["contention"]["commands"].clone();
     if commands["heartbeats"].is_null() {
@@ -252,7 +177,8 @@ fn a_locks_commands_are_told_apart_from_heartbeats_and_the_watchers_own() {
 fn every_way_of_waiting_excludes_between_processes() {
     for waiting in ["queue", "race", "backoff"] {
         let dir = Dir::new(&format!("waiting-{waiting}"));
-        let line = format!("run --waiting {waiting} --spawn 3 --processes 2 -t 1 -c 4 -k 1 -n 100");
+        let line =
+            format!("run -q --waiting {waiting} --spawn 3 --processes 2 -t 1 -c 4 -k 1 -n 100");
         let (code, text) = dir.run(&line);
         assert_eq!(code, 0, "{text}");
         assert!(text.contains(&format!("({waiting})")), "{text}");
@@ -270,7 +196,7 @@ fn locks_of_every_mode_exclude_what_they_must_between_processes() {
     for mode in ["shared:80 -k 4", "all:3 -k 12", "hierarchy:3 -k 27", "permits:3 -k 2"] {
         let dir = Dir::new("mode");
         let line = format!(
-            "run --mode {mode} --spawn 3 --processes 2 -t 1 -c 12 --hold 1ms -d 2s -w 500ms"
+            "run -q --mode {mode} --spawn 3 --processes 2 -t 1 -c 12 --hold 1ms -d 2s -w 500ms"
         );
         let (code, text) = dir.run(&line);
         assert_eq!(code, 0, "{mode}: {text}");
@@ -286,7 +212,7 @@ fn locks_of_every_mode_exclude_what_they_must_between_processes() {
 #[test]
 fn far_beyond_capacity_a_run_is_invalid_and_names_the_rate_it_had() {
     let dir = Dir::new("capacity");
-    let (code, text) = dir.run("run --rate 500k -d 1s -w 500ms");
+    let (code, text) = dir.run("run -q --rate 500k -d 1s -w 500ms");
     assert_eq!(code, 5, "{text}");
     let flowing = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let rate = flowing.split_once("answered in time, about ").unwrap().1;
@@ -306,7 +232,7 @@ fn far_beyond_capacity_a_run_is_invalid_and_names_the_rate_it_had() {
 #[test]
 fn test_nodes_are_processes_that_are_killed_and_paused_like_servers() {
     let dir = Dir::new("test-node");
-    let line = "run --server-bin test-node -c 8 -d 3s -w 500ms --hold 1ms \
+    let line = "run -q --server-bin test-node -c 8 -d 3s -w 500ms --hold 1ms \
                 --fault kill@500ms/700ms:node=2 --fault pause@1700ms/700ms:node=3";
     let (code, text) = dir.run(line);
     assert_eq!(code, 0, "{text}");
@@ -330,40 +256,40 @@ fn test_nodes_are_processes_that_are_killed_and_paused_like_servers() {
 #[test]
 fn without_a_server_on_the_path_test_nodes_are_taken_and_the_report_says_so() {
     let dir = Dir::new("no-server");
-    let mut command = dir.command("run -c 8 -d 1s -w 0 --spawn 3");
-    command.env("PATH", &dir.0).env_remove("LOADGEN_SERVER_BIN");
+    let mut command = dir.command("run -q -o out -c 8 -d 1s -w 0 --spawn 3");
+    command.env("PATH", dir.path()).env_remove("LOADGEN_SERVER_BIN");
     let (code, text) = end(command.spawn().unwrap());
     assert_eq!(code, 0, "{text}");
     let head: String = text.lines().take(6).collect();
     assert!(head.contains("3 nodes, test node ") && head.contains("NO REAL SERVER"), "{text}");
 }
 
+/// Kills loadgen itself while a node is paused; `fewest` processes of its own must end with it.
+fn killed_in_a_fault(name: &str, line: &str, fewest: usize) {
+    let dir = Dir::new(name);
+    let child = dir.spawn(&format!("run -q {line} -c 4 -d 60s -w 0 --fault pause@100ms/50s"));
+    until("a node is paused", || children(child.id()).into_iter().any(is_stopped));
+    let started = children(child.id());
+    assert!(started.len() >= fewest, "{started:?}");
+    sigkill(child);
+    until("everything has ended", || started.iter().all(|pid| is_gone(*pid)));
+}
+
 #[test]
 fn a_killed_run_leaves_no_test_node_behind() {
-    let dir = Dir::new("killed-test-node");
-    let line = "run --server-bin test-node --spawn 3 -c 4 -d 60s -w 0 --fault pause@100ms/50s";
-    let mut child = dir.spawn(line);
-    until("a node is paused", || {
-        children(child.id()).iter().any(|node| stat(*node).is_some_and(|(state, _)| state == "T"))
-    });
-    let started = children(child.id());
-    assert!(started.len() >= 4, "three nodes and the guard");
-    signal(child.id(), "KILL");
-    child.wait().unwrap();
-    until("everything ends", || started.iter().all(|pid| is_gone(*pid)));
+    // Three nodes and the guard.
+    killed_in_a_fault("killed-test-node", "--server-bin test-node --spawn 3", 4);
 }
 
 #[test]
 fn an_interrupt_in_the_middle_of_a_fault_heals_reports_and_leaves_nothing() {
     let dir = Dir::new("interrupt");
-    let child = dir.spawn("run --spawn 3 -c 4 -d 60s -w 0 --hold 1ms --fault pause@100ms/50s");
+    let child = dir.spawn("run -q --spawn 3 -c 4 -d 60s -w 0 --hold 1ms --fault pause@100ms/50s");
     let pid = child.id();
-    until("a node is paused", || {
-        children(pid).iter().any(|node| stat(*node).is_some_and(|(state, _)| state == "T"))
-    });
+    until("a node is paused", || children(pid).into_iter().any(is_stopped));
     let started = children(pid);
     assert!(started.len() >= 3);
-    signal(pid, "INT");
+    signal(pid, Signal::INT);
     let (code, text) = end(child);
     assert_eq!(code, 130, "{text}");
     assert!(text.contains("INTERRUPTED") && text.contains("pause n"), "{text}");
@@ -372,23 +298,15 @@ fn an_interrupt_in_the_middle_of_a_fault_heals_reports_and_leaves_nothing() {
 
 #[test]
 fn a_killed_run_leaves_no_server_and_no_worker_behind() {
-    let dir = Dir::new("killed");
-    let mut child =
-        dir.spawn("run --spawn 3 --processes 2 -c 4 -d 60s -w 0 --fault pause@100ms/50s");
-    until("a node is paused", || {
-        children(child.id()).iter().any(|node| stat(*node).is_some_and(|(state, _)| state == "T"))
-    });
-    let started = children(child.id());
-    assert!(started.len() >= 5, "three nodes and two workers");
-    signal(child.id(), "KILL");
-    child.wait().unwrap();
-    until("everything ends", || started.iter().all(|pid| is_gone(*pid)));
+    // Three nodes and two workers.
+    killed_in_a_fault("killed", "--spawn 3 --processes 2", 5);
 }
 
 #[test]
 fn too_few_nodes_up_is_a_clear_error_of_every_acquisition() {
     let dir = Dir::new("majority");
-    let line = "run --spawn 3 -r 50 -c 8 -d 3s -w 0 --wait 300ms --fault pause@500ms/1s:majority";
+    let line =
+        "run -q --spawn 3 -r 50 -c 8 -d 3s -w 0 --wait 300ms --fault pause@500ms/1s:majority";
     let (code, text) = dir.run(line);
     assert!(code == 0 || code == 5, "{code}: {text}");
     let result = dir.result();
@@ -405,25 +323,25 @@ fn too_few_nodes_up_is_a_clear_error_of_every_acquisition() {
 fn a_mistake_in_a_fault_or_an_address_ends_in_2_and_starts_nothing() {
     let dir = Dir::new("usage");
     for (line, words) in [
-        ("run --fault melt@1s/1s", "melt@1s/1s"),
-        ("run -d 2s --fault kill@3s/1s", "after the end of the run"),
-        ("run --spawn 1 --fault pause@1s/1s:minority", "minority"),
-        ("run --nodes redis://127.0.0.1:1 --fault kill@1s/1s", "--nodes"),
-        ("run --nodes http://127.0.0.1:1", "http://127.0.0.1:1"),
-        ("run --nodes redis://127.0.0.1:1 --spawn 3", "--spawn"),
+        ("run -q --fault melt@1s/1s", "melt@1s/1s"),
+        ("run -q -d 2s --fault kill@3s/1s", "after the end of the run"),
+        ("run -q --spawn 1 --fault pause@1s/1s:minority", "minority"),
+        ("run -q --nodes redis://127.0.0.1:1 --fault kill@1s/1s", "--nodes"),
+        ("run -q --nodes http://127.0.0.1:1", "http://127.0.0.1:1"),
+        ("run -q --nodes redis://127.0.0.1:1 --spawn 3", "--spawn"),
     ] {
         let (code, text) = dir.run(line);
         assert_eq!(code, 2, "{line}: {text}");
         assert!(text.contains(words), "{line}: {text}");
-        assert!(!dir.0.join("out").exists(), "{line}");
+        assert!(!dir.join("out").exists(), "{line}");
     }
 }
 
 #[test]
 fn nodes_that_do_not_answer_end_in_1_by_name() {
     let dir = Dir::new("unreachable");
-    let (code, text) = dir.run("run --nodes redis://127.0.0.1:1");
+    let (code, text) = dir.run("run -q --nodes redis://127.0.0.1:1");
     assert_eq!(code, 1, "{text}");
     assert!(text.contains("127.0.0.1:1"), "{text}");
-    assert!(!dir.0.join("out").exists(), "no empty directory is left behind");
+    assert!(!dir.join("out").exists(), "no empty directory is left behind");
 }

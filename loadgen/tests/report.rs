@@ -1,44 +1,10 @@
 //! What a run leaves for people and for other programs, and what is made of it later.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests are tests")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
-use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+mod support;
 
 use serde_json::Value;
-
-/// A directory of this test, removed at its end.
-struct Dir(PathBuf);
-
-impl Dir {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("loadgen-rep-{}-{name}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    /// The exit code, standard output and standard error of `words`, run in here.
-    fn loadgen(&self, words: &[&str]) -> (i32, String, String) {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
-        command.current_dir(&self.0).args(words).stdin(Stdio::null());
-        let Output { status, stdout, stderr } = command.output().unwrap();
-        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-        (status.code().unwrap_or(-1), text(&stdout), text(&stderr))
-    }
-
-    fn text(&self, path: &str) -> String {
-        std::fs::read_to_string(self.0.join(path)).unwrap()
-    }
-
-    fn json(&self, path: &str) -> Value {
-        serde_json::from_str(&self.text(path)).unwrap()
-    }
-}
-
-impl Drop for Dir {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
+use support::dir::Dir;
 
 const BAD: &str = "<script>alert(1)</script>|`";
 
@@ -46,9 +12,7 @@ const BAD: &str = "<script>alert(1)</script>|`";
 fn broken(name: &str) -> Dir {
     let dir = Dir::new(name);
     let line = "run -q -o out --backend broken -c 8 -k 4 -d 1s -w 0 --seed 1 --key-prefix";
-    let mut words: Vec<&str> = line.split(' ').collect();
-    words.push(BAD);
-    let (code, stdout, stderr) = dir.loadgen(&words);
+    let (code, stdout, stderr) = dir.loadgen(&format!("{line} {BAD}"));
     assert_eq!(code, 4, "{stdout}{stderr}");
     dir
 }
@@ -110,24 +74,24 @@ fn the_page_loads_nothing_escapes_names_and_carries_its_result() {
     assert!(page.contains("class=\"clash\""), "violations are drawn");
 
     // From the page alone: the same page, the same tables.
-    std::fs::copy(dir.0.join("out/report.html"), dir.0.join("alone.html")).unwrap();
-    let (code, again, stderr) = dir.loadgen(&["report", "alone.html", "--format", "html"]);
+    std::fs::copy(dir.join("out/report.html"), dir.join("alone.html")).unwrap();
+    let (code, again, stderr) = dir.loadgen("report alone.html --format html");
     assert_eq!((code, stderr.as_str()), (0, ""));
     assert!(again == page, "a report of a report is the report");
-    let csv = dir.loadgen(&["report", "alone.html", "-f", "csv"]).1;
+    let csv = dir.loadgen("report alone.html -f csv").1;
     assert!(csv == dir.text("out/series.csv"), "the result in it is whole");
-    let hgrm = dir.loadgen(&["report", "alone.html", "-f", "hgrm"]).1;
+    let hgrm = dir.loadgen("report alone.html -f hgrm").1;
     assert!(hgrm == dir.text("out/acquire.hgrm"), "histograms are read back bit for bit");
-    let (code, _, stderr) = dir.loadgen(&["report", "alone.html"]);
+    let (code, _, stderr) = dir.loadgen("report alone.html");
     assert_eq!(code, 1);
     assert!(stderr.contains("report.txt") && stderr.contains("--format md"), "{stderr}");
-    assert_eq!(dir.loadgen(&["report", "out"]).1, dir.text("out/report.txt"));
+    assert_eq!(dir.loadgen("report out").1, dir.text("out/report.txt"));
 }
 
 #[test]
 fn figures_stand_alone_and_markdown_has_tables() {
     let dir = broken("alone");
-    let (code, _, stderr) = dir.loadgen(&["report", "out", "--svg", "drawn"]);
+    let (code, _, stderr) = dir.loadgen("report out --svg drawn");
     assert_eq!((code, stderr.as_str()), (0, ""));
     for name in ["latency", "throughput", "percentiles", "handoff", "contended", "violations"] {
         let figure = dir.text(&format!("drawn/{name}.svg"));
@@ -136,7 +100,7 @@ fn figures_stand_alone_and_markdown_has_tables() {
         assert!(figure.contains("prefers-color-scheme:dark"), "{name} in the dark");
         assert!(!figure.contains("<script") && !figure.contains("NaN"), "{name}");
     }
-    let (code, text, _) = dir.loadgen(&["report", "out", "out/result.json", "--md"]);
+    let (code, text, _) = dir.loadgen("report out out/result.json --md");
     assert_eq!(code, 0);
     assert_eq!(text.matches("UNSAFE").count(), 2, "both results, one after the other: {text}");
     assert!(text.contains("| acquire response |") && !text.contains("<script"), "{text}");
@@ -146,7 +110,7 @@ fn figures_stand_alone_and_markdown_has_tables() {
 fn names_with_an_uneven_share_are_told_apart() {
     let dir = Dir::new("hot");
     let line = "run -q -o out --backend noop -c 4 -k 50 -d 1s -w 0 --key-dist zipf:1.5 --seed 3";
-    let (code, stdout, stderr) = dir.loadgen(&line.split(' ').collect::<Vec<_>>());
+    let (code, stdout, stderr) = dir.loadgen(line);
     assert_eq!(code, 0, "{stdout}{stderr}");
     let result = dir.json("out/result.json");
     let keys = result["contention"]["hottest_keys"].as_array().unwrap();
@@ -167,7 +131,7 @@ fn what_passed_at_nodes_is_told_over_time_and_adds_up() {
     let dir = Dir::new("nodes");
     let line = "run -q -o out --spawn 3 --server-bin test-node -c 8 -k 20 -d 2s -w 0 \
                 --interval 500ms --processes 2 --seed 1";
-    let (code, stdout, stderr) = dir.loadgen(&line.split_whitespace().collect::<Vec<_>>());
+    let (code, stdout, stderr) = dir.loadgen(line);
     assert_eq!(code, 0, "{stdout}{stderr}");
     let result = dir.json("out/result.json");
     let nodes = &result["series"]["nodes"];
@@ -195,16 +159,15 @@ fn a_baseline_is_drawn_beside_the_run() {
     let dir = Dir::new("baseline");
     for (out, seed) in [("a", "1"), ("b", "2")] {
         let line = format!("run -q -o {out} --backend noop -c 2 -k 4 -d 1s -w 0 --seed {seed}");
-        let (code, _, stderr) = dir.loadgen(&line.split(' ').collect::<Vec<_>>());
+        let (code, _, stderr) = dir.loadgen(&line);
         assert_eq!(code, 0, "{stderr}");
     }
-    let (code, page, stderr) =
-        dir.loadgen(&["report", "a", "-f", "html", "--baseline", "b/report.html"]);
+    let (code, page, stderr) = dir.loadgen("report a -f html --baseline b/report.html");
     assert_eq!((code, stderr.as_str()), (0, ""));
     assert!(page.contains("class=\"curve baseline\" d=\"M") && page.contains("Baseline: "));
     assert_eq!(page.matches(">baseline</td>").count(), 2, "response and service");
     assert!(!dir.text("a/report.html").contains(">baseline</td>"));
-    let (code, ..) = dir.loadgen(&["report", "a", "--svg", "drawn", "--baseline", "b"]);
+    let (code, ..) = dir.loadgen("report a --svg drawn --baseline b");
     assert_eq!(code, 0);
     assert!(dir.text("drawn/percentiles.svg").contains("class=\"curve baseline\" d=\"M"));
 }
@@ -212,7 +175,7 @@ fn a_baseline_is_drawn_beside_the_run() {
 #[test]
 fn what_cannot_be_shown_is_refused_in_a_line() {
     let dir = Dir::new("refused");
-    std::fs::write(dir.0.join("no.html"), "<p>nothing</p>").unwrap();
+    std::fs::write(dir.join("no.html"), "<p>nothing</p>").unwrap();
     for (line, code, words) in [
         ("report", 2, "RESULT"),
         ("report nowhere", 1, "`nowhere`"),
@@ -223,7 +186,7 @@ fn what_cannot_be_shown_is_refused_in_a_line() {
         ("report a --md --baseline b", 2, "--format html or --svg"),
         ("report a -f html --baseline nowhere", 1, "`nowhere`"),
     ] {
-        let (got, stdout, stderr) = dir.loadgen(&line.split(' ').collect::<Vec<_>>());
+        let (got, stdout, stderr) = dir.loadgen(line);
         assert_eq!((got, stdout.as_str()), (code, ""), "{line}: {stderr}");
         assert!(stderr.contains(words), "{line}: {stderr}");
     }

@@ -1,60 +1,14 @@
 //! Several runs in a row by the built program: repetitions, sweeps, searches, and tuning.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    reason = "helpers of tests are tests; they wait on the test's own clock"
-)]
+#![expect(clippy::disallowed_methods, reason = "a budget of time is kept on the test's clock")]
 
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+mod support;
+
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::Value;
-
-/// A directory of this test, removed at its end.
-struct Dir(PathBuf);
-
-impl Dir {
-    fn new(name: &str) -> Self {
-        let path =
-            std::env::temp_dir().join(format!("loadgen-sweep-{}-{name}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
-        command.current_dir(&self.0).args(words).args(["-o", "out"]);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command
-    }
-
-    fn run(&self, line: &str) -> (i32, String) {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        self.run_words(&words)
-    }
-
-    fn run_words(&self, words: &[&str]) -> (i32, String) {
-        end(self.command(words).spawn().unwrap())
-    }
-
-    fn json(&self, name: &str) -> Value {
-        serde_json::from_slice(&std::fs::read(self.0.join("out").join(name)).unwrap()).unwrap()
-    }
-}
-
-impl Drop for Dir {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-fn end(child: Child) -> (i32, String) {
-    let output = child.wait_with_output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    (output.status.code().unwrap_or(-1), text + &String::from_utf8_lossy(&output.stderr))
-}
+use support::dir::{Dir, end};
+use support::process::{signal, until};
 
 #[test]
 fn a_sweep_measures_every_combination_in_every_round_and_draws_its_curve() {
@@ -63,7 +17,7 @@ fn a_sweep_measures_every_combination_in_every_round_and_draws_its_curve() {
                 --backend noop";
     let (code, text) = dir.run(line);
     assert_eq!(code, 0, "{text}");
-    let sweep = dir.json("sweep.json");
+    let sweep = dir.json("out/sweep.json");
     let points = sweep["points"].as_array().unwrap();
     assert_eq!((points.len(), &sweep["rounds"]), (4, &2.into()), "{text}");
     let mut places: Vec<Vec<u64>> = vec![Vec::new(); 2];
@@ -74,7 +28,7 @@ fn a_sweep_measures_every_combination_in_every_round_and_draws_its_curve() {
         for (round, run) in point["runs"].as_array().unwrap().iter().enumerate() {
             assert_eq!(run["round"], round, "{run}");
             places[round].push(run["place"].as_u64().unwrap());
-            let result = dir.json(&format!("{}/result.json", run["dir"].as_str().unwrap()));
+            let result = dir.json(&format!("out/{}/result.json", run["dir"].as_str().unwrap()));
             assert_eq!(result["config"]["clients"], clients, "{run}");
             assert_eq!(result["config"]["keys"], keys, "{run}");
             assert_eq!(result["config"]["seed"], 5, "{run}");
@@ -87,7 +41,7 @@ fn a_sweep_measures_every_combination_in_every_round_and_draws_its_curve() {
     assert_ne!(shape(&places[0]), shape(&places[1]), "rounds have orders of their own: {text}");
     places.iter_mut().for_each(|round| round.sort_unstable());
     assert_eq!(places, [[0, 1, 2, 3], [4, 5, 6, 7]], "one round after the other");
-    let page = std::fs::read_to_string(dir.0.join("out/sweep.html")).unwrap();
+    let page = dir.text("out/sweep.html");
     assert!(page.contains("<polyline") && page.contains("keys=50"), "{page}");
     assert!(!page.contains("http://") && !page.contains("https://"), "no network: {page}");
     assert!(
@@ -102,13 +56,13 @@ fn runs_of_a_sweep_share_their_nodes_and_no_key() {
     let line = "sweep clients=2,8 -d 300ms -w 100ms --spawn 3 --hold 1ms --keys 3";
     let (code, text) = dir.run(line);
     assert_eq!(code, 0, "{text}");
-    let sweep = dir.json("sweep.json");
+    let sweep = dir.json("out/sweep.json");
     let results: Vec<Value> = sweep["points"]
         .as_array()
         .unwrap()
         .iter()
         .flat_map(|point| point["runs"].as_array().unwrap())
-        .map(|run| dir.json(&format!("{}/result.json", run["dir"].as_str().unwrap())))
+        .map(|run| dir.json(&format!("out/{}/result.json", run["dir"].as_str().unwrap())))
         .collect();
     assert_eq!(results.len(), 2, "{text}");
     assert_eq!(results[0]["config"]["nodes"], results[1]["config"]["nodes"], "{text}");
@@ -127,7 +81,7 @@ fn a_point_that_is_no_measurement_says_why_and_does_not_fail_the_sweep() {
     let dir = Dir::new("invalid");
     let (code, text) = dir.run("sweep rate=500,20M -d 200ms -w 0 --settle 0 --backend noop");
     assert_eq!(code, 0, "{text}");
-    let sweep = dir.json("sweep.json");
+    let sweep = dir.json("out/sweep.json");
     let impossible = &sweep["points"][1];
     assert_eq!(impossible["valid"], false, "{text}");
     let reason = impossible["reasons"][0].as_str().unwrap();
@@ -140,29 +94,31 @@ fn a_point_that_is_no_measurement_says_why_and_does_not_fail_the_sweep() {
 #[test]
 fn mistakes_are_told_in_a_line_before_anything_starts() {
     let dir = Dir::new("mistakes");
-    for (words, told) in [
-        (vec!["sweep"], "nothing to sweep"),
-        (vec!["sweep", "raet=1"], "`rate`"),
-        (vec!["sweep", "rate=1k..40k"], "1k..40k:x2"),
-        (vec!["sweep", "rate=1,fast"], "`fast`"),
-        (vec!["sweep", "rate=1,2", "--rate", "5"], "--rate"),
-        (vec!["sweep", "spawn=3,5"], "same for all runs"),
-        (vec!["sweep", "clients=1..2000:+1"], "more than 400"),
-        (vec!["sweep", "processes=2", "clients=1"], "--clients 1"),
-        (vec!["sweep", "rate=1", "--find-max", "acquire.response.p99<1ms"], "leave it out"),
-        (vec!["run", "--find-max", "acquire.respons.p99<1ms"], "acquire.response.p99"),
-        (vec!["run", "--find-max", "acquire.response.p99"], "no comparison"),
-        (vec!["tune", "--objective", "p99"], "'min p99 @ 10k/s'"),
-        (vec!["tune", "--objective", "min p99 @ 1k", "--budget", "3s"], "--budget"),
-        (vec!["tune", "--objective", "min p99 @ 1k", "--start", "linger=1"], "not tuned"),
+    for (line, told) in [
+        ("sweep", "nothing to sweep"),
+        ("sweep raet=1", "`rate`"),
+        ("sweep rate=1k..40k", "1k..40k:x2"),
+        ("sweep rate=1,fast", "`fast`"),
+        ("sweep rate=1,2 --rate 5", "--rate"),
+        ("sweep spawn=3,5", "same for all runs"),
+        ("sweep clients=1..2000:+1", "more than 400"),
+        ("sweep processes=2 clients=1", "--clients 1"),
+        ("sweep rate=1 --find-max acquire.response.p99<1ms", "leave it out"),
+        ("run --find-max acquire.respons.p99<1ms", "acquire.response.p99"),
+        ("run --find-max acquire.response.p99", "no comparison"),
+        ("tune --objective p99", "'min p99 @ 10k/s'"),
+        ("tune --objective 'min p99 @ 1k' --budget 3s", "--budget"),
+        ("tune --objective 'min p99 @ 1k' --start linger=1", "not tuned"),
+        ("tune --objective 'min p99 @ 1k' --budget 15s --rate 5", "leave --rate out"),
+        ("tune --objective 'min p99 @ 1k' --budget 15s --requests 100", "leave --requests"),
+        ("tune --objective 'min p99 @ 1k' --budget 15s --repeat 2", "leave --repeat"),
+        ("tune --objective 'min p99 @ 1k' --budget 15s --fault kill@1s/1s", "leave --fault out"),
     ] {
-        let mut words = words;
-        words.extend(["--backend", "noop"]);
-        let (code, text) = dir.run_words(&words);
-        assert_eq!(code, 2, "{words:?}: {text}");
-        assert!(text.contains(told) && text.lines().count() == 1, "{words:?}: {text}");
+        let (code, text) = dir.run(&format!("{line} --backend noop"));
+        assert_eq!(code, 2, "{line}: {text}");
+        assert!(text.contains(told) && text.lines().count() == 1, "{line}: {text}");
     }
-    assert!(!dir.0.join("out").exists());
+    assert!(!dir.join("out").exists());
 }
 
 #[test]
@@ -170,10 +126,10 @@ fn repeated_runs_have_files_of_their_own_and_the_worst_counts() {
     let dir = Dir::new("repeat");
     let (code, text) = dir.run("run --repeat 3 -d 200ms -w 0 --settle 0 --backend noop");
     assert_eq!(code, 0, "{text}");
-    let repeat = dir.json("repeat.json");
+    let repeat = dir.json("out/repeat.json");
     assert_eq!(repeat["runs"].as_array().unwrap().len(), 3);
     for number in 1..=3 {
-        let result = dir.json(&format!("run-{number}/result.json"));
+        let result = dir.json(&format!("out/run-{number}/result.json"));
         assert_eq!(result["verdict"]["outcome"], "pass", "{text}");
     }
     let rows = repeat["spread"].as_array().unwrap();
@@ -190,20 +146,14 @@ fn repeated_runs_have_files_of_their_own_and_the_worst_counts() {
 #[test]
 fn an_interrupt_ends_a_sweep_and_keeps_what_was_measured() {
     let dir = Dir::new("interrupt");
-    let words = "sweep clients=1..20:+1 -d 300ms -w 0 --settle 0 --backend noop";
-    let words: Vec<&str> = words.split_whitespace().collect();
-    let child = dir.command(&words).spawn().unwrap();
-    let second = dir.0.join("out/runs");
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while std::fs::read_dir(&second).map_or(0, Iterator::count) < 3 {
-        assert!(Instant::now() < deadline, "the third run began");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    let status = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    assert!(status.success());
+    let child = dir.spawn("sweep clients=1..20:+1 -d 300ms -w 0 --settle 0 --backend noop");
+    let runs = dir.join("out/runs");
+    let begun = || std::fs::read_dir(&runs).map_or(0, Iterator::count);
+    until("the third run begins", || begun() >= 3);
+    signal(child.id(), Signal::INT);
     let (code, text) = end(child);
     assert_eq!(code, 130, "{text}");
-    let sweep = dir.json("sweep.json");
+    let sweep = dir.json("out/sweep.json");
     assert_eq!(sweep["interrupted"], true);
     let runs = |point: &Value| point["runs"].as_array().unwrap().len();
     let points = sweep["points"].as_array().unwrap();
@@ -220,7 +170,7 @@ fn the_highest_rate_that_keeps_a_bound_is_found_where_it_is_known() {
                  --backend noop";
     let (code, text) = dir.run(words);
     assert_eq!(code, 0, "{text}");
-    let found = dir.json("findmax.json");
+    let found = dir.json("out/findmax.json");
     let search = &found["searches"][0];
     let rate = search["answer"]["rate"].as_f64().unwrap();
     assert!((2_600.0..=3_000.0).contains(&rate), "{rate}: {text}");
@@ -238,7 +188,7 @@ fn a_bound_that_no_rate_keeps_ends_in_3() {
                  --backend noop";
     let (code, text) = dir.run(words);
     assert_eq!(code, 3, "{text}");
-    let found = dir.json("findmax.json");
+    let found = dir.json("out/findmax.json");
     assert!(found["searches"][0]["answer"].is_null(), "{text}");
     assert!(text.contains("no rate keeps the bound"), "{text}");
 }
@@ -247,25 +197,14 @@ fn a_bound_that_no_rate_keeps_ends_in_3() {
 fn tuning_ends_within_its_budget_with_a_table_and_a_file_that_can_be_used() {
     let dir = Dir::new("tune");
     let began = Instant::now();
-    let words = [
-        "tune",
-        "--objective",
-        "min p99 @ 300/s",
-        "--budget",
-        "20s",
-        "--start",
-        "batch_max_commands=1,batch_gather=off",
-        "--spawn",
-        "3",
-        "--seed",
-        "1",
-    ];
-    let (code, text) = dir.run_words(&words);
+    let line = "tune --objective 'min p99 @ 300/s' --budget 20s --spawn 3 --seed 1 \
+                --start batch_max_commands=1,batch_gather=off";
+    let (code, text) = dir.run(line);
     // On a busy machine a run that began within the budget can last long; without a budget the plan
     // is of some minutes.
     assert!(began.elapsed() < Duration::from_secs(60), "{text}");
     assert!(code == 0 || code == 5, "{code}: {text}");
-    let tune = dir.json("tune.json");
+    let tune = dir.json("out/tune.json");
     let rows = tune["last_round"].as_array().unwrap();
     assert_eq!((&rows[0]["role"], &rows[1]["role"]), (&"control".into(), &"default".into()));
     assert_eq!(rows[0]["knobs"]["batch_max_commands"], 1, "{text}");
@@ -273,7 +212,6 @@ fn tuning_ends_within_its_budget_with_a_table_and_a_file_that_can_be_used() {
     assert!(tune["elapsed_ns"].as_u64().unwrap() <= 45_000_000_000, "{text}");
     assert!(tune["plan"].as_str().unwrap().contains("cut to fit"), "{text}");
     assert!(text.contains("noise floor") && text.contains("advice"), "{text}");
-    let check = ["run", "-f", "out/tuned.toml", "--backend", "noop", "--check"];
-    let (code, text) = dir.run_words(&check);
+    let (code, text) = dir.run("run -f out/tuned.toml --backend noop --check");
     assert_eq!(code, 0, "{text}");
 }

@@ -98,6 +98,8 @@ pub(crate) struct Connection<S> {
     /// What every write that sets locks ends in where it is sealed, encoded once.
     seal: Vec<u8>,
     sealed: Sealed,
+    /// When the newest command that has been answered was sent.
+    answered: Timestamp,
     quarantine: Quarantine,
     /// A heartbeat's answer, until it is acted on.
     stamped: Option<(Stamp, Timestamp)>,
@@ -169,6 +171,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             was_told: false,
             seal,
             sealed: Sealed::new(),
+            answered: Timestamp::ZERO,
             quarantine,
             stamped: None,
             beat_at: now.plus(beat_in),

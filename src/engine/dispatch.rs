@@ -60,6 +60,8 @@ pub(crate) struct Dispatch<'a> {
     pub(crate) native: &'a mut Option<NativeRelease>,
     pub(crate) lanes: &'a mut Lanes,
     pub(crate) sealed: &'a mut Sealed,
+    /// When the newest command that has been answered was sent.
+    pub(crate) answered: &'a mut Timestamp,
     pub(crate) stamped: &'a mut Option<(Stamp, Timestamp)>,
     pub(crate) refused: &'a mut VecDeque<Owed>,
     pub(crate) reload: &'a mut bool,
@@ -77,6 +79,7 @@ impl Dispatch<'_> {
             return Err(Fault(format!("{} without a command", reply.kind())));
         };
         let answer = answer(head.kind, head.items, reply)?;
+        *self.answered = head.sent_at;
         if self.node.counters.operations.load(std::sync::atomic::Ordering::Relaxed) & 63 == 0 {
             self.sample(head);
         }

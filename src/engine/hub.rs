@@ -1,11 +1,13 @@
 //! What the nodes tell this process about its tickets and its locks.
 //!
 //! Each process listens on a channel of its own. A message is a letter, a token and a lock's key:
+//! - `G` the lock is that ticket's, for the ttl that it asks for: a vote of the node that says so,
+//!   where the connection proves it (R10', see [`told`](crate::engine::dispatch)), else as `g`;
 //! - `g` the lock is reserved for that ticket: confirm it on the node that says so;
 //! - `n` that ticket is next behind the one that has just been called: look soon, it may be dead;
 //! - `w` somebody waits for a lock of ours: when it is released, it is to be handed on.
 //!
-//! All of it is hints (DESIGN §4): a message that is lost, late or made up costs time.
+//! All but the first is hints (DESIGN §4): a message that is lost, late or made up costs time.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,9 +33,6 @@ pub(crate) struct Hub {
 
 /// How long after it the next in line looks whether the head has confirmed.
 const HEAD_GRACE: Duration = Duration::from_millis(script::RESERVATION_MS + 2);
-
-/// Confirmations that wait for one node at a time. What is beyond them is found at the next look.
-const CONFIRMS_MAX: usize = 4_096;
 
 /// Keys of strangers' locks that one node is asked about between two writes.
 const POKES_MAX: usize = 64;
@@ -79,14 +78,19 @@ impl Hub {
         self.tickets().get(key).filter(|op| op.token.as_bytes() == token).map(Arc::clone)
     }
 
-    /// A node sent a message over our channel: what it is to be answered with joins `lanes`.
-    pub(crate) fn hear(&self, message: &[u8], now: Timestamp, lanes: &mut Lanes) {
-        let Some((letter, rest)) = message.split_first() else { return };
-        let Some((token, key)) = rest.split_at_checked(Token::LEN) else { return };
+    /// A node sent a message over our channel: what it is to be answered with joins `lanes`. The
+    /// ticket whose lock it says to be, if it says so.
+    pub(crate) fn hear(
+        &self,
+        message: &[u8],
+        now: Timestamp,
+        lanes: &mut Lanes,
+    ) -> Option<Arc<Op>> {
+        let (letter, rest) = message.split_first()?;
+        let (token, key) = rest.split_at_checked(Token::LEN)?;
         match letter {
-            b'g' if lanes.confirms.len() < CONFIRMS_MAX => {
-                lanes.confirms.extend(self.find(key, token));
-            }
+            b'G' => return self.find(key, token),
+            b'g' => lanes.confirm(self.find(key, token)?),
             b'n' => {
                 if let Some(op) = self.find(key, token) {
                     op.look_by(now.plus(HEAD_GRACE));
@@ -101,6 +105,7 @@ impl Hub {
             }
             _ => {}
         }
+        None
     }
 
     /// Keys that are waited for may have been released on a node: tickets are shown to it again, in

@@ -3,16 +3,21 @@
 //! ```text
 //!               enter            reserved: confirm
 //!   ticket ───────────► waiting ───────────────────► a vote of that node, as any other
-//!                        │   ▲
+//!                        │   ▲ │                       ▲
+//!                        │   │ └───────────────────────┘ given, on a watched connection
+//!                        │   │
 //!                        └───┘ shown again: when the lock must have expired, when the head may be
 //!                              dead, when a watched key changes, at least four times a second
 //! ```
 //! - I1 (DESIGN R11) a ticket's token is its own: never one that a SET NX round has used. Whoever
 //!   gives it up releases it on every node that it was shown to.
-//! - I2 a reservation, or being told of one, is no vote (R10).
+//! - I2 a reservation, or being told of one, is no vote (R10). Being told that the lock is given,
+//!   for the whole ttl, is one where the connection proves it (R10', see [`Dispatch::told`]).
 //! - I3 a minority of nodes is not kept from a holder that has the others: whoever has given it up
 //!   in vain does not ask for it again before a quorum can be had. A holder's lock spreads to nodes
 //!   that come back only where its key is free (R6).
+//!
+//! [`Dispatch::told`]: crate::engine::dispatch::Dispatch::told
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

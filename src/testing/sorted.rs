@@ -30,9 +30,12 @@ impl Sorted {
         self.0.len() < held
     }
 
-    /// The member with the lowest score, which leaves.
-    pub(super) fn pop_first(&mut self) -> Option<Vec<u8>> {
-        (!self.0.is_empty()).then(|| self.0.remove(0).1.into_vec())
+    /// The member with the lowest score, which leaves, and that score.
+    pub(super) fn pop_first(&mut self) -> Option<(Vec<u8>, f64)> {
+        (!self.0.is_empty()).then(|| {
+            let (score, member) = self.0.remove(0);
+            (member.into_vec(), score)
+        })
     }
 
     pub(super) fn first(&self) -> Option<&[u8]> {

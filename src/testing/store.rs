@@ -362,7 +362,7 @@ mod tests {
         for member in [b"c", b"b", b"a"] {
             assert_eq!(store.get(0, b"z", 0).unwrap().deadline_ms, Some(10));
             let popped = store.alter(0, b"z", 0, Sorted::pop_first).unwrap();
-            assert_eq!(popped.as_deref(), Some(member.as_slice()));
+            assert_eq!(popped.map(|(member, _)| member).as_deref(), Some(member.as_slice()));
             assert_eq!(store.take_changes().len(), 1);
         }
         assert_eq!((store.used_bytes(), store.len(0, 0)), (69, 1));

@@ -4,32 +4,16 @@
 //! nodes must be empty, and the lock must still be there for the next caller.
 
 use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
 use redlatch::{Guard, NodeStatus, Redlock, Renewal};
 
 use crate::server::Cluster;
-use crate::support::{connect, drained, emptied, held_everywhere, ms, test_nodes, until, within};
-
-/// Polls `future` at most `polls` times, each time when it is woken: its output, or `None`.
-async fn polled<F: Future>(future: F, polls: usize) -> Option<F::Output> {
-    let mut future = pin!(future);
-    let mut left = polls;
-    std::future::poll_fn(|cx| {
-        if left == 0 {
-            return Poll::Ready(None);
-        }
-        left -= 1;
-        match future.as_mut().poll(cx) {
-            Poll::Ready(output) => Poll::Ready(Some(output)),
-            Poll::Pending if left == 0 => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
-        }
-    })
-    .await
-}
+use crate::support::{
+    connect, drained, emptied, held_everywhere, ms, polled, test_nodes, until, within,
+};
 
 /// After a drop, other tasks get a different number of turns each time before the next step.
 async fn turns(count: usize) {

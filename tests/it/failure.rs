@@ -191,16 +191,21 @@ async fn a_lock_whose_node_died_is_released_by_the_others() {
     drained(&cluster).await;
 }
 
+/// A client that misses a node soon, and that gives its connection up or keeps it.
+async fn connect_that(gives_up: bool, cluster: &Cluster) -> Redlock {
+    let mut settings = builder(cluster.urls()).node_timeout(ms(100)).connect_timeout(ms(900));
+    if gives_up {
+        settings = settings.unresponsive_after(ms(300));
+    }
+    all_up(settings.connect().await.unwrap()).await
+}
+
 #[tokio::test]
 async fn what_a_paused_node_is_owed_reaches_it_when_it_returns() {
     // Over the same connection, and over a new one after the silent one was given up.
     for gives_up in [false, true] {
         let cluster = Cluster::start(3);
-        let mut settings = builder(cluster.urls()).node_timeout(ms(100)).connect_timeout(ms(900));
-        if gives_up {
-            settings = settings.unresponsive_after(ms(300));
-        }
-        let locks = all_up(settings.connect().await.unwrap()).await;
+        let locks = connect_that(gives_up, &cluster).await;
         let mut guards = Vec::new();
         for key in 0..20 {
             guards.push(within(locks.acquire(format!("key:{key}")).ttl(TTL)).await.unwrap());
@@ -228,11 +233,7 @@ async fn what_a_paused_node_is_owed_reaches_it_when_it_returns() {
 async fn sets_that_a_paused_node_executes_late_leave_nothing() {
     for gives_up in [false, true] {
         let cluster = Cluster::start(3);
-        let mut settings = builder(cluster.urls()).node_timeout(ms(100)).connect_timeout(ms(900));
-        if gives_up {
-            settings = settings.unresponsive_after(ms(300));
-        }
-        let locks = all_up(settings.connect().await.unwrap()).await;
+        let locks = connect_that(gives_up, &cluster).await;
         cluster[..2].iter().for_each(Server::pause);
         let mut tasks = Vec::new();
         for key in 0..100 {

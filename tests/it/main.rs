@@ -34,6 +34,7 @@ mod handoff;
 mod hop;
 mod leases;
 mod modes;
+mod order;
 mod performance;
 #[path = "../support/persistence.rs"]
 mod persistence;

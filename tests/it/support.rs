@@ -1,6 +1,8 @@
 //! What the tests share: clients with patient settings, and polling with a deadline.
 
 use std::future::IntoFuture;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use redlatch::testing::TestNode;
@@ -60,6 +62,24 @@ pub(crate) async fn within<F: IntoFuture>(future: F) -> F::Output {
         Ok(output) => output,
         Err(_) => panic!("not done within {LIMIT:?}"),
     }
+}
+
+/// Polls `future` at most `polls` times, each time when it is woken: its output, or `None`.
+pub(crate) async fn polled<F: Future>(future: F, polls: usize) -> Option<F::Output> {
+    let mut future = pin!(future);
+    let mut left = polls;
+    std::future::poll_fn(|cx| {
+        if left == 0 {
+            return Poll::Ready(None);
+        }
+        left -= 1;
+        match future.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending if left == 0 => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
 }
 
 pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {

@@ -11,6 +11,9 @@
 //! confirm, or to an enter that got the key, is a vote, in a ledger that was empty, for what is
 //! left of the ttl since the command was sent; with q votes B holds. B may give up before that, and
 //! then leaves as A does. Y is one plain attempt.
+//! R10': nodes that give the lock for the whole ttl instead of a reservation say so to B. Their
+//! word is a vote, for what is left of the ttl since it was said; B hears it at any time after that
+//! or never, in front of all that the node says later, and not on another connection.
 //! The network keeps no order: each frame runs at any time after it was sent, or never, and its
 //! answer comes at any time after that, or never. (The engine keeps the order of a connection, but
 //! what a lost connection owed is sent again on the next.) What a node tells comes at once or
@@ -28,8 +31,7 @@
 //! A's part, again); clock rates; fencing tokens.
 
 mod rules;
-
-use crate::search::Model;
+mod steps;
 
 const TTL: u8 = 2;
 const RESERVATION: u8 = 1;
@@ -55,6 +57,19 @@ enum Vote {
     Notification,
 }
 
+/// What a node passes the lock to B with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pass {
+    /// A reservation, which B confirms.
+    Reserves,
+    /// The whole ttl; its word counts from when it was said (R10').
+    Gives,
+    /// The same, but its word counts from when B hears it.
+    GivesAtHearing,
+    /// A reservation, but its word counts for the whole ttl.
+    GivesTooLittle,
+}
+
 /// The rules, each of which can be broken.
 #[derive(Clone, Copy)]
 struct Tickets<const N: usize> {
@@ -64,6 +79,9 @@ struct Tickets<const N: usize> {
     /// R12: a guard that ended does not come back.
     stays_ended: bool,
     vote: Vote,
+    pass: Pass,
+    /// B, entering again, confirms what it finds to be its own.
+    confirms_found: bool,
     /// B's ledger is empty when the lock is passed to it; otherwise it takes over A's.
     empty_ledger: bool,
     /// A confirm compares the owner.
@@ -87,6 +105,8 @@ impl<const N: usize> Tickets<N> {
         guard_first: true,
         stays_ended: true,
         vote: Vote::Answer,
+        pass: Pass::Reserves,
+        confirms_found: true,
         empty_ledger: true,
         confirm_owner: true,
         script_epoch: true,
@@ -165,6 +185,8 @@ struct Node {
     a_leave: Leave,
     ask: Ask,
     ask_age: u8,
+    /// Ticks since the node said that it has given B the lock, where B has not heard it yet.
+    word: Option<u8>,
     /// What is left of B's share.
     b_share: u8,
     /// B's `leave` is under way.
@@ -196,6 +218,7 @@ enum Step {
     BEnters { node: usize },
     BConfirmRuns { node: usize },
     BHears { node: usize },
+    BHearsWord { node: usize },
     BGivesUp,
     BLeaveRuns { node: usize },
     OthersCome { node: usize },
@@ -208,10 +231,16 @@ type Out<const N: usize> = Vec<(Step, State<N>)>;
 
 impl Node {
     /// The key is the queue's head's, or nobody's.
-    fn pass(&mut self) {
+    fn pass(&mut self, pass: Pass) {
         (self.owner, self.left) = (Owner::Nobody, 0);
         if self.queued {
             (self.owner, self.left, self.queued) = (Owner::B, RESERVATION, false);
+            if matches!(pass, Pass::Gives | Pass::GivesAtHearing) {
+                self.left = TTL;
+            }
+            if pass != Pass::Reserves {
+                self.word = Some(0);
+            }
         }
     }
 }
@@ -299,9 +328,9 @@ impl<const N: usize> Tickets<N> {
         }
         let blind = at.a_leave == Leave::Read || self.compare == Compare::NotOfHolder;
         if matches!(at.owner, Owner::A | Owner::Nobody) || blind {
-            changed.pass();
+            changed.pass(self.pass);
         }
-        self.tells(Step::ALeaveRuns { node }, next, node, out);
+        self.passed(Step::ALeaveRuns { node }, next, node, out);
     }
 
     fn b_steps(&self, state: &State<N>, node: usize, out: &mut Out<N>) {
@@ -329,7 +358,7 @@ impl<const N: usize> Tickets<N> {
                 (n.b_leave, n.queued) = (false, false);
                 let own = matches!(n.owner, Owner::B | Owner::Nobody);
                 if own || self.compare == Compare::NotOfWaiter {
-                    n.pass();
+                    n.pass(self.pass);
                 }
             });
         }
@@ -338,6 +367,13 @@ impl<const N: usize> Tickets<N> {
             let mut next = *state;
             self.hears(&mut next, node);
             out.push((Step::BHears { node }, next));
+        }
+        if let Some(age) = at.word {
+            let mut next = *state;
+            next.nodes[node].word = None;
+            let age = if self.pass == Pass::Gives { age } else { 0 };
+            self.counts(&mut next, node, TTL.saturating_sub(age));
+            out.push((Step::BHearsWord { node }, next));
         }
     }
 
@@ -350,7 +386,8 @@ impl<const N: usize> Tickets<N> {
             return;
         }
         match at.owner {
-            Owner::B => self.tells(step, next, node, out),
+            Owner::B if self.confirms_found => self.tells(step, next, node, out),
+            Owner::B => {}
             Owner::A | Owner::Y => {
                 changed.queued = true;
                 out.push((step, next));
@@ -363,6 +400,15 @@ impl<const N: usize> Tickets<N> {
                     out.push((step, next));
                 }
             }
+        }
+    }
+
+    /// A script has passed the lock on, or deleted it.
+    fn passed(&self, step: Step, state: State<N>, node: usize, out: &mut Out<N>) {
+        if self.pass == Pass::Reserves {
+            self.tells(step, state, node, out);
+        } else {
+            out.push((step, state));
         }
     }
 
@@ -398,15 +444,18 @@ impl<const N: usize> Tickets<N> {
 
     fn hears(&self, state: &mut State<N>, node: usize) {
         let at = &mut state.nodes[node];
-        let age = at.ask_age;
+        let age = if self.vote == Vote::AtAnswer { 0 } else { at.ask_age };
         (at.ask, at.ask_age) = (Ask::None, 0);
-        let quarantined = at.opens[0] > 0 && self.quarantine;
-        let gave_up = state.phase == Phase::GaveUp && self.only_released;
-        if gave_up {
-            at.b_leave = true;
+        self.counts(state, node, TTL.saturating_sub(age));
+    }
+
+    /// The node vouches for this share of B's.
+    fn counts(&self, state: &mut State<N>, node: usize, share: u8) {
+        let quarantined = state.nodes[node].opens[0] > 0 && self.quarantine;
+        if state.phase == Phase::GaveUp && self.only_released {
+            state.nodes[node].b_leave = true;
         } else if !quarantined {
-            let age = if self.vote == Vote::AtAnswer { 0 } else { age };
-            state.b_votes(node, TTL.saturating_sub(age));
+            state.b_votes(node, share);
         }
     }
 
@@ -429,8 +478,8 @@ impl<const N: usize> Tickets<N> {
         let at = &state.nodes[node];
         if at.queued && at.owner == Owner::Nobody {
             let mut next = *state;
-            next.nodes[node].pass();
-            self.tells(Step::OthersCome { node }, next, node, out);
+            next.nodes[node].pass(self.pass);
+            self.passed(Step::OthersCome { node }, next, node, out);
         }
         let busy = [at.ask != Ask::None, at.job != Job::Idle];
         for (client, is_busy) in busy.into_iter().enumerate() {
@@ -441,6 +490,9 @@ impl<const N: usize> Tickets<N> {
                     (changed.blank, changed.open_in) = (false, TTL);
                 }
                 (changed.known[client], changed.opens[client]) = (true, changed.open_in);
+                if client == 0 {
+                    changed.word = None;
+                }
                 out.push((Step::Handshake { client, node }, next));
             }
         }
@@ -451,123 +503,6 @@ impl<const N: usize> Tickets<N> {
             (changed.owner, changed.left, changed.queued) = (Owner::Nobody, 0, false);
             (changed.blank, changed.open_in, changed.known) = (true, 0, [false; 2]);
             out.push((Step::Flush { node }, next));
-        }
-    }
-}
-
-fn tick<const N: usize>(state: &State<N>) -> State<N> {
-    let mut next = *state;
-    for node in &mut next.nodes {
-        node.left = node.left.saturating_sub(1);
-        if node.left == 0 {
-            node.owner = Owner::Nobody;
-        }
-        for term in node.opens.iter_mut().chain([&mut node.open_in]) {
-            *term = term.saturating_sub(1);
-        }
-        node.a_share = node.a_share.saturating_sub(1);
-        node.b_share = node.b_share.saturating_sub(1);
-        if node.ask != Ask::None {
-            node.ask_age = (node.ask_age + 1).min(TTL);
-        }
-        if !matches!(node.job, Job::Idle | Job::No) {
-            node.job_age += 1;
-            if node.job_age == TTL {
-                (node.job, node.job_age) = (Job::No, 0);
-            }
-            if node.job == Job::Granted && node.opens[1] == 0 {
-                node.job = Job::Counted;
-            }
-        }
-    }
-    // R6: a hold ends with its validity, for good.
-    if next.phase == Phase::Held && !next.b_valid() {
-        next.phase = Phase::Lost;
-    }
-    next
-}
-
-impl<const N: usize> Model for Tickets<N> {
-    type State = State<N>;
-    type Step = Step;
-
-    fn start(&self) -> State<N> {
-        let nodes = self.starts.map(|share| Node {
-            owner: if share > 0 { Owner::A } else { Owner::Nobody },
-            left: share,
-            queued: false,
-            blank: false,
-            open_in: 0,
-            known: [true; 2],
-            opens: [0; 2],
-            a_share: share,
-            a_leave: Leave::None,
-            ask: Ask::None,
-            ask_age: 0,
-            b_share: 0,
-            b_leave: !self.fresh_ticket,
-            job: Job::Idle,
-            job_age: 0,
-        });
-        State { nodes, armed: true, left: false, phase: Phase::Waiting, faults: self.faults }
-    }
-
-    fn next(&self, state: &State<N>, out: &mut Out<N>) {
-        // A violation takes two.
-        let (a_over, b_over, y_over) = state.over(self);
-        if usize::from(a_over) + usize::from(b_over) + usize::from(y_over) >= 2 {
-            return;
-        }
-        out.push((Step::Tick, tick(state)));
-        self.a_steps(state, out);
-        if state.phase == Phase::Waiting {
-            let mut next = *state;
-            next.phase = Phase::GaveUp;
-            next.nodes.iter_mut().for_each(|node| node.b_leave = true);
-            out.push((Step::BGivesUp, next));
-        }
-        for node in 0..N {
-            if Self::asks(0, node) {
-                self.b_steps(state, node, out);
-            }
-            if Self::asks(1, node) {
-                self.y_steps(state, node, out);
-            }
-            self.a_leaves(state, node, out);
-            self.node_steps(state, node, out);
-        }
-    }
-
-    fn canonical(&self, mut state: State<N>) -> State<N> {
-        // Who is over is told apart by nothing but its keys and what may still change a key.
-        let (a_over, b_over, y_over) = state.over(self);
-        for (index, node) in state.nodes.iter_mut().enumerate() {
-            if a_over && self.empty_ledger {
-                node.a_share = 0;
-            }
-            if b_over {
-                node.b_share = 0;
-                (node.ask, node.ask_age) = (Ask::None, 0);
-            }
-            if y_over {
-                (node.job, node.job_age) = (Job::No, 0);
-            }
-            if b_over || !Self::asks(0, index) {
-                (node.known[0], node.opens[0]) = (true, 0);
-            }
-            if !Self::asks(1, index) || matches!(node.job, Job::Counted | Job::No) {
-                (node.known[1], node.opens[1]) = (true, 0);
-            }
-        }
-        state
-    }
-
-    fn violation(&self, state: &State<N>) -> Option<&'static str> {
-        match (state.a_valid(), state.b_valid(), state.y_valid()) {
-            (true, true, _) => Some("the holder and its successor are valid at once"),
-            (true, _, true) => Some("the holder and another are valid at once"),
-            (_, true, true) => Some("the successor and another are valid at once"),
-            _ => None,
         }
     }
 }

@@ -429,7 +429,6 @@ impl Seen {
             r"evalsha $d60000",
             r"evalsha $d-1",
             r"evalsha $1\r\ng",
-            r"evalsha $1\r\nh",
             r"evalsha $1\r\nr",
             r"evalsha -ERR value is not a ",
             r"zadd -WRONGTYPE",

@@ -152,3 +152,215 @@ fn percentages() {
         assert!(percent(wrong).unwrap_err().contains("for example 5%"), "{wrong}");
     }
 }
+
+/// One response after another, evenly up to `highest_ns`.
+fn spread(n: u64, highest_ns: u64) -> Document {
+    let mut run = sample();
+    let mut hist = histogram();
+    (1..=n).for_each(|at| hist.saturating_record(at * highest_ns / n));
+    run.totals = crate::collect::Hists::default();
+    run.totals.add(Metric::Response, &hist);
+    let mut document = json::document(&run);
+    document.totals.ok_rate = Some(1_000.0);
+    document.verdict = crate::document::VerdictReport::default();
+    document
+}
+
+#[test]
+fn an_interval_of_single_runs_has_also_what_each_varied_within() {
+    let half = |document: Document| {
+        let sides = ["A", "B"].map(|letter| Side::for_tests(letter, vec![document.clone()]));
+        let [a, b] = sides;
+        let ratio = row(&compared(a, b), "acquire.response.p50").ratio.unwrap();
+        (ratio.high / ratio.low).ln() / 2.0
+    };
+    // Two runs of a build alone: 1.96 times the square root of 2 times 0.15.
+    let (few, many) = (half(spread(40, 1_000_000_000)), half(spread(400_000, 1_000_000_000)));
+    assert!((0.41..0.43).contains(&many), "{many}");
+    assert!(few > 1.1 * many, "{few} of 40 samples, {many} of many");
+}
+
+#[test]
+fn a_percentile_with_nothing_above_it_decides_nothing() {
+    let one = |ns| Side::for_tests("B", vec![spread(50, ns)]);
+    let of = compared(one(1_000_000), one(1_000_000_000));
+    let p99 = row(&of, "acquire.response.p99");
+    assert!(p99.weak && p99.word == Word::Unclear, "{p99:?}");
+    assert_eq!((of.verdict, of.exit_code), (Word::Unclear, 0), "it has a value");
+    assert!(of.reasons.concat().contains("too few samples"), "{:?}", of.reasons);
+}
+
+#[test]
+fn the_worst_word_counts_and_an_unclear_one_before_a_better() {
+    let all = [Word::Better, Word::NoDifference, Word::Unclear, Word::Worse];
+    assert_eq!(overall(all.into_iter()), Word::Worse);
+    assert_eq!(overall(all.into_iter().take(3)), Word::Unclear);
+    assert_eq!(overall(all.into_iter().take(2)), Word::Better);
+    assert_eq!(overall([].into_iter()), Word::NoDifference);
+}
+
+#[test]
+fn the_middle_of_runs_is_the_geometric_one() {
+    let of = compared(side("A", &[(1_000.0, 1), (4_000.0, 1)]), side("B", &THREE));
+    let a = row(&of, "throughput").a.unwrap();
+    assert!((a - 2_000.0).abs() < 1e-6, "{a}");
+}
+
+#[test]
+fn violations_on_both_sides_are_no_regression() {
+    let both = ["A", "B"].map(|letter| {
+        let mut document = result(1_000.0, 1_000_000);
+        document.verdict.outcome = crate::verdict::Outcome::Unsafe;
+        Side::for_tests(letter, vec![document])
+    });
+    let [a, b] = both;
+    assert_eq!(compared(a, b).verdict, Word::NoDifference);
+}
+
+#[test]
+fn cautions_fit_what_was_compared() {
+    let cautions = |a: &[(f64, u64)], b| compared(side("A", a), b).cautions.join("\n");
+    let two = cautions(&THREE, side("B", &THREE[..2]));
+    assert!(two.contains("two runs tell little") && !two.contains("single run"), "{two}");
+    let three = cautions(&THREE, side("B", &THREE));
+    assert!(!three.contains("tell little"), "{three}");
+    let mut unknown = result(1_000.0, 1_000_000);
+    unknown.safety.verdict = Safety::Unknown;
+    let unknown = cautions(&THREE, Side::for_tests("B", vec![unknown]));
+    assert!(unknown.contains("could not decide") && !three.contains("could not decide"));
+    // Only of rows in which a change may have been missed.
+    let one = [(1_000.0, 1_000_000)];
+    let missed = cautions(&one, side("B", &one));
+    assert!(missed.contains("% in acquire.response.p99"), "{missed}");
+    let seen = cautions(&one, side("B", &[(1_000.0, 9_000_000)]));
+    assert!(seen.contains("% in throughput") && !seen.contains("response.p99"), "{seen}");
+}
+
+#[test]
+fn many_sides_are_refused() {
+    let args = CompareArgs {
+        runs: vec!["nowhere".to_owned(); 10],
+        noise: 0.05,
+        gate: "none".to_owned(),
+        force: false,
+        json: None,
+        no_color: true,
+    };
+    let Err(RunError::Usage(text)) = run(&args) else { panic!("ten sides are compared") };
+    assert!(text.contains("10 sides") && text.contains("at most 9"), "{text}");
+}
+
+#[test]
+fn a_tiny_share_of_errors_and_an_unfair_lock_are_judged_by_their_own_rules() {
+    let with = |quarantined| {
+        let mut document = result(1_000.0, 1_000_000);
+        (document.totals.ok, document.totals.errors.timeout) = (1_000_000_000, 0);
+        document.totals.errors.no_quorum = 0;
+        document.totals.errors.quarantined = quarantined;
+        Side::for_tests("B", vec![document])
+    };
+    let errors = |n| row(&compared(with(0), with(n)), "errors.rate").clone();
+    let tiny = errors(500_000);
+    assert!(tiny.difference.unwrap().low > 0.0, "chance does not explain it: {tiny:?}");
+    assert_eq!(tiny.word, Word::NoDifference, "but less than one in a thousand");
+    assert_eq!(errors(50_000_000).word, Word::Worse, "quarantined ones are errors");
+    let fair = |jain| {
+        let mut document = result(1_000.0, 1_000_000);
+        document.fairness.jain = Some(jain);
+        Side::for_tests("B", vec![document])
+    };
+    let jain = |a, b| row(&compared(fair(a), fair(b)), "fairness.jain").word;
+    assert_eq!((jain(0.9, 0.4), jain(0.4, 0.9)), (Word::Worse, Word::Better));
+}
+
+#[test]
+fn builds_are_under_test_and_what_is_no_measurement_or_another_plan_is_told() {
+    let found = |change: &dyn Fn(&mut Document)| {
+        let mut other = result(1_000.0, 1_000_000);
+        change(&mut other);
+        let sides = [side("A", &[(1_000.0, 1_000_000)]), Side::for_tests("B", vec![other])];
+        let found = differences::find(&sides);
+        let names = |of: Vec<differences::Difference>| {
+            of.into_iter().map(|difference| difference.what).collect::<Vec<_>>()
+        };
+        (names(found.differences), names(found.under_test))
+    };
+    let none: Vec<String> = Vec::new();
+    let build = found(&|other| other.environment.loadgen = "9.9.9".to_owned());
+    assert_eq!(build, (none, vec!["loadgen".to_owned()]));
+    let interrupted = found(&|other| other.verdict.outcome = crate::verdict::Outcome::Interrupted);
+    assert!(interrupted.0[0].contains("counts"), "{interrupted:?}");
+    let plan = found(&|other| other.run.plan_hash = "another".to_owned());
+    assert_eq!(plan.0, ["plan"], "of the same seed");
+    let seeds = |letter, seeds: [u64; 2]| {
+        let documents = seeds.map(|seed| {
+            let mut document = result(1_000.0, 1_000_000);
+            document.run.seed = seed;
+            document
+        });
+        Side::for_tests(letter, documents.into())
+    };
+    let found = differences::find(&[seeds("A", [1, 2]), seeds("B", [2, 3])]);
+    assert_eq!(found.differences[0].what, "seed", "each side has a plan of its own");
+}
+
+/// Ten seconds of two kinds: fast ones, and slow ones from second 5 on.
+fn logged(dir: &Path) -> Document {
+    let mut run = sample();
+    run.totals = crate::collect::Hists::default();
+    let mut out = Vec::new();
+    crate::report::hlog::begin(&mut out, 1_795_438_143_000_000_000).unwrap();
+    for second in 0..10_u64 {
+        let mut hist = histogram();
+        hist.saturating_record_n(if second < 5 { 1_000 } else { 100_000 }, 100);
+        run.totals.add(Metric::Response, &hist);
+        let mut hists = crate::collect::Hists::default();
+        hists.add(Metric::Response, &hist);
+        let interval = crate::collect::Interval {
+            from_ns: second * crate::clock::NS_PER_S,
+            length_ns: crate::clock::NS_PER_S,
+            counts: crate::recorder::Counts::default(),
+            in_flight: 0,
+            hists,
+        };
+        crate::report::hlog::append(&mut out, &interval).unwrap();
+    }
+    std::fs::write(dir.join("latency.hlog"), out).unwrap();
+    let mut document = json::document(&run);
+    document.run.duration_ns = 10 * crate::clock::NS_PER_S;
+    document.config.interval_ns = crate::clock::NS_PER_S;
+    document
+}
+
+#[test]
+fn a_single_runs_log_is_read_by_blocks_of_time_and_a_foreign_one_is_not() {
+    let dir = crate::scratch::Scratch::new("side").unwrap();
+    let mut document = logged(dir.path());
+    let load = |document: &Document| {
+        let json = serde_json::to_vec(document).unwrap();
+        std::fs::write(dir.path().join("result.json"), json).unwrap();
+        Side::load("A".to_owned(), &dir.path().display().to_string()).unwrap()
+    };
+    let side = load(&document);
+    let blocks = side.runs[0].blocks(Metric::Response).unwrap();
+    assert_eq!(blocks.len(), 10);
+    let [fast, slow] = [0, 9].map(|at| {
+        let times: Vec<u32> = (0..10).map(|block| u32::from(block == at)).collect();
+        blocks.quantile(0.5, &times).unwrap()
+    });
+    assert!((990.0..1_010.0).contains(&fast) && slow > 99_000.0, "{fast} {slow}");
+    let response = document.latency_ns.get_mut("acquire.response").unwrap();
+    response.as_mut().unwrap().count += 1;
+    assert!(!load(&document).runs[0].has_log(), "it counts other responses");
+}
+
+#[test]
+fn a_longer_last_block_grants_no_more_per_second() {
+    let mut document = result(1_000.0, 1_000_000);
+    document.run.duration_ns = 125 * crate::clock::NS_PER_S;
+    document.series.interval_ns = crate::clock::NS_PER_S;
+    document.series.t = (0..125).map(|at| at * crate::clock::NS_PER_S).collect();
+    document.series.ok = vec![70; 125];
+    let granted = Side::for_tests("A", vec![document]).runs[0].granted();
+    assert_eq!(granted, [70.0; 41], "blocks of 3 s, the last of 5");
+}

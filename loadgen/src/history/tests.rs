@@ -37,6 +37,7 @@ fn two_processes_histories_are_one_and_the_scratch_may_go() {
     let out = Scratch::new("history-out").unwrap();
     let cells = scratch.path().join("cells");
     let writers = [0, 1].map(|_| Writer::beside(&cells, &config).unwrap().unwrap());
+    std::fs::write(&cells, [7; 10 * RECORD_BYTES]).unwrap();
     let files = Files::open(scratch.path()).unwrap();
     drop(scratch);
     for (at, writer) in writers.iter().enumerate() {
@@ -47,6 +48,9 @@ fn two_processes_histories_are_one_and_the_scratch_may_go() {
     let [first, _] = &writers;
     // Released too late, and never released.
     Note::new(first, vec![(5, Class::Exclusive)], (1, 3, 0), (50, 60)).left(70, false);
+    // Renewed meanwhile; and granted when its validity was over.
+    Note::new(first, vec![(7, Class::Exclusive)], (1, 5, 0), (50, 60)).left(70, true);
+    Note::new(first, vec![(8, Class::Exclusive)], (1, 6, 0), (50, 40)).left(70, false);
     drop(Note::new(first, vec![(6, Class::Exclusive)], (1, 4, 0), (80, 90)));
     writers.iter().for_each(Writer::flush);
     let path = out.path().join("history.bin");
@@ -66,6 +70,8 @@ fn two_processes_histories_are_one_and_the_scratch_may_go() {
         (4, 10, 15, false, 9),
         (5, 50, 60, true, 0),
         (6, 80, 90, true, 0),
+        (7, 50, 70, false, 0),
+        (8, 50, 50, true, 0),
     ];
     assert_eq!(spans, expected);
     let bytes = std::fs::read(&path).unwrap();
@@ -112,4 +118,59 @@ fn a_full_history_stops_with_a_mark() {
     let kept = history.records.len() as u64;
     assert!((104_000..=4 * 1024 * 1024 / 40).contains(&kept), "{kept}");
     assert_eq!(history.stopped_ns, Some(kept), "the first that had no place");
+    let head_bytes = serde_json::to_vec(&history.head).unwrap().len() as u64;
+    let records_bytes = std::fs::metadata(&path).unwrap().len() - 12 - head_bytes;
+    assert_eq!(records_bytes, (kept + 1) * RECORD_BYTES as u64, "one mark and nothing after it");
+    assert!(records_bytes <= 4 << 20, "{records_bytes}");
+}
+
+fn stop(at_ns: u64) -> Record {
+    Record { cell: STOPPED, begin_ns: at_ns, end_ns: at_ns, ..record(0, 0) }
+}
+
+/// A history with these records behind its head.
+fn written(dir: &std::path::Path, records: &[Record], more: &[u8]) -> std::path::PathBuf {
+    let mut bytes: Vec<u8> = records.iter().flat_map(|of| of.to_bytes()).collect();
+    bytes.extend_from_slice(more);
+    std::fs::write(dir.join("history-1-0"), bytes).unwrap();
+    let path = dir.join("history.bin");
+    let head = head(&RunConfig::for_tests());
+    Files::open(dir).unwrap().write(&path, &head).unwrap();
+    std::fs::remove_file(dir.join("history-1-0")).unwrap();
+    path
+}
+
+#[test]
+fn the_first_stop_counts_and_half_a_record_of_a_killed_process_does_not() {
+    let dir = Scratch::new("stops").unwrap();
+    let path = written(dir.path(), &[stop(90), record(1, 5), stop(50)], &[1, 2, 3]);
+    let history = read(&path).unwrap();
+    assert_eq!((history.stopped_ns, history.records.len()), (Some(50), 1));
+}
+
+#[test]
+fn a_history_that_cannot_be_is_refused_with_a_reason() {
+    let dir = Scratch::new("bad-history").unwrap();
+    let why = |path: &std::path::Path| read(path).unwrap_err().to_string();
+    let backwards = Record { end_ns: 4, ..record(1, 5) };
+    assert!(why(&written(dir.path(), &[backwards], &[])).contains("before it begins"));
+    let path = dir.path().join("other.bin");
+    std::fs::write(&path, [&MAGIC[..], &u32::MAX.to_le_bytes()].concat()).unwrap();
+    assert!(why(&path).contains("head is too long"), "{}", why(&path));
+    // Sparse: it takes no room.
+    std::fs::File::create(&path).unwrap().set_len(WHOLE_BYTES + (2 << 20)).unwrap();
+    assert!(why(&path).contains("larger than any"), "{}", why(&path));
+}
+
+#[test]
+fn what_only_counters_saw_is_told_whichever_they_were() {
+    let by_counters = |lost_updates, torn_reads| {
+        let findings = crate::oracle::judge::Findings {
+            lost_updates,
+            torn_reads,
+            ..crate::oracle::judge::Findings::default()
+        };
+        Online::new(Safety::Violated, None, &findings).by_counters
+    };
+    assert!(by_counters(1, 0) && by_counters(0, 1) && !by_counters(0, 0));
 }

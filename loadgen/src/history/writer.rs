@@ -195,6 +195,18 @@ impl Drop for Note<'_> {
 mod tests {
     use super::*;
     use crate::clock::NS_PER_S;
+    use crate::scratch::Scratch;
+
+    #[test]
+    fn a_process_has_its_part_of_the_whole_and_64_mib_at_most() {
+        let dir = Scratch::new("room").unwrap();
+        let room = |processes| {
+            let config = RunConfig { history: Keep::Full, processes, ..RunConfig::for_tests() };
+            let writer = Writer::beside(&dir.path().join("cells"), &config).unwrap().unwrap();
+            writer.out.lock().unwrap().room
+        };
+        assert_eq!([1, 4, 64].map(room), [64 << 20, 64 << 20, 4 << 20]);
+    }
 
     #[test]
     fn faults_tell_when_they_are() {

@@ -90,6 +90,7 @@ fn intervals_are_aligned_by_their_starts() {
     assert_eq!(all.run.duration_ns, 5 * NS_PER_S);
     assert_eq!(all.run.started_at, Utc::from_unix_ns(START_NS).iso());
     assert_eq!(all.series.response.p99, [None; 5], "without logs nothing is known");
+    assert!(all.verdict.warnings.iter().any(|text| text.contains("no latency.hlog")));
     assert!(all.verdict.warnings.iter().any(|text| text.contains("2.0 s apart")));
 }
 
@@ -104,7 +105,16 @@ fn runs_that_are_no_parts_of_one_load_are_refused() {
     assert!(text.contains("clients: ") && text.contains("in `b`"), "{text}");
     let late = source("b", 2, 3_600 * NS_PER_S);
     assert!(why(&[source("a", 1, 0), late]).contains("never at the same time"));
+    let early = [source("a", 1, 3_600 * NS_PER_S), source("b", 2, 0)];
+    assert!(why(&early).contains("never at the same time"), "whichever comes first");
     assert_eq!(belong_together(&[source("a", 1, 0), source("b", 2, 0)]), Ok(()));
+    // The same plan on another machine: a mistake, but one to warn of.
+    let mut same_seed = [source("a", 1, 0), source("b", 1, 0)];
+    same_seed[1].document.run.monotonic_start_ns += 1;
+    assert_eq!(belong_together(&same_seed), Ok(()));
+    let warns = |all: Document| all.verdict.warnings.iter().any(|text| text.contains("same seed"));
+    assert!(warns(merged(&same_seed)));
+    assert!(!warns(merged(&[source("a", 1, 0), source("b", 2, 0)])));
 }
 
 #[test]
@@ -115,4 +125,97 @@ fn dates_are_read_back() {
     for wrong in ["", "2026-11-23", "2026-13-23T12:49:03.120Z", "2026-11-23T12:49:03.120"] {
         assert_eq!(Utc::parse_iso(wrong), None, "{wrong}");
     }
+}
+
+/// A log with one interval a second, each with one response.
+fn log(path: &Path, responses_ns: &[u64]) {
+    let mut out = Vec::new();
+    crate::report::hlog::begin(&mut out, START_NS).unwrap();
+    for (from_s, &response_ns) in (0_u64..).zip(responses_ns) {
+        let mut hist = histogram();
+        hist.saturating_record(response_ns);
+        let mut hists = crate::collect::Hists::default();
+        hists.add(Metric::Response, &hist);
+        let interval = crate::collect::Interval {
+            from_ns: from_s * NS_PER_S,
+            length_ns: NS_PER_S,
+            counts: crate::recorder::Counts::default(),
+            in_flight: 0,
+            hists,
+        };
+        crate::report::hlog::append(&mut out, &interval).unwrap();
+    }
+    std::fs::write(path.join("latency.hlog"), out).unwrap();
+}
+
+#[test]
+fn interval_logs_are_aligned_and_written_as_one() {
+    let [a, b, out] =
+        ["merge-a", "merge-b", "merge-out"].map(|name| crate::scratch::Scratch::new(name).unwrap());
+    log(a.path(), &[1_000, 2_000, 3_000]);
+    log(b.path(), &[9_000, 500]);
+    let at = |dir: &Path, later_ns| {
+        let mut source = source("", 1, later_ns);
+        source.path = dir.to_owned();
+        source.document.config.interval_ns = NS_PER_S;
+        source.document.series.t = vec![0, NS_PER_S / 2, NS_PER_S, 3 * NS_PER_S / 2];
+        source.document.series.ok = vec![1; 4];
+        source.document.series.errors = vec![0; 4];
+        source.document.series.in_flight = vec![5, 7, 2, 3];
+        source
+    };
+    let sources = [at(a.path(), 0), at(b.path(), NS_PER_S)];
+    let aligned = series::align(&sources, out.path()).unwrap();
+    assert!(aligned.has_logs);
+    let near =
+        |got: Option<u64>, wanted: u64| got.is_some_and(|got| got.abs_diff(wanted) <= wanted / 500);
+    let max = &aligned.series.response.max;
+    assert!(near(max[0], 1_000) && near(max[1], 9_000) && near(max[2], 3_000), "{max:?}");
+    assert_eq!(aligned.series.ok, [2, 4, 2]);
+    assert_eq!(aligned.series.in_flight, [7, 3 + 7, 3], "the last of an interval, not its sum");
+    let mut read = Vec::new();
+    let path = out.path().join("latency.hlog");
+    crate::intervals::read(&path, |_, from_ns, hist| read.push((from_ns, hist.len()))).unwrap();
+    assert_eq!(read, [(0, 1), (NS_PER_S, 2), (2 * NS_PER_S, 2)]);
+}
+
+#[test]
+fn every_rule_is_kept_where_machines_differ() {
+    let [a, b] = [
+        serde_json::json!({
+            "run": {"interrupted": true},
+            "totals": {"ok": 1, "offered": 5, "failure_texts": [1, 2, 3, 4, 5]},
+            "contention": {"hold_mean_ns": 10.0, "handovers": null},
+            "quality": {"valid": true, "sched_lag_max_ns": 7},
+            "verdict": {"outcome": "pass"},
+            "safety": {"verdict": "holds"},
+            "environment": {"os": "x", "calibration": {"floor": 1, "wake": 2}},
+        }),
+        serde_json::json!({
+            "run": {"interrupted": false},
+            "totals": {"ok": 3, "offered": 6, "failure_texts": [6, 7, 8, 9, 10]},
+            "contention": {"hold_mean_ns": 20.0, "handovers": 4},
+            "quality": {"valid": false, "sched_lag_max_ns": 3},
+            "verdict": {"outcome": "invalid"},
+            "safety": {"verdict": "unheard of"},
+            "environment": {"os": "y", "calibration": {"floor": 1, "wake": 3}},
+        }),
+    ];
+    let all = rules::merge(&[a, b]);
+    let of = |pointer: &str| all.pointer(pointer).cloned();
+    for (pointer, wanted) in [
+        ("/run/interrupted", serde_json::json!(true)),
+        ("/quality/valid", serde_json::json!(false)),
+        ("/totals/offered", serde_json::json!(11)),
+        ("/contention/hold_mean_ns", serde_json::json!(17.5)),
+        ("/quality/sched_lag_max_ns", serde_json::json!(7)),
+        ("/totals/failure_texts", serde_json::json!([1, 2, 3, 4, 5, 6, 7, 8])),
+        ("/verdict/outcome", serde_json::json!("invalid")),
+        ("/safety/verdict", serde_json::json!("unheard of")),
+        ("/environment/os", serde_json::json!("x + y")),
+    ] {
+        assert_eq!(of(pointer), Some(wanted), "{pointer}");
+    }
+    assert_eq!(of("/contention/handovers"), None, "a sum with an unknown part is unknown");
+    assert_eq!(of("/environment/calibration"), None, "half of a calibration is none");
 }

@@ -137,3 +137,43 @@ impl BlockHists {
         found.map(|(value, _)| value as f64)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_of_blocks_go_round_so_that_every_block_is_drawn_as_often() {
+        let mut rng = Xoshiro::for_client(1, 0);
+        let mut all = vec![0; 6];
+        for _ in 0..3_000 {
+            let times = draw(6, 4, &mut rng);
+            assert_eq!(times.iter().sum::<u32>(), 6, "as many blocks as the run has");
+            all.iter_mut().zip(times).for_each(|(all, times)| *all += times);
+        }
+        assert!(all.iter().all(|times| (2_850..3_150).contains(times)), "{all:?}");
+    }
+
+    #[test]
+    fn the_error_of_a_mean_of_few_blocks_is_students() {
+        // Of five blocks only single ones are drawn, so the error of their mean is known.
+        let blocks = [98.0, 99.0, 100.0, 101.0, 102.0];
+        let mean = |times: &[u32]| {
+            let sum: f64 = blocks.iter().zip(times).map(|(x, &n)| x * f64::from(n)).sum();
+            Some(sum / 5.0)
+        };
+        let errors = (0..50).map(|seed| log_error(5, seed, mean).unwrap());
+        let error = errors.sum::<f64>() / 50.0;
+        let expected = (2.5_f64 / 5.0).sqrt() / 100.0 * 2.776 / Z;
+        assert!((error / expected - 1.0).abs() < 0.04, "{error}, {expected}");
+    }
+
+    #[test]
+    fn a_statistic_that_most_resamples_do_not_have_has_no_error() {
+        let of_some = |times: &[u32]| {
+            let rare = times.first() == Some(&2);
+            rare.then(|| 1.0 + f64::from(times.iter().skip(1).copied().max().unwrap_or(0)))
+        };
+        assert_eq!(log_error(5, 1, of_some), None);
+    }
+}

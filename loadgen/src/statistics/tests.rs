@@ -36,6 +36,7 @@ fn quantiles_lie_between_their_neighbours() {
     assert_eq!(quantile(&[10.0, 20.0], 0.25), Some(12.5));
     assert_eq!(quantile(&[10.0, f64::NAN], 1.0), Some(10.0));
     assert_eq!((median(&[]), variance(&[1.0])), (None, None));
+    assert_eq!(variance(&[1.0, 3.0]), Some(2.0), "over one degree of freedom, not two");
     for (df, t) in [(1.0, 12.706), (3.0, 3.182), (4.5, 2.674), (12.0, 2.179), (30.0, 2.042)] {
         assert!((student(df) - t).abs() < 0.003, "{df}: {}", student(df));
     }
@@ -152,5 +153,32 @@ fn words_need_both_a_sure_and_a_large_change() {
     assert_eq!(word(ratio(1.03, 1.01, 1.05)), Word::NoDifference, "sure, but small");
     assert_eq!(word(ratio(1.1, 0.95, 1.25)), Word::NoDifference, "large, but not sure");
     assert_eq!(word(ratio(1.4, 0.4, 5.0)), Word::Unclear);
+    assert_eq!(word(ratio(1.1, 0.5, 2.0)), Word::NoDifference, "twice to each side is not blind");
     assert_eq!(word(None), Word::Unclear);
+}
+
+/// Half of an interval, on the logarithmic scale.
+fn half(ratio: Interval) -> f64 {
+    (ratio.high / ratio.low).ln() / 2.0
+}
+
+#[test]
+fn intervals_over_runs_are_as_wide_as_students() {
+    // Deviations of 1 to each side, so the variance of the logarithms is known.
+    let side = |level: f64| [-0.1, 0.0, 0.1].map(|log: f64| level * log.exp());
+    let widths = (0..20).map(|seed| half(ratio_interval(&side(1.0), &side(1.0), seed).unwrap()));
+    let width = widths.sum::<f64>() / 20.0;
+    let expected = 2.776 * (2.0 * 0.01 / 3.0_f64).sqrt();
+    assert!((width / expected - 1.0).abs() < 0.1, "{width}, by Student's test {expected}");
+}
+
+#[test]
+fn one_run_against_several_is_taken_to_vary_as_they_do() {
+    let several: Vec<f64> = (0..8).map(|n| (0.02 * f64::from(n)).exp()).collect();
+    let logs: Vec<f64> = several.iter().map(|value| value.ln()).collect();
+    let widths = (0..20).map(|seed| half(ratio_interval(&several, &[1.05], seed).unwrap()));
+    let width = widths.sum::<f64>() / 20.0;
+    let expected = student(7.0) * (variance(&logs).unwrap() * (1.0 + 1.0 / 8.0)).sqrt();
+    // Even deviations have shorter tails than the normal ones that Student's test is made for.
+    assert!((0.85..1.02).contains(&(width / expected)), "{width}, by Student's test {expected}");
 }

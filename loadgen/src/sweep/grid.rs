@@ -90,10 +90,12 @@ impl Quantity {
         }
     }
 
-    /// Steps of a factor leave the whole numbers; nobody means half a client.
+    /// Steps of a factor leave the whole numbers, and nobody means half a client; steps of a tenth
+    /// add up to 0.30000000000000004, which nobody means either.
     fn rounded(self) -> Self {
         match self {
             Self::Number(value) if value >= 10.0 => Self::Number(value.round()),
+            Self::Number(value) => Self::Number((value * 1e9).round() / 1e9),
             other => other,
         }
     }
@@ -231,6 +233,10 @@ mod tests {
         assert_eq!(values("batch_gather=off,always"), ["off", "always"]);
         assert_eq!(values("think=1ms..2ms:+500us"), ["1ms", "1500us", "2ms"]);
         assert_eq!(values("rate=5..5:x2"), ["5"]);
+        assert_eq!(values("clients=10..30:x1.5"), ["10", "15", "23", "30"], "no half clients");
+        let tenths = ["0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7", "0.8"];
+        assert_eq!(values("rate=0.1..0.8:+0.1"), tenths, "the end only once");
+        assert_eq!(values("clients=1..400:+1").len(), 400, "as many as may be");
     }
 
     #[test]

@@ -175,6 +175,9 @@ mod tests {
         let text = tell("--rate 5", "rate", "7");
         assert!(text.contains("--rate"), "{text}");
         assert!(tell("", "fenced", "maybe").contains("on,off"));
+        let fenced =
+            |value: &str| run_args(&[], &[("fenced".to_owned(), value.to_owned())]).unwrap().fenced;
+        assert!(fenced("on") && !fenced("off"));
     }
 
     #[test]

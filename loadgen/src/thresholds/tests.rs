@@ -33,7 +33,8 @@ fn what_was_not_measured_fails_whatever_the_comparison() {
         let checked = threshold(text).judge(None);
         assert_eq!((checked.ok, checked.value, checked.samples), (false, None, 0), "{text}");
         assert_eq!(checked.shown, "no samples");
-        assert!(checked.failure().contains(text) && checked.failure().contains("no samples"));
+        let failure = checked.failure();
+        assert!(failure.contains(text) && failure.ends_with("no samples of it in this run"));
     }
 }
 
@@ -94,4 +95,43 @@ fn mistakes_are_named_with_what_to_write() {
         assert!(error.contains(word), "{text}: {error}");
         assert!(error.starts_with('`'), "{error}");
     }
+}
+
+#[test]
+fn what_bounds_a_latency_from_above_and_what_needs_tokens_is_known() {
+    let limit = |text| threshold(text).latency_limit();
+    assert_eq!(limit("handoff.p99<=5ms"), Some((Metric::Handoff, 99.0, 5e6)));
+    assert_eq!(limit("handoff.p99>=5ms"), None);
+    assert_eq!((limit("handoff.max<5ms"), limit("errors.rate<5%")), (None, None));
+    assert!(threshold("fencing.violations==0").needs_tokens());
+    assert!(!threshold("safety.violations==0").needs_tokens());
+}
+
+#[test]
+fn outside_faults_only_responses_outside_count_and_those_that_never_came() {
+    let mut run = crate::report::text::tests::sample();
+    run.totals = crate::collect::Hists::default();
+    let hist = |ns: u64, n: u64| {
+        let mut hist = crate::recorder::histogram();
+        hist.saturating_record_n(ns, n);
+        hist
+    };
+    run.totals.add(Metric::Response, &hist(80_000_000, 1_000));
+    let document = crate::report::json::document(&run);
+    let calm = hist(1_000_000, 900);
+    let outside = threshold("acquire.response.p50<5ms outside faults");
+    let judged = |threshold: &Threshold, document, calm| {
+        let checked = threshold.check(document, calm);
+        (checked.ok, checked.samples)
+    };
+    assert_eq!(judged(&outside, &document, Some(&calm)), (true, 900));
+    assert!(!judged(&threshold("acquire.response.p50<5ms"), &document, Some(&calm)).0);
+    let none = outside.check(&document, Some(&hist(1, 0)));
+    assert_eq!((none.ok, none.shown.as_str()), (false, "no samples"), "all of it was a fault");
+    // As many that were never answered: the median may be theirs.
+    run.totals.add(Metric::Unanswered, &hist(20_000_000_000, 2_000));
+    let document = crate::report::json::document(&run);
+    assert!(!outside.check(&document, Some(&calm)).ok);
+    let none = outside.check(&document, Some(&hist(1, 0)));
+    assert_eq!((none.ok, none.shown.as_str()), (false, "no samples"), "of them alone");
 }

@@ -171,6 +171,17 @@ mod tests {
         // Only known at the end; and what is not outside faults has no samples yet.
         let late = ["fault.recovered.max<1ms", "acquire.response.p50<1ms outside faults"];
         assert_eq!(watch(&late, Some(0), counts, 9), None);
+        let count = ["acquire.response.count>=1000"];
+        assert_eq!(watch(&count, Some(0), counts, 9), None, "it grows until the end");
+    }
+
+    #[test]
+    fn every_number_is_judged_by_what_it_is_of() {
+        let counts = Counts { ok: 95, timeout: 1, other: 4, ..Counts::default() };
+        assert_eq!(watch(&["timeouts.rate<2%"], Some(0), counts, 1), None);
+        assert!(watch(&["errors.rate<2%"], Some(0), counts, 1).is_some());
+        // Three tokens were out of order, and exclusion held.
+        assert_eq!(watch(&["safety.violations==0"], Some(0), counts, 1), None);
     }
 
     #[test]

@@ -118,6 +118,8 @@ mod tests {
             let commands = of(Knob::MaxCommands);
             right += u32::from(commands.matters && commands.worst == Some(Value::Number(1)));
             wrong += u32::from(of(Knob::MaxInflight).matters);
+            let below_noise = effect(Knob::MaxCommands, &knobs, &scores, 9.0, seed);
+            assert!(!below_noise.matters, "{below_noise:?}");
         }
         assert!(right >= 38, "{right} of 40");
         assert!(wrong <= 6, "{wrong} of 40 by chance");

@@ -47,6 +47,17 @@ pub(super) enum Advice {
     Unknown,
 }
 
+impl Advice {
+    /// What a file that follows it sets, for a race that began with `control`.
+    pub(super) fn settings(&self, control: &EngineKnobs) -> EngineKnobs {
+        match self {
+            Self::Change { knobs } => knobs.clone(),
+            Self::Keep => control.clone(),
+            Self::Defaults | Self::Unknown => EngineKnobs::default(),
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct Outcome {
     /// Control, default, then candidates, the best first.

@@ -179,6 +179,8 @@ mod tests {
                 };
                 assert!(plan.needs_ns(overhead, 2) <= budget * 9 / 10, "{plan:?}");
                 assert!(plan.first_ns >= SHORTEST_NS && plan.last_ns >= plan.first_ns);
+                let is_smallest = plan.first == SHAPES[SHAPES.len() - 1].first;
+                assert!(is_smallest || plan.first_ns >= 3 * SHORTEST_NS, "too short: {plan:?}");
                 assert_eq!(plan.is_cut, plan.words(budget).contains("cut to fit"));
             }
         }

@@ -286,3 +286,6 @@ impl Race {
         (logs.len() > 1).then(|| ((highest - lowest) / 2.0).exp_m1())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -228,6 +228,8 @@ mod tests {
         let control = EngineKnobs::default();
         let all = first(24, &control, 7);
         assert_eq!(all.len(), 24);
+        let another = all[3].clone();
+        assert!(!first(24, &another, 7).contains(&another), "the control is measured anyhow");
         assert_eq!(all, first(24, &control, 7));
         assert_ne!(all, first(24, &control, 8));
         for knob in Knob::ALL {
@@ -255,6 +257,19 @@ mod tests {
         }
         assert_eq!(knobs, EngineKnobs::default());
         assert_eq!(label(&knobs), "default");
+    }
+
+    #[test]
+    fn few_configurations_try_other_values_with_every_seed() {
+        let mut tried: Vec<Option<Value>> = Vec::new();
+        for seed in 0..40 {
+            let few = first(3, &EngineKnobs::default(), seed);
+            tried.extend(few.iter().map(|knobs| Knob::MaxCommands.get(knobs)));
+        }
+        for value in Knob::MaxCommands.values() {
+            let value = Some(value).filter(|value| *value != Knob::MaxCommands.default());
+            assert!(tried.contains(&value), "{value:?} is never among three");
+        }
     }
 
     #[test]

@@ -157,6 +157,9 @@ fn a_machine_slower_than_planned_ends_the_race_within_the_budget() {
     // `measure` panics where the budget is not kept.
     race.run(&plan, &mut machine).unwrap();
     assert!(race.was_cut_short);
+    // The rounds before left time for two turns of the last one.
+    assert!(race.control.finals.len() >= 2, "{race:?}");
+    assert!(race.finalists.iter().all(|entry| entry.finals.len() >= 2), "{race:?}");
     outcome(&race, Good::Less, 1);
 }
 

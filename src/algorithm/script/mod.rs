@@ -47,11 +47,11 @@ pub(crate) const STAMP: Script =
 
 /// Queues a ticket up, or takes a free lock: answers `g`, `r`, or `w` or `d` and a number.
 pub(crate) const ENTER: Script =
-    Script { sha: "d40acefab80ad23d0613148e15f0e024c24e3ff0", body: include_str!("enter.lua") };
+    Script { sha: "42ceae79d4a589ce6dc277ac2a10cedc617f8e3d", body: include_str!("enter.lua") };
 
 /// Compare-and-hand-on of one lock: answers one of `h`, `d`, `m`, `o`.
 pub(crate) const LEAVE: Script =
-    Script { sha: "7fc408958264d4f622c9b191f9dd078733ce9940", body: include_str!("leave.lua") };
+    Script { sha: "48072aef8f3a34038da9dbebe0899f3c06d2267c", body: include_str!("leave.lua") };
 
 /// Takes a reserved lock and counts its fencing token up: answers the token, or nil.
 pub(crate) const CONFIRM: Script =
@@ -81,10 +81,12 @@ pub(crate) const STATE_KEY: &str = "redlatch:node";
 /// In front of a lock's key: the key of its fencing counter.
 pub(crate) const FENCE_PREFIX: &str = "redlatch:fence:";
 
-/// In front of a lock's key: the key of its queue, a sorted set of tokens by ticket.
+/// In front of a lock's key: the key of its queue, a sorted set of tokens, each with a ttl, by
+/// ticket.
 pub(crate) const QUEUE_PREFIX: &str = "redlatch:queue:";
 
-/// In front of a process's id, 16 hexadecimal digits: its channel. What goes over it is a hint.
+/// In front of a process's id, 16 hexadecimal digits: its channel. What goes over
+/// it is a hint, but for one word; see R10'.
 pub(crate) const CHANNEL_PREFIX: &str = "redlatch:p:";
 
 /// How long a lock stays reserved for the next in line: a waiter that died costs its successor

@@ -6,6 +6,7 @@
 //! - I2 whatever stands in front of it counts: the server had done that before.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -14,6 +15,7 @@ use crate::algorithm::script;
 use crate::engine::connection::{Connection, Fault, READ_BYTES};
 use crate::engine::dispatch::Dispatch;
 use crate::engine::node::{Lanes, Node, count};
+use crate::engine::op::Op;
 use crate::engine::sealed::Proof;
 use crate::resp::decode::Decoded;
 use crate::resp::push::Push;
@@ -78,6 +80,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             native: &mut self.native,
             lanes: &mut self.staged,
             sealed: &mut self.sealed,
+            answered: &mut self.answered,
             stamped: &mut self.stamped,
             refused: &mut self.refused,
             reload: &mut self.reload,
@@ -88,9 +91,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Decoded::Incomplete => break,
                 Decoded::Push { push, len } => {
                     *at += len;
-                    if hear(push, self.proof, node, now, dispatch.lanes) {
-                        self.was_told = true;
-                        return Err(Fault::epoch());
+                    match hear(push, self.proof, node, now, dispatch.lanes) {
+                        Heard::EpochOver => {
+                            self.was_told = true;
+                            return Err(Fault::epoch());
+                        }
+                        Heard::Given(op) => dispatch.told(op),
+                        Heard::Else => {}
                     }
                 }
                 Decoded::Reply { reply, len } => {
@@ -107,11 +114,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 }
 
-/// What a node tells without being asked. `true`: the epoch of a watched connection is over.
-fn hear(push: Push, proof: Proof, node: &Node, now: Timestamp, lanes: &mut Lanes) -> bool {
+/// What there is to do about what a node has told.
+enum Heard {
+    /// The epoch of a watched connection is over.
+    EpochOver,
+    /// The lock has been given to this ticket.
+    Given(Arc<Op>),
+    /// Nothing that the connection's state is needed for.
+    Else,
+}
+
+/// What a node tells without being asked.
+fn hear(push: Push, proof: Proof, node: &Node, now: Timestamp, lanes: &mut Lanes) -> Heard {
     // R1': this epoch is over, or may be. It is not looked at again to go on with it: whatever is
     // in flight was formed in it, and becomes unknown with the connection.
     let is_over = proof == Proof::Watch && push.is_about(script::EPOCH_KEY.as_bytes());
+    let mut given = None;
     match push {
         // Flushed: nothing that it held for us is there any more.
         Push::InvalidateAll => {
@@ -124,13 +142,14 @@ fn hear(push: Push, proof: Proof, node: &Node, now: Timestamp, lanes: &mut Lanes
         }
         Push::Message { channel, payload } => {
             if channel == node.fleet.hub.channel().as_bytes() {
-                node.fleet.hub.hear(&payload, now, lanes);
+                given = node.fleet.hub.hear(&payload, now, lanes);
             }
         }
         Push::Other(_) => {}
     }
     if is_over {
         count(&node.counters.seals_broken, 1);
+        return Heard::EpochOver;
     }
-    is_over
+    given.map_or(Heard::Else, Heard::Given)
 }

@@ -50,6 +50,8 @@ impl Dispatch<'_> {
             return self.void(item); // R1
         }
         match item {
+            // R11: its release is under way behind this.
+            Item::Confirm(op) if op.is_barred(self.node.index) => {}
             Item::Acquire(op) | Item::Confirm(op) => {
                 // R6: a late grant must not revive a lease that has run out.
                 if op.acquire_tally().phase() == Phase::Won && op.has_run_out(self.now) {

@@ -1,4 +1,11 @@
 //! What a node says of a ticket.
+//!
+//! R10': *a node's word that it has given the lock to our ticket, for the ttl that the ticket asks
+//! for, is its vote, from the time at which the newest command was sent that the node had answered
+//! in front of that word; on a watched connection only.* The node executed that command before it
+//! gave the lock away, for it puts into the stream what it does in the order in which it does it;
+//! so the key lives at least that ttl from then on, as if a SET had been sent at that time. And the
+//! watch proves of the word what it proves of a reply in the same place (R1').
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -7,6 +14,7 @@ use std::time::Duration;
 use crate::algorithm::tally::Vote;
 use crate::engine::dispatch::{Dispatch, Item};
 use crate::engine::op::Op;
+use crate::engine::sealed::Proof;
 use crate::session::answer::Place;
 use crate::time::Timestamp;
 
@@ -17,7 +25,7 @@ impl Dispatch<'_> {
         match place {
             // A fenced op's token is counted by the confirmation.
             Place::Taken if op.fence.is_none() => self.granted(Item::Confirm(op), sent_at),
-            Place::Taken | Place::Reserved => self.lanes.confirms.push_back(op),
+            Place::Taken | Place::Reserved => self.lanes.confirm(op),
             Place::Waiting { is_deaf, ttl_ms } => {
                 if let Some(ttl_ms) = ttl_ms {
                     let end = self.now.plus(Duration::from_millis(ttl_ms));
@@ -27,6 +35,21 @@ impl Dispatch<'_> {
                     self.lanes.watches.push_back(op);
                 }
             }
+        }
+    }
+
+    /// The lock is our ticket's, says a word that stands behind what was answered so far (R10').
+    pub(crate) fn told(&mut self, op: Arc<Op>) {
+        let sent_at = *self.answered;
+        let age = self.now.since(sent_at);
+        // A fenced op's token is counted by the confirmation.
+        let is_vote = self.proof == Proof::Watch && op.fence.is_none() && age <= op.ttl / 8;
+        if !is_vote || age > op.ttl / 32 {
+            // The rest of the ttl, a moment later; or without R10' the vote.
+            self.lanes.confirm(Arc::clone(&op));
+        }
+        if is_vote {
+            self.granted(Item::Confirm(op), sent_at);
         }
     }
 

@@ -60,7 +60,17 @@ pub(crate) struct Lanes {
     pub(crate) acquires: VecDeque<Arc<Op>>,
 }
 
+/// Confirmations that wait for one node at a time. What is beyond them is found at the next look.
+const CONFIRMS_MAX: usize = 4_096;
+
 impl Lanes {
+    /// A lock is reserved for us, or has been given to us.
+    pub(crate) fn confirm(&mut self, op: Arc<Op>) {
+        if self.confirms.len() < CONFIRMS_MAX {
+            self.confirms.push_back(op);
+        }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
     }

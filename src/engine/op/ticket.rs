@@ -1,8 +1,8 @@
 //! How an op that waits for a lock of another process gets to it: by a place in the lock's queue
 //! on the nodes, or by being told when to try.
 //!
-//! Everything here is a hint: losing it, or being told wrong, costs time. What makes the lock ours
-//! is the votes of the op that the ticket belongs to (DESIGN R10).
+//! Losing any of it costs time. What makes the lock ours is the votes of the op that the ticket
+//! belongs to (DESIGN R10).
 
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::time::Duration;

@@ -9,6 +9,7 @@ use crate::algorithm::tally::{Decision, Vote};
 use crate::builder::Builder;
 use crate::engine::clock::at_next_reading;
 
+mod given;
 mod schedules;
 
 type Request<'a> = Pin<Box<AcquireFuture<'a>>>;
@@ -19,8 +20,11 @@ const TTL: Duration = Duration::from_secs(1);
 
 /// Nodes on which a stranger has "r".
 fn taken(nodes: usize) -> Net {
-    let net = Net::new(nodes);
-    for node in 0..nodes {
+    taken_of(Net::new(nodes))
+}
+
+fn taken_of(net: Net) -> Net {
+    for node in 0..net.nodes() {
         net.at(node).command(&["SET", "r", "theirs", "PX", LONG]);
     }
     net
@@ -35,7 +39,9 @@ fn patient(net: &Net) -> Builder {
 fn line(net: &Net, node: usize) -> Vec<String> {
     let reply = net.at(node).command(&["ZRANGE", QUEUE, "0", "-1"]);
     let text = String::from_utf8(reply).unwrap();
-    text.split("\r\n").filter(|part| part.len() == Token::LEN).map(str::to_owned).collect()
+    // A token and the ttl that its ticket asks for.
+    let members = text.split("\r\n").filter(|part| part.len() > Token::LEN);
+    members.map(|member| member[..Token::LEN].to_owned()).collect()
 }
 
 /// A request that stands in line on every node, and its ticket.
@@ -59,7 +65,8 @@ async fn in_line<'a>(net: &Net, locks: &'a Redlock) -> (Request<'a>, String) {
 /// The stranger lets go, as one who knows of the queue; what follows is not served.
 fn hand_on(net: &Net, node: usize) {
     let mut station = net.at(node);
-    let letter = station.command(&["EVAL", script::LEAVE.body, "2", "r", QUEUE, "theirs", LONG]);
+    let call = ["EVAL", script::LEAVE.body, "2", "r", QUEUE, "theirs", LONG, LONG];
+    let letter = station.command(&call);
     assert_eq!(letter, b"$1\r\nh\r\n");
     // Messages arrive.
     station.serve_most(0, |_| true);

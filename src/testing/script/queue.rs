@@ -1,7 +1,7 @@
 //! The scripts of the queue between processes: enter, leave, confirm.
 
 use super::Answer;
-use super::host::{Invocation, NOT_TEXT, Raised, written};
+use super::host::{Invocation, NOT_TEXT, Raised, as_lua, number, written};
 use super::locks::{Ended, count_up, same_epoch};
 use crate::algorithm::script::CHANNEL_PREFIX;
 use crate::testing::command::WRONG_TYPE;
@@ -10,31 +10,36 @@ use crate::testing::store::Value;
 use crate::token::Token;
 
 pub(super) fn enter(call: &mut Invocation<'_>) -> Ended {
-    same_epoch(call, 9)?;
-    let (lock, queue, me) = (call.key(2), call.key(3), call.arg(3));
-    let held = holder(call, 15, lock)?;
+    same_epoch(call, 11)?;
+    let (lock, queue, me, ttl_ms) = (call.key(2), call.key(3), call.arg(3), call.arg(4));
+    let held = holder(call, 17, lock)?;
     if let Some(Some(holder)) = &held
         && Some(&**holder) == me
     {
         return letter(b'r');
     }
-    call.zadd(17, queue, call.arg(2), me)?;
-    call.pexpire_by(18, queue, call.arg(6))?;
+    let ticket = ticket_number(call.arg(2))?;
+    let score = format!("{:.0}", ticket - modulo(ticket, 64.0) + quarters(call.now_ms) % 64.0);
+    let member = member(22, me, ttl_ms)?;
+    call.zadd(22, queue, Some(score.as_bytes()), Some(&member))?;
+    call.pexpire_by(23, queue, call.arg(6))?;
     let holder = match held {
         None => None,
         Some(Some(holder)) => Some(holder),
-        Some(None) => {
-            let head = call.zpopmin(20, queue)?;
-            if head.as_deref() == me {
-                call.set(22, &[lock, me, Some(b"PX"), call.arg(4)])?;
+        Some(None) => loop {
+            let Some((member, _)) = call.zpopmin(25, queue)? else {
+                return Err(Raised::lua(25, "bad argument #1 to 'sub' (string expected, got nil)"));
+            };
+            let (head, _) = parts(&member);
+            if Some(head) == me {
+                call.set(27, &[lock, me, Some(b"PX"), ttl_ms])?;
                 return letter(b'g');
             }
-            call.set(25, &[lock, head.as_deref(), Some(b"PX"), call.arg(5)])?;
-            if let (Some(head), Some(lock)) = (&head, lock) {
-                call.tell(head, &[b"g", head, lock]);
+            call.set(30, &[lock, Some(head), Some(b"PX"), call.arg(5)])?;
+            if lock.is_some_and(|lock| call.tell(head, &[b"g", head, lock]) > 0) {
+                break Some(head.to_vec());
             }
-            head
-        }
+        },
     };
     let mut told = 0;
     if let (Some(holder), Some(me), Some(lock)) = (holder, me, lock)
@@ -42,34 +47,78 @@ pub(super) fn enter(call: &mut Invocation<'_>) -> Ended {
     {
         told = call.tell(&holder, &[b"w", me, lock]);
     }
-    let left_ms = call.pttl(lock.ok_or_else(|| Raised::at(30, NOT_TEXT))?);
+    let left_ms = call.pttl(lock.ok_or_else(|| Raised::at(35, NOT_TEXT))?);
     let word = if told > 0 { "w" } else { "d" };
     Ok(Answer::Bulk(format!("{word}{}", written(left_ms)).into_bytes()))
 }
 
 pub(super) fn leave(call: &mut Invocation<'_>) -> Ended {
     let (lock, queue, me) = (call.key(1), call.key(2), call.arg(1));
-    let held = holder(call, 7, lock)?;
-    call.zrem(8, queue, me)?;
-    let is_held = match &held {
-        Some(None) => false,
-        Some(Some(holder)) if Some(&**holder) == me => true,
-        _ => return letter(b'o'),
-    };
-    let Some(head) = call.zpopmin(10, queue)? else {
-        if let Some(lock) = lock.filter(|_| is_held) {
-            call.del(12, &[lock])?;
+    let held = holder(call, 10, lock)?;
+    let is_held = matches!(&held, Some(Some(holder)) if Some(&**holder) == me);
+    if !is_held {
+        let member = member(12, me, call.arg(3))?;
+        call.zrem(12, queue, Some(&member))?;
+        if held != Some(None) {
+            return letter(b'o');
         }
-        return letter(if is_held { b'd' } else { b'm' });
-    };
-    call.set(15, &[lock, Some(&head), Some(b"PX"), call.arg(2)])?;
-    let lock = lock.unwrap_or_default();
-    call.tell(&head, &[b"g", &head, lock]);
-    if let Some(next) = call.first(20, queue)? {
-        call.tell(&next, &[b"n", &next, lock]);
-        call.tell(&head, &[b"w", &next, lock]);
     }
-    letter(if is_held { b'h' } else { b'm' })
+    let name = lock.unwrap_or_default();
+    for _ in 0..HEADS_MAX {
+        let Some((member, score)) = call.zpopmin(19, queue)? else { break };
+        let (token, life) = parts(&member);
+        let age = modulo(quarters(call.now_ms) - score, 64.0);
+        let life = Some(life).filter(|life| age < 3.0 && number(life).is_some());
+        let word: &[u8] = if life.is_some() { b"G" } else { b"g" };
+        let reserved = call.arg(2);
+        call.set(26, &[lock, Some(token), Some(b"PX"), life.or(reserved)])?;
+        if call.tell(token, &[word, token, name]) == 0 {
+            continue;
+        }
+        if let Some(next) = call.first(28, queue)? {
+            let (next, _) = parts(&next);
+            call.tell(next, &[b"n", next, name]);
+            call.tell(token, &[b"w", next, name]);
+        }
+        return letter(if is_held { b'h' } else { b'm' });
+    }
+    call.del(37, &[lock.ok_or_else(|| Raised::at(37, NOT_TEXT))?])?;
+    letter(if is_held { b'd' } else { b'm' })
+}
+
+/// Heads for whom nobody listens that one call passes over at most.
+const HEADS_MAX: usize = 16;
+
+/// A member of a queue: the token, and the ttl that it asks for.
+fn parts(member: &[u8]) -> (&[u8], &[u8]) {
+    member.split_at(member.len().min(Token::LEN))
+}
+
+/// The time in quarters of a second.
+fn quarters(now_ms: i64) -> f64 {
+    as_lua(now_ms.div_euclid(250))
+}
+
+/// Lua's `%`.
+fn modulo(value: f64, by: f64) -> f64 {
+    value - (value / by).floor() * by
+}
+
+/// What arithmetic makes of an argument.
+fn ticket_number(text: Option<&[u8]>) -> Result<f64, Raised> {
+    let kind = if text.is_some() { "string" } else { "nil" };
+    let text = text.and_then(number);
+    text.ok_or_else(|| {
+        Raised::lua(21, &format!("attempt to perform arithmetic on field '?' (a {kind} value)"))
+    })
+}
+
+/// `me .. ttl`.
+fn member(line: u32, me: Option<&[u8]>, ttl_ms: Option<&[u8]>) -> Result<Vec<u8>, Raised> {
+    let nothing =
+        |what: &str| Raised::lua(line, &format!("attempt to concatenate {what} (a nil value)"));
+    let me = me.ok_or_else(|| nothing("local 'me'"))?;
+    Ok([me, ttl_ms.ok_or_else(|| nothing("field '?'"))?].concat())
 }
 
 pub(super) fn confirm(call: &mut Invocation<'_>) -> Ended {
@@ -122,8 +171,8 @@ impl Invocation<'_> {
         self.alter(line, key, |sorted| sorted.remove(member)).map(drop)
     }
 
-    /// `redis.call('ZPOPMIN', key)[1]`.
-    fn zpopmin(&mut self, line: u32, key: Option<&[u8]>) -> Result<Option<Vec<u8>>, Raised> {
+    /// `redis.call('ZPOPMIN', key)`.
+    fn zpopmin(&mut self, line: u32, key: Option<&[u8]>) -> Result<Option<(Vec<u8>, f64)>, Raised> {
         let key = key.ok_or_else(|| Raised::at(line, NOT_TEXT))?;
         self.may_write(line, false)?;
         self.alter(line, key, Sorted::pop_first)

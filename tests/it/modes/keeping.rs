@@ -1,8 +1,6 @@
 //! What is held in modes: renewal, extension, loss, release, repair, and what others see of it.
 
-use std::future::{Future, IntoFuture};
-use std::pin::pin;
-use std::task::Poll;
+use std::future::IntoFuture;
 use std::time::Duration;
 
 use redlatch::testing::{Options, TestNode};
@@ -10,7 +8,7 @@ use redlatch::{AcquireError, AcquireFuture, ExtendError, Lost, Mode, NodeState, 
 
 use super::{foreign_takes, is_busy, settled};
 use crate::server::{Client, Cluster, Reply};
-use crate::support::{all_up, builder, connect, drained, ms, since_boot, until, within};
+use crate::support::{all_up, builder, connect, drained, ms, polled, since_boot, until, within};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -240,23 +238,6 @@ async fn no_claim_is_handed_on() {
         drop(guard);
     }
     drained(&cluster).await;
-}
-
-/// Polls `future` at most `polls` times, each time when it is woken.
-async fn polled<F: Future>(future: F, polls: usize) -> Option<F::Output> {
-    let (mut future, mut left) = (pin!(future), polls);
-    std::future::poll_fn(|cx| {
-        if left == 0 {
-            return Poll::Ready(None);
-        }
-        left -= 1;
-        match future.as_mut().poll(cx) {
-            Poll::Ready(output) => Poll::Ready(Some(output)),
-            Poll::Pending if left == 0 => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
-        }
-    })
-    .await
 }
 
 fn requests(locks: &Redlock, which: usize) -> AcquireFuture<'_> {

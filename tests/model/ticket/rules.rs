@@ -1,6 +1,6 @@
 //! The model with every rule, and with each rule taken away.
 
-use super::{Compare, TTL, Tickets, Vote};
+use super::{Compare, Pass, TTL, Tickets, Vote};
 use crate::search::{breaks, holds};
 
 type One = Tickets<1>;
@@ -24,6 +24,40 @@ fn with_every_rule_a_lock_is_passed_to_one_whatever_the_holder_has() {
     for starts in [[2, 2, 2], [2, 1, 2], [1, 2, 2], [2, 2, 0], [0, 1, 2], [1, 2, 0]] {
         holds("ticket, no fault", &Three { starts, ..Three::CALM });
     }
+}
+
+#[test]
+fn with_every_rule_a_lock_is_given_to_one() {
+    holds("given, one node", &One { pass: Pass::Gives, faults: 3, ..One::ALL });
+    let rules = Three { pass: Pass::Gives, confirms_found: false, ..Three::ALL };
+    holds("given, one fault", &Three { starts: RING, ..rules });
+    for starts in [[2, 2, 2], [2, 1, 2], [1, 2, 2], [2, 2, 0], [0, 1, 2], [1, 2, 0]] {
+        holds("given, no fault", &Three { pass: Pass::Gives, starts, ..Three::CALM });
+    }
+}
+
+#[test]
+fn r10_a_word_that_counts_from_its_hearing_lets_two_in() {
+    let rules = Three { pass: Pass::GivesAtHearing, ..Three::CALM };
+    breaks("word from its hearing", "successor and another", &rules, 10);
+}
+
+#[test]
+fn r10_a_word_of_a_reservation_taken_for_more_lets_two_in() {
+    let rules = Three { pass: Pass::GivesTooLittle, ..Three::CALM };
+    breaks("word of a reservation", "successor and another", &rules, 10);
+}
+
+#[test]
+fn r10_a_word_counted_in_quarantine_lets_two_in() {
+    let rules = Three { pass: Pass::Gives, quarantine: false, starts: RING, ..Three::ALL };
+    breaks("word in quarantine", "holder and its successor", &rules, 6);
+}
+
+#[test]
+fn r11_a_lock_taken_as_given_after_giving_up_lets_two_in() {
+    let rules = Three { pass: Pass::Gives, only_released: false, ..Three::CALM };
+    breaks("given after giving up", "successor and another", &rules, 10);
 }
 
 #[test]

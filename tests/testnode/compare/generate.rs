@@ -239,12 +239,16 @@ fn moded(digests: &Args) -> impl Strategy<Value = Args> + use<> {
     })
 }
 
+const LONG_TOKENS: [&str; 2] =
+    ["t0000000000000000000000000000001", "t0000000000000000000000000000002"];
+
 /// Who stands in line for a lock. Of a line of two the first is called.
 fn queued(digests: &Args) -> impl Strategy<Value = Args> + use<> {
     let scripts = [ENTER, ENTER, ENTER, LEAVE, LEAVE, CONFIRM].map(|at| digests[at].clone());
+    // Hardly ever do two tickets differ only in when they were shown.
     let number = prop_oneof![
-        9 => select(vec!["1", "2", "3"]),
-        1 => select(SCRIPT_NUMBERS.to_vec()),
+        9 => (1..5_000_u32).prop_map(|number| (number * 64).to_string()),
+        1 => select(SCRIPT_NUMBERS.to_vec()).prop_map(str::to_owned),
     ];
     let ttl = prop_oneof![
         12 => select(vec!["60000", "100000", "3600000"]),
@@ -254,15 +258,16 @@ fn queued(digests: &Args) -> impl Strategy<Value = Args> + use<> {
         9 => Just(["k0", "k1", "k2"]),
         1 => select(vec![["k0", "k1", "k1"], ["k0", "k0", "k2"], ["k0", "k2", "k0"]]),
     ];
-    let token = select(vec!["t0", "t1", "t2"]);
+    // As long as tokens are, and not.
+    let token = select(vec![LONG_TOKENS[0], LONG_TOKENS[0], LONG_TOKENS[1], "t0", "t1"]);
     (0..scripts.len(), keys, number, token, vec(ttl, 3)).prop_map(
         move |(script, keys, number, token, ttls)| {
             let head = [words(&["EVALSHA"]), vec![scripts[script].clone()]].concat();
             let rest = match script {
                 0..3 => {
-                    [&["3"], &keys[..], &["t0", number, token, ttls[0], ttls[1], ttls[2]]].concat()
+                    [&["3"], &keys[..], &["t0", &number, token, ttls[0], ttls[1], ttls[2]]].concat()
                 }
-                3..5 => [&["2"], &keys[1..], &[token, ttls[0]]].concat(),
+                3..5 => [&["2"], &keys[1..], &[token, ttls[0], ttls[1]]].concat(),
                 _ => [&["3"], &keys[..], &["t0", token, ttls[0], "540000", ttls[1]]].concat(),
             };
             [head, words(&rest)].concat()

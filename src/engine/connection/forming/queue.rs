@@ -90,21 +90,23 @@ impl<S> Connection<S> {
     pub(super) fn form_leave(&mut self, node: &Node, owed: Owed) {
         // In the order in which they were queued.
         self.form_script();
-        self.leave(node, owed.op.key(), owed.op.token.as_bytes());
+        let op = &owed.op;
+        self.leave(node, op.key(), op.token.as_bytes(), op.key_ttl_ms(op.ttl));
         self.pipeline.push_item(Item::Release(owed));
         self.pipeline.push(Kind::Leave, 1);
     }
 
     /// Somebody waits for a lock that we hold no more: where it is free, it goes to the next.
     fn form_poke(&mut self, node: &Node, key: &[u8]) {
-        self.leave(node, key, Token::NOBODY.as_bytes());
+        self.leave(node, key, Token::NOBODY.as_bytes(), 0);
         self.pipeline.push(Kind::Leave, 0);
     }
 
-    fn leave(&mut self, node: &Node, key: &[u8], token: &[u8]) {
+    fn leave(&mut self, node: &Node, key: &[u8], token: &[u8], ttl_ms: u64) {
         let queue = [script::QUEUE_PREFIX.as_bytes(), key].concat();
-        let mut reserved = itoa::Buffer::new();
-        let args = [token, reserved.format(node.reservation_ms()).as_bytes()];
+        let (mut reserved, mut ttl) = (itoa::Buffer::new(), itoa::Buffer::new());
+        let reserved = reserved.format(node.reservation_ms());
+        let args = [token, reserved.as_bytes(), ttl.format(ttl_ms).as_bytes()];
         command::evalsha(&mut self.write, script::LEAVE.sha, &[key, &queue], &args);
     }
 }

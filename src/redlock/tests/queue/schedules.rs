@@ -194,6 +194,8 @@ impl<'a> World<'a> {
                 }
             }
             15 if forgets => station.restart(coin),
+            // Nothing stands between a watched connection and its process.
+            16 if forgets && self.net.is_direct => station.restart(coin),
             16 if forgets => station.restart_unseen(coin),
             _ => {}
         }
@@ -296,7 +298,8 @@ async fn play(seed: u64) -> Result<(), String> {
         ttl_ms: [300, 300, 2_000][pick(3)],
         actions: 30 + pick(80),
     };
-    let net = Net::new(plan.nodes);
+    // Every other one with watched connections, where a node's word is a vote (R10').
+    let net = Net::that_is(seed % 2 == 1, plan.nodes);
     if pick(4) == 0 {
         net.narrow(200);
     }
