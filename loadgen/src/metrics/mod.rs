@@ -1,8 +1,8 @@
 //! The numbers of a result by name: what thresholds, searches and comparisons speak of.
 //!
 //! A name is `METRIC.STAT` for what is recorded as a histogram (`acquire.response.p99`,
-//! `handoff.mean`), or one of the single numbers of [`Scalar`] (`errors.rate`, `throughput`); of one
-//! workload of a mix with `{workload=NAME}` behind it.
+//! `handoff.mean`), or one of the single numbers of [`Scalar`] (`errors.rate`, `throughput`); of
+//! one workload of a mix with `{workload=NAME}` behind it.
 //!
 //! Invariant: what was not measured has no value: [`value`] answers `None`, never 0.
 

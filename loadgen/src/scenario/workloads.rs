@@ -1,8 +1,8 @@
 //! `[[workload]]`: the workloads of a mix, each a table of its own.
 //!
 //! As a fault, each becomes the text of a flag: `--workload` with the settings of its table, in
-//! TOML. What a workload does not say, the flags of a run without a mix say for all; a flag that was
-//! typed counts more than what the file says of any.
+//! TOML. What a workload does not say, the flags of a run without a mix say for all; a flag that
+//! was typed counts more than what the file says of any.
 
 use std::fmt::Write as _;
 

@@ -3,8 +3,8 @@
 //! It is the whole result as long as it fits. A long run has more intervals than a page has room
 //! for: then neighbours are put together (counts are added, the longest stays the longest,
 //! percentiles are given up, because those of parts say nothing about the whole), and the map of
-//! responses becomes coarser. Totals and histograms of the run are always whole; of the workloads of
-//! a mix, histograms are left out where they are too many.
+//! responses becomes coarser. Totals and histograms of the run are always whole; of the workloads
+//! of a mix, histograms are left out where they are too many.
 
 use std::collections::BTreeMap;
 
