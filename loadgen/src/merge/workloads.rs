@@ -1,5 +1,5 @@
-//! The workloads of a mix, each added up over all machines: histograms bit for bit, counts and rates
-//! as sums.
+//! The workloads of a mix, each added up over all machines: histograms bit for bit, counts and
+//! rates as sums.
 
 use super::{Source, latencies};
 use crate::document::{Errors, Totals, WorkloadReport};

@@ -83,7 +83,7 @@ pub(super) fn entries(command: &Command, key: &Key, list: &[Spot]) -> Result<Vec
         let others = list.iter().take(at).filter_map(|other| get(other, "name"));
         if let Some(twin) = others.into_iter().find(|of| of.node == Node::Text(name.clone())) {
             return Err(format!(
-                "{place}: a workload is called `{name}` already, at {}; give each a name of its own",
+                "{place}: a workload is called `{name}` already, at {}; give each its own name",
                 twin.place
             ));
         }
