@@ -46,8 +46,8 @@ pub(crate) struct EngineArgs {
 pub(crate) struct VerdictArgs {
     /// What the run must reach, else it ends with 3: acquire.response.p99<5ms, errors.rate<0.1%,
     /// throughput>=9.5k, safety.violations==0, fault.recovered.max<2s, ..;
-    /// errors.rate{workload=A}<1% is about one workload of a mix; append `outside faults` or `abort` (end the run when it
-    /// fails); may be repeated
+    /// errors.rate{workload=A}<1% is about one workload of a mix; append `outside faults` or
+    /// `abort` (end the run when it fails); may be repeated
     #[arg(
         short = 'T',
         long = "threshold",
