@@ -85,7 +85,7 @@ impl Crew {
             match Load::prepare(config, 0, oracle) {
                 Err(text) => emit(Event::Failed(text)),
                 Ok(load) => {
-                    emit(Event::Ready);
+                    emit(Event::Ready(load.owner()));
                     if let Ok(start_ns) = start.recv() {
                         load.run(start_ns, &stop, emit);
                     }
@@ -216,7 +216,7 @@ pub(crate) fn run_agent() -> io::Result<()> {
         Ok(load) => load,
         Err(text) => return frames::send_event(&mut output, &Event::Failed(text)),
     };
-    frames::send_event(&mut output, &Event::Ready)?;
+    frames::send_event(&mut output, &Event::Ready(load.owner()))?;
     let Some(Command::Go { start_ns }) = frames::receive_json(&mut input)? else { return Ok(()) };
     let stop = Arc::new(AtomicBool::new(false));
     let theirs = Arc::clone(&stop);

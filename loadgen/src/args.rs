@@ -82,7 +82,8 @@ pub(crate) enum Progress {
 const UNITS: &str = "TIME is a number with a unit: 50us, 1.5ms, 10s, 2m; N and R \
 take k and M: 20k.";
 const EXIT_CODES: &str = "Exit codes: 0 pass, 1 tool or I/O error, 2 bad usage, 3 a \
-threshold failed, 4 mutual exclusion or the order of fencing tokens violated, 5 the run is not \
+threshold failed, 4 mutual exclusion or the order of fencing tokens violated (with --witness also \
+a lock that the nodes did not hold), 5 the run is not \
 valid as a measurement, 130 interrupted (the report is still written). 4 hides 5, and 5 hides 3.";
 
 #[derive(Debug, Args)]

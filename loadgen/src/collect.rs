@@ -97,6 +97,8 @@ pub(crate) struct Collector {
     duration_ns: u64,
     alive: Vec<u32>,
     ready: Vec<u32>,
+    /// What the tokens of each process begin with, where that is known.
+    pub(crate) owners: BTreeMap<u32, String>,
     pending: BTreeMap<u32, Pending>,
     current: Hists,
     current_counts: Counts,
@@ -136,6 +138,7 @@ impl Collector {
             duration_ns: config.duration_ns,
             alive: (0..config.processes).collect(),
             ready: Vec::new(),
+            owners: BTreeMap::new(),
             pending: BTreeMap::new(),
             current: Hists::default(),
             current_counts: Counts::default(),
@@ -174,7 +177,10 @@ impl Collector {
     pub(crate) fn take(&mut self, message: Message) -> Vec<Interval> {
         match message {
             Message::Interrupted => {}
-            Message::From(process, Event::Ready) => self.ready.push(process),
+            Message::From(process, Event::Ready(owner)) => {
+                self.ready.push(process);
+                self.owners.extend(owner.map(|owner| (process, owner)));
+            }
             Message::From(process, Event::Tick(tick)) => self.tick(process, tick),
             Message::From(process, Event::Nodes(news)) => {
                 let room = MOST_NEWS.saturating_sub(self.first_news.len());
@@ -299,6 +305,7 @@ impl Collector {
     /// The rest, when every process is done: an interval that was cut short, then what came late.
     pub(crate) fn finish(&mut self) -> Vec<Interval> {
         let mut rest = self.advance();
+        self.calm.decide();
         if self.intervals_done < self.rows.len() as u64 {
             rest.push(self.close_interval(0));
         }
@@ -366,7 +373,7 @@ mod tests {
     #[test]
     fn a_process_that_dies_is_reported_and_holds_nobody_up() {
         let mut all = two();
-        all.take(Message::From(0, Event::Ready));
+        all.take(Message::From(0, Event::Ready(None)));
         assert!(!all.all_ready());
         all.take(Message::From(0, tick(Some(0), 10)));
         all.take(Message::Gone(1, "it ended".to_owned()));

@@ -148,6 +148,9 @@ pub(crate) struct RunConfig {
     /// A violation counts also where the faults break what quorum locks assume.
     #[serde(default)]
     pub(crate) strict: bool,
+    /// The nodes are looked at from outside, whether they hold what the library says.
+    #[serde(default)]
+    pub(crate) witness: bool,
     pub(crate) engine: EngineKnobs,
 }
 
@@ -250,6 +253,7 @@ impl RunConfig {
             abort_on_fail_ns: None,
             history: crate::history::Keep::None,
             strict: false,
+            witness: false,
             engine: EngineKnobs::default(),
         }
     }

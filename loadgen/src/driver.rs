@@ -99,8 +99,9 @@ pub(crate) struct Left {
 /// What a process tells while it runs.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// Connected; waits for the start.
-    Ready,
+    /// Connected; waits for the start. With what the tokens of this process begin with, where a
+    /// witness wants to know and it could be learned.
+    Ready(Option<String>),
     Tick(Tick),
     Nodes(Vec<NodeNews>),
     /// What the nodes look like and what passed at them, before the last tick of an interval.
@@ -148,6 +149,11 @@ impl Load {
             config,
         });
         Ok(Self { runtime, shared })
+    }
+
+    /// What [`Event::Ready`] tells.
+    pub(crate) fn owner(&self) -> Option<String> {
+        self.shared.backend.owner().map(ToOwned::to_owned)
     }
 
     /// Runs from `start_ns` to the end, or until `stop` says so.

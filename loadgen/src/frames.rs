@@ -102,7 +102,7 @@ pub(crate) fn receive_json<T: for<'a> Deserialize<'a>>(
 /// Writes an event.
 pub(crate) fn send_event(to: &mut impl Write, event: &Event) -> io::Result<()> {
     match event {
-        Event::Ready => send(to, b'R', &[]),
+        Event::Ready(owner) => send(to, b'R', &serde_json::to_vec(owner)?),
         Event::Tick(tick) => send(to, b'T', &encode_tick(tick)?),
         Event::Nodes(news) => send(to, b'N', &serde_json::to_vec(news)?),
         Event::Looks(looks) => send(to, b'L', &serde_json::to_vec(looks)?),
@@ -115,7 +115,7 @@ pub(crate) fn send_event(to: &mut impl Write, event: &Event) -> io::Result<()> {
 pub(crate) fn receive_event(from: &mut impl Read) -> io::Result<Option<Event>> {
     let Some((kind, payload)) = receive(from)? else { return Ok(None) };
     Ok(Some(match kind {
-        b'R' => Event::Ready,
+        b'R' => Event::Ready(serde_json::from_slice(&payload)?),
         b'T' => Event::Tick(decode_tick(&payload)?),
         b'N' => Event::Nodes(serde_json::from_slice(&payload)?),
         b'L' => Event::Looks(serde_json::from_slice(&payload)?),

@@ -63,12 +63,13 @@ pub(crate) fn run(args: &RunArgs, name: &str) -> Result<u8, RunError> {
     let progress = if args.quiet { Progress::None } else { args.progress };
     let mut live = Live::new(&config, progress, paint, config.nodes.len());
     live.serve(args.prometheus)?;
-    let result = execute(&config, &mut target, &mut live, &dir).inspect_err(|_| {
+    let mut result = execute(&config, &mut target, &mut live, &dir).inspect_err(|_| {
         // Nothing was measured; a directory with files in it stays.
         let _ = std::fs::remove_dir(&dir);
     })?;
-    let document = files::write(&result)?;
     scenario::keep(args, &result)?;
+    result.has_scenario = true;
+    let document = files::write(&result)?;
     files::show(args, &text::render(&result, paint), &document)?;
     Ok(result.verdict.exit_code)
 }

@@ -16,6 +16,7 @@ use crate::cluster::probe::{self, NodeCounters, NodeFacts};
 use crate::cluster::process::ProcId;
 use crate::cluster::url::NodeUrl;
 use crate::config::{BackendKind, RunConfig};
+use crate::faults::board::Lasted;
 use crate::faults::means::{Client, Held, Means};
 use crate::faults::plan::{Ground, Plan};
 use crate::proxy::Proxies;
@@ -209,6 +210,11 @@ impl Target {
     /// What the schedule did since the last call, in words.
     pub(crate) fn fault_news(&self) -> Vec<String> {
         self.schedule.as_ref().map_or_else(Vec::new, Schedule::news)
+    }
+
+    /// The faults that have begun so far, and when they were over.
+    pub(crate) fn lasted(&self) -> Vec<Lasted> {
+        self.schedule.as_ref().map_or_else(Vec::new, Schedule::lasted)
     }
 
     /// Begins nothing more and heals everything, without waiting for that.

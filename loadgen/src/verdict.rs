@@ -13,6 +13,7 @@ use crate::num;
 use crate::oracle::judge::Findings;
 use crate::report::format::{self, many};
 use crate::thresholds::Checked;
+use crate::witness::report::WitnessReport;
 
 /// Acquisitions below which nothing is measured.
 const FEWEST_SAMPLES: u64 = 10;
@@ -49,6 +50,8 @@ pub(crate) struct Verdict {
     pub(crate) safety: Safety,
     /// Of the order of fencing tokens; `None`: the run had none.
     pub(crate) fencing: Option<Safety>,
+    /// Of what the nodes showed; `None`: nobody looked.
+    pub(crate) witness: Option<Safety>,
     /// Why it is not a pass; each says what to do.
     pub(crate) reasons: Vec<String>,
     /// What to know about a run that counts.
@@ -117,6 +120,7 @@ pub(crate) struct Facts {
     pub(crate) fault_problems: Vec<String>,
     pub(crate) hiccup_max_ns: Option<u64>,
     pub(crate) saturated: u64,
+    pub(crate) witness: Option<WitnessReport>,
 }
 
 /// Judges a run.
@@ -131,7 +135,8 @@ pub(crate) fn judge(config: &RunConfig, facts: &Facts, findings: &Findings) -> V
     };
     let (safety, fencing) = (safety(facts, findings), fencing(config, findings));
     let (safety, fencing) = (excused(safety), fencing.map(excused));
-    let mut verdict = Verdict { safety, fencing, ..Verdict::default() };
+    let witness = facts.witness.as_ref().map(|of| excused(of.verdict));
+    let mut verdict = Verdict { safety, fencing, witness, ..Verdict::default() };
     let mut reasons = Vec::new();
     match verdict.safety {
         Safety::Violated => reasons.push(violated(config, findings)),
@@ -149,10 +154,12 @@ pub(crate) fn judge(config: &RunConfig, facts: &Facts, findings: &Findings) -> V
             many(findings.tokens.violations, "token was", "tokens were")
         ));
     }
+    let unbacked = witness == Some(Safety::Violated);
+    reasons.extend(facts.witness.as_ref().filter(|_| unbacked).map(WitnessReport::reason));
     invalid(config, facts, findings, &mut reasons);
     verdict.outcome = match verdict.safety {
         Safety::Violated => Outcome::Unsafe,
-        _ if unordered => Outcome::Unsafe,
+        _ if unordered || unbacked => Outcome::Unsafe,
         _ if facts.interrupted => Outcome::Interrupted,
         _ if !reasons.is_empty() => Outcome::Invalid,
         _ if facts.ended_by.is_some() => Outcome::Threshold,
@@ -162,7 +169,8 @@ pub(crate) fn judge(config: &RunConfig, facts: &Facts, findings: &Findings) -> V
     reasons.extend(facts.ended_by.clone());
     verdict.reasons = reasons;
     verdict.warnings = warnings(config, facts, findings);
-    if safety == Safety::Expected || fencing == Some(Safety::Expected) {
+    verdict.warnings.extend(facts.witness.as_ref().and_then(WitnessReport::warning));
+    if safety == Safety::Expected || [fencing, witness].contains(&Some(Safety::Expected)) {
         verdict.warnings.push(format!(
             "exclusion was violated, as is to be expected: {}; --strict makes it count",
             broken.join("; ")

@@ -1,5 +1,6 @@
-//! Watches the nodes from outside while the load is measured: how far away they are, by PING, and
-//! what they did, by their own counters at both ends of the measured time.
+//! Watches the nodes from outside while the load is measured: how far away they are, by PING, what
+//! they did, by their own counters at both ends of the measured time, and, where that is asked for,
+//! whether they hold what the library says it holds ([`locks`]).
 //!
 //! One thread and one connection per node, so that a node that is silent holds nobody up.
 //!
@@ -9,10 +10,15 @@
 //! 2. Counters and grants are read in the same instants, so their quotients mean something.
 //! 3. A node that was restarted meanwhile, or that did not answer, is left out, not guessed.
 
+pub(crate) mod locks;
+mod nodes;
+pub(crate) mod report;
+pub(crate) mod sight;
+
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -22,6 +28,7 @@ use crate::cluster::resp::Connection;
 use crate::cluster::url::NodeUrl;
 use crate::oracle::judge::{Grants, Oracle};
 use crate::recorder::{Hist, histogram};
+use locks::{Setup, Sightings};
 
 /// Between two PINGs to a node: rare enough to be no load.
 const PING_EVERY_NS: u64 = 25 * NS_PER_MS;
@@ -30,6 +37,12 @@ const LIMIT: Duration = Duration::from_millis(500);
 /// What one heartbeat of the engine makes a server run, itself included: its script reads who the
 /// server is, the time and two keys.
 const HEARTBEAT: [(&str, u64); 4] = [("evalsha", 1), ("get", 2), ("info", 2), ("time", 1)];
+
+/// Commands by their kinds.
+type Kinds = BTreeMap<String, u64>;
+/// What each node was asked by those who look at locks. Whoever reads a node's counters holds it
+/// meanwhile, so that nothing is asked.
+type Asked = RwLock<Vec<Kinds>>;
 
 /// What one node did within the measured time, without heartbeats and this watcher's questions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,6 +71,8 @@ pub(crate) struct Seen {
     /// Granted within the window.
     pub(crate) grants: Grants,
     pub(crate) nodes: Vec<NodeSeen>,
+    /// Where it was asked for.
+    pub(crate) locks: Option<Sightings>,
 }
 
 /// The window that is watched.
@@ -73,19 +88,30 @@ pub(crate) struct Witness {
     over: Arc<AtomicBool>,
     clerk: JoinHandle<(u64, Grants)>,
     nodes: Vec<JoinHandle<NodeSeen>>,
+    locks: Option<JoinHandle<Sightings>>,
 }
 
 impl Witness {
-    /// Watches `urls` from `from_ns` to `to_ns`, or until [`Witness::end`].
+    /// Watches `urls` from `from_ns` to `to_ns`, or until [`Witness::end`]; `locks`, where these
+    /// are looked at as well.
     pub(crate) fn start(
         urls: Vec<NodeUrl>,
         oracle: Arc<Oracle>,
         from_ns: u64,
         to_ns: u64,
+        locks: Option<Setup>,
     ) -> io::Result<Self> {
         let over = Arc::new(AtomicBool::new(false));
         let window = Window { from_ns, to_ns };
         let thread = || std::thread::Builder::new().name("witness".to_owned());
+        let asked: Arc<Asked> = Arc::default();
+        let locks = locks.map(|setup| {
+            let (urls, oracle) = (urls.clone(), Arc::clone(&oracle));
+            let (theirs, asked) = (Arc::clone(&over), Arc::clone(&asked));
+            let look = move || locks::run(urls, &setup, &oracle, window, &theirs, &asked);
+            thread().spawn(look)
+        });
+        let locks = locks.transpose()?;
         let theirs = Arc::clone(&over);
         let clerk = thread().spawn(move || {
             wait(window.from_ns, &theirs);
@@ -94,11 +120,11 @@ impl Witness {
             (now_ns().saturating_sub(since_ns), oracle.grants().since(before))
         })?;
         let mut nodes = Vec::new();
-        for url in urls {
-            let theirs = Arc::clone(&over);
-            nodes.push(thread().spawn(move || watch(&url, window, &theirs))?);
+        for (at, url) in urls.into_iter().enumerate() {
+            let (theirs, asked) = (Arc::clone(&over), Arc::clone(&asked));
+            nodes.push(thread().spawn(move || watch(&url, window, &theirs, (&asked, at)))?);
         }
-        Ok(Self { over, clerk, nodes })
+        Ok(Self { over, clerk, nodes, locks })
     }
 
     /// Ends the window if it has not ended by itself, and tells what was seen.
@@ -107,7 +133,8 @@ impl Witness {
         let (window_ns, grants) = self.clerk.join().unwrap_or_default();
         let lost = |_| NodeSeen { work: None, pings: histogram() };
         let nodes = self.nodes.into_iter().map(|node| node.join().unwrap_or_else(lost)).collect();
-        Seen { window_ns, grants, nodes }
+        let locks = self.locks.map(|locks| locks.join().unwrap_or_default());
+        Seen { window_ns, grants, nodes, locks }
     }
 }
 
@@ -124,7 +151,12 @@ fn wait(until_ns: u64, over: &AtomicBool) -> bool {
 }
 
 /// Watches one node.
-fn watch(url: &NodeUrl, window: Window, over: &AtomicBool) -> NodeSeen {
+fn watch(
+    url: &NodeUrl,
+    window: Window,
+    over: &AtomicBool,
+    (asked, at): (&Asked, usize),
+) -> NodeSeen {
     let mut seen = NodeSeen { work: None, pings: histogram() };
     let mut asker = Asker { url, connection: None, pings: 0, others: 0 };
     // Connected before the window, so that nothing of it has to be taken off.
@@ -132,7 +164,7 @@ fn watch(url: &NodeUrl, window: Window, over: &AtomicBool) -> NodeSeen {
     if !wait(window.from_ns, over) {
         return seen;
     }
-    let before = asker.with(probe::read_counters);
+    let (before, asked_before) = asker.counters(asked, at);
     (asker.pings, asker.others) = (0, 0);
     loop {
         let sent_ns = now_ns();
@@ -144,8 +176,9 @@ fn watch(url: &NodeUrl, window: Window, over: &AtomicBool) -> NodeSeen {
             break;
         }
     }
-    let after = asker.with(probe::read_counters);
-    seen.work = work(before.as_ref(), after.as_ref(), asker.pings, asker.others);
+    let (after, asked_after) = asker.counters(asked, at);
+    let looks = since(&asked_before, &asked_after);
+    seen.work = work(before.as_ref(), after.as_ref(), (asker.pings, asker.others), &looks);
     seen
 }
 
@@ -172,21 +205,35 @@ impl Asker<'_> {
         }
         answer
     }
+
+    /// The node's counters, and what the node had been asked by then about locks.
+    fn counters(&mut self, asked: &Asked, at: usize) -> (Option<NodeCounters>, Kinds) {
+        let asked = asked.read().unwrap_or_else(PoisonError::into_inner);
+        let counters = self.with(probe::read_counters);
+        (counters, asked.get(at).cloned().unwrap_or_default())
+    }
 }
 
-/// What lies between two readings on one connection, less `pings`, `others` and the INFOs of one
-/// reading, and less the heartbeats.
+fn since(before: &Kinds, after: &Kinds) -> Kinds {
+    let more = |(kind, n): (&String, &u64)| {
+        (kind.clone(), n.saturating_sub(before.get(kind).copied().unwrap_or(0)))
+    };
+    after.iter().map(more).collect()
+}
+
+/// What lies between two readings on one connection, less `pings`, `others`, the INFOs of one
+/// reading and `looks`, and less the heartbeats.
 fn work(
     before: Option<&NodeCounters>,
     after: Option<&NodeCounters>,
-    pings: u64,
-    others: u64,
+    (pings, others): (u64, u64),
+    looks: &Kinds,
 ) -> Option<NodeWork> {
     let (before, after) = before.zip(after)?;
     if before.run_id.is_none() || before.run_id != after.run_id {
         return None;
     }
-    let probes = pings + others + READING_INFOS;
+    let probes = pings + others + READING_INFOS + looks.values().sum::<u64>();
     if after.kinds.is_empty() {
         let more = after.commands?.checked_sub(before.commands?)?.saturating_sub(probes);
         return Some(NodeWork { commands: more, probes, ..NodeWork::default() });
@@ -198,6 +245,7 @@ fn work(
     }
     take(&mut kinds, "ping", pings);
     take(&mut kinds, "info", READING_INFOS);
+    looks.iter().for_each(|(kind, n)| take(&mut kinds, kind, *n));
     let heartbeats = kinds.get("info").copied().unwrap_or(0) / 2;
     for (kind, each) in HEARTBEAT {
         take(&mut kinds, kind, each * heartbeats);
@@ -239,23 +287,25 @@ mod tests {
                 ("time", 5),
             ],
         );
-        let work = work(Some(&before), Some(&after), 40, 0).unwrap();
+        let looks = Kinds::from([("set".to_owned(), 0), ("get".to_owned(), 7)]);
+        let work = work(Some(&before), Some(&after), (40, 0), &looks).unwrap();
         let left: Vec<(&str, u64)> = work.kinds.iter().map(|(k, n)| (k.as_str(), *n)).collect();
-        assert_eq!(left, [("evalsha", 50), ("get", 60), ("set", 50)]);
-        assert_eq!((work.commands, work.heartbeats, work.probes), (160, Some(5), 44));
+        assert_eq!(left, [("evalsha", 50), ("get", 60 - 7), ("set", 50)]);
+        assert_eq!((work.commands, work.heartbeats, work.probes), (160 - 7, Some(5), 44 + 7));
     }
 
     #[test]
     fn a_restarted_or_silent_node_says_nothing_and_one_without_kinds_its_sum() {
+        let none = Kinds::new();
         let before = reading("a", &[("set", 1)]);
-        assert_eq!(work(Some(&before), Some(&reading("b", &[("set", 9)])), 0, 0), None);
-        assert_eq!(work(Some(&before), None, 0, 0), None);
+        assert_eq!(work(Some(&before), Some(&reading("b", &[("set", 9)])), (0, 0), &none), None);
+        assert_eq!(work(Some(&before), None, (0, 0), &none), None);
         let sum = |commands| NodeCounters {
             run_id: Some("a".to_owned()),
             commands: Some(commands),
             ..NodeCounters::default()
         };
-        let plain = work(Some(&sum(100)), Some(&sum(300)), 40, 0).unwrap();
+        let plain = work(Some(&sum(100)), Some(&sum(300)), (40, 0), &none).unwrap();
         assert_eq!((plain.commands, plain.heartbeats), (200 - 44, None));
     }
 }

@@ -197,3 +197,31 @@ fn foreign_nodes_are_disturbed_through_proxies_and_changed_by_leave() {
     let first = nodes.split(',').next().unwrap();
     assert!(text.contains(first), "the report names the nodes, not their proxies: {text}");
 }
+
+#[test]
+fn outside_faults_is_outside_the_time_in_which_they_were_really_in_force() {
+    need_server();
+    let dir = Dir::new("outside");
+    let line = "run -q --spawn 3 -c 4 -t 1 -k 100 -w 0 -d 2500ms --wait 3s \
+                --fault pause@730ms/800ms -T 'acquire.response.p99<10s outside faults'";
+    let (_, text) = dir.run(line);
+    let result = dir.result();
+    let checked = &result["thresholds"][0];
+    let samples = checked["samples"].as_u64().unwrap();
+    let fault = &result["faults"][0];
+    let [begin, end] = ["begin_ns", "end_ns"].map(|at| fault[at].as_u64().unwrap() / 100_000_000);
+    let ok: Vec<u64> = result["series"]["ok"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(serde_json::Value::as_u64)
+        .collect();
+    let without = |from: u64, to: u64| -> u64 {
+        let outside = ok.iter().enumerate().filter(|(at, _)| !(from..=to).contains(&(*at as u64)));
+        outside.map(|(_, n)| n).sum()
+    };
+    // A healed node may take a moment to answer; four clients may have no answer at the end.
+    let (most, least) = (without(begin, end), without(begin, end + 3));
+    assert!(ok.iter().sum::<u64>() > most && least > 0, "{ok:?} {fault}");
+    assert!((least..=most + 4).contains(&samples), "{samples} in {least}..={most}: {text}");
+}

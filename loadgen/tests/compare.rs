@@ -227,6 +227,12 @@ fn results_of_two_machines_become_one() {
     let published: Value = serde_json::from_str(&dir.loadgen("schema").1).unwrap();
     let errors = schema::errors(&published, &all);
     assert!(errors.is_empty(), "{errors:#?}");
+    let map = &all["heatmap"];
+    let columns = map["columns"].as_array().unwrap().iter().filter_map(Value::as_str);
+    let cells =
+        columns.flat_map(|column| column.split(' ')).filter_map(|cell| cell.split_once(':'));
+    let inside: u64 = cells.map(|(_, n)| n.parse::<u64>().unwrap()).sum();
+    assert_eq!(inside + map["after_end"].as_u64().unwrap(), count(&all), "every response of both");
     let ok: u64 = all["series"]["ok"].as_array().unwrap().iter().filter_map(Value::as_u64).sum();
     let in_time = all["totals"]["ok_in_time"].as_u64();
     assert_eq!(Some(ok), in_time, "every grant of the measured time is in one interval");

@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 use support::dir::Dir;
 
@@ -120,8 +122,11 @@ fn names_with_an_uneven_share_are_told_apart() {
     let all = result["latency_ns"]["acquire.response"]["count"].as_u64().unwrap();
     assert!(counts.iter().sum::<u64>() <= all && counts[0] > all / 4, "{counts:?} of {all}");
     let longest = result["latency_ns"]["acquire.response"]["max"].as_u64().unwrap();
-    let waits = |of: &Value| of["wait_max_ns"].as_u64().unwrap();
-    assert!(keys.iter().all(|of| waits(of) <= longest), "{keys:?} within {longest}");
+    let waits = |of: &Value, what: &str| of[what].as_u64().unwrap();
+    assert!(keys.iter().all(|of| waits(of, "wait_max_ns") <= longest), "{keys:?} in {longest}");
+    let in_order = |of: &Value| waits(of, "wait_p99_ns") <= waits(of, "wait_max_ns");
+    assert!(keys.iter().all(|of| in_order(of) && waits(of, "wait_p99_ns") > 0), "{keys:?}");
+    assert!(stdout.contains("busiest names"), "{stdout}");
     let page = dir.text("out/report.html");
     assert!(page.contains(&format!(">{}<", keys[0]["key"].as_str().unwrap())), "on the page");
 }
@@ -189,5 +194,26 @@ fn what_cannot_be_shown_is_refused_in_a_line() {
         let (got, stdout, stderr) = dir.loadgen(line);
         assert_eq!((got, stdout.as_str()), (code, ""), "{line}: {stderr}");
         assert!(stderr.contains(words), "{line}: {stderr}");
+    }
+}
+
+/// The files that a report lists.
+fn listed(text: &str) -> BTreeSet<String> {
+    let rest = text.rsplit_once(" files ").unwrap().1;
+    let names = rest.split_whitespace().skip(1);
+    names.map(ToOwned::to_owned).collect()
+}
+
+#[test]
+fn a_report_lists_the_files_that_are_there() {
+    let dir = Dir::new("files");
+    for (more, place) in [("--history full", "out"), ("", "out"), ("--repeat 2", "out/run-1")] {
+        let line = format!("run -q -o out --backend noop -c 2 -k 5 -d 200ms -w 0 {more}");
+        let (code, stdout, stderr) = dir.loadgen(&line);
+        assert_eq!(code, 0, "{more}: {stdout}{stderr}");
+        let files = std::fs::read_dir(dir.join(place)).unwrap().flatten();
+        let there = files.map(|file| file.file_name().to_string_lossy().into_owned());
+        assert_eq!(listed(&dir.text(&format!("{place}/report.txt"))), there.collect(), "{more}");
+        std::fs::remove_dir_all(dir.join("out")).unwrap();
     }
 }

@@ -55,6 +55,7 @@ impl RunArgs {
             abort_on_fail_ns: self.verdict.abort_on_fail,
             history: self.checker.history,
             strict: self.checker.strict,
+            witness: self.checker.witness,
             engine: self.engine.knobs(),
         };
         let config = self.mix(config)?;
@@ -103,6 +104,16 @@ impl RunArgs {
         }
         if self.backend != BackendKind::Engine && !self.faults.is_empty() {
             return Err("--fault needs nodes; this backend has none".to_owned());
+        }
+        if self.backend != BackendKind::Engine && self.checker.witness {
+            return Err("--witness needs nodes to look at; this backend has none".to_owned());
+        }
+        if self.checker.witness && !self.workloads.is_empty() {
+            return Err(
+                "--witness looks at the names of one workload, and this run is a mix; leave \
+                        it out"
+                    .to_owned(),
+            );
         }
         self.engine.check()?;
         let thresholds = &self.verdict.thresholds;

@@ -25,6 +25,8 @@ pub(crate) struct Engine {
     locks: Redlock,
     names: Vec<Resource>,
     workloads: Vec<Asks>,
+    /// What all tokens of this process begin with, where a witness wants to know.
+    owner: Option<String>,
 }
 
 /// How a workload asks.
@@ -43,6 +45,9 @@ pub(crate) struct EngineHeld(Guard);
 /// The nodes when they were looked at last.
 #[derive(Debug, Default)]
 pub(crate) struct LastLook(Vec<NodeStatus>);
+
+/// Of a token, the part that is the same for all of one process.
+const OWNER_DIGITS: usize = 16;
 
 fn nanos(span: Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
@@ -109,6 +114,10 @@ impl Engine {
         }
         let locks = builder.connect().await.map_err(|error| error.to_string())?;
         votes::wait_for(&locks, &config.nodes).await?;
+        let owner = match config.witness {
+            true => learn_owner(&locks, &config.key_prefix).await,
+            false => None,
+        };
         let spaces = config.spaces();
         let asks = |of: &Workload| Asks {
             mode: of.mode,
@@ -120,6 +129,7 @@ impl Engine {
             locks,
             names: (0..spaces.cells()).map(|cell| spaces.name(cell).as_str().into()).collect(),
             workloads: config.parts().iter().map(asks).collect(),
+            owner,
         })
     }
 
@@ -218,9 +228,24 @@ impl Engine {
         self.locks.nodes().into_iter().map(sample).collect()
     }
 
+    pub(crate) fn owner(&self) -> Option<&str> {
+        self.owner.as_deref()
+    }
+
     pub(crate) async fn close(&self) {
         self.locks.close().await;
     }
+}
+
+/// By one lock that nobody else asks for: whoever reads the token of a lock that others wait for
+/// keeps it from being handed to them, which no lock of the load shall suffer.
+async fn learn_owner(locks: &Redlock, prefix: &str) -> Option<String> {
+    let name = format!("{prefix}witness:{}", std::process::id());
+    let guard = locks.try_acquire(name.as_str()).await.ok()?;
+    let owner = guard.token().to_hex().get(..OWNER_DIGITS).map(ToOwned::to_owned);
+    // Not the run's matter: it runs out by itself.
+    let _ = guard.release().await;
+    owner
 }
 
 const fn view(state: NodeState) -> NodeView {

@@ -183,6 +183,14 @@ impl Backend {
         }
     }
 
+    /// What the tokens of this process begin with, where that was learned.
+    pub(crate) fn owner(&self) -> Option<&str> {
+        match self {
+            Self::Local(_) => None,
+            Self::Engine(engine) => engine.owner(),
+        }
+    }
+
     /// Gives back what is held and closes connections.
     pub(crate) async fn close(&self) {
         match self {

@@ -11,7 +11,8 @@ use super::resp::{Connection, Reply};
 use super::url::NodeUrl;
 
 const LIMIT: Duration = Duration::from_secs(1);
-const EPOCH_KEY: &str = "redlatch:epoch";
+/// Where a node keeps the id of its epoch.
+pub(crate) const EPOCH_KEY: &str = "redlatch:epoch";
 const STATE_KEY: &str = "redlatch:node";
 
 /// A node's epoch.

@@ -23,7 +23,7 @@ pub(crate) use local::Cluster;
 
 pub(crate) mod attached;
 pub(crate) mod cli;
-mod epoch;
+pub(crate) mod epoch;
 mod init;
 pub(crate) mod local;
 mod node;

@@ -115,14 +115,28 @@ impl Connection {
 
     /// Sends one command and reads its reply; an error reply is a value, not an `Err`.
     pub(crate) fn call(&mut self, command: &[&str]) -> io::Result<Reply> {
+        self.send(&[command])?;
+        self.answer()
+    }
+
+    /// Sends several commands in one piece; [`Connection::answer`] then reads a reply of each, all
+    /// of them by one deadline.
+    pub(crate) fn send(&mut self, commands: &[&[&str]]) -> io::Result<()> {
         self.start_call();
-        let mut frame = format!("*{}\r\n", command.len()).into_bytes();
-        for part in command {
-            frame.extend_from_slice(format!("${}\r\n", part.len()).as_bytes());
-            frame.extend_from_slice(part.as_bytes());
-            frame.extend_from_slice(b"\r\n");
+        let mut frame = Vec::new();
+        for command in commands {
+            frame.extend_from_slice(format!("*{}\r\n", command.len()).as_bytes());
+            for part in *command {
+                frame.extend_from_slice(format!("${}\r\n", part.len()).as_bytes());
+                frame.extend_from_slice(part.as_bytes());
+                frame.extend_from_slice(b"\r\n");
+            }
         }
-        self.write(&frame)?;
+        self.write(&frame)
+    }
+
+    /// The next reply to what was sent.
+    pub(crate) fn answer(&mut self) -> io::Result<Reply> {
         self.reply(0)
     }
 

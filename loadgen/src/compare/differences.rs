@@ -29,7 +29,7 @@ pub(crate) struct Found {
 }
 
 /// Settings that say what a run is called or how it is reported.
-const OF_NO_MATTER: [&str; 11] = [
+const OF_NO_MATTER: [&str; 12] = [
     "name",
     "labels",
     "nodes",
@@ -41,6 +41,7 @@ const OF_NO_MATTER: [&str; 11] = [
     "allow_overload",
     "history",
     "strict",
+    "witness",
 ];
 /// Kept short: a list that nobody reads to its end helps nobody.
 const MOST: usize = 40;

@@ -29,6 +29,7 @@ use crate::report::machine::Machine;
 use crate::report::{NodeReport, TargetAbout};
 use crate::thresholds::Checked;
 use crate::verdict::{Outcome, Safety};
+use crate::witness::report::WitnessReport;
 
 pub(crate) use read::load;
 pub(crate) use timeline::{Event, MOST_EVENTS, State, What};
@@ -71,6 +72,9 @@ pub(crate) struct Document {
     pub(crate) safety: SafetyReport,
     /// `null` unless the run was fenced.
     pub(crate) fencing: Option<Fencing>,
+    /// `null` unless the nodes were looked at.
+    #[serde(default)]
+    pub(crate) witness: Option<WitnessReport>,
     pub(crate) quality: QualityReport,
     #[serde(default)]
     pub(crate) thresholds: Vec<Checked>,
@@ -227,7 +231,7 @@ pub(crate) struct Series {
     pub(crate) nodes: NodeSeries,
 }
 
-/// What passed at every node over time; empty where there are none, and of several machines.
+/// What passed at every node over time; empty where there are none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct NodeSeries {
     /// `--interval`, or twice, four times .. as long in a run with very many.

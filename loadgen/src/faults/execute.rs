@@ -17,6 +17,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use super::board::{Board, Lasted};
 use super::plan::{Plan, Planned};
 use super::{Fault, FaultKind};
 use crate::clock::{NS_PER_MS, now_ns};
@@ -114,6 +115,7 @@ impl Stop {
 #[derive(Debug)]
 pub(crate) struct Runner {
     stop: Arc<Stop>,
+    board: Arc<Board>,
     thread: Option<JoinHandle<Outcome>>,
 }
 
@@ -134,14 +136,19 @@ pub(crate) fn start<B: Breakable>(
     start_ns: u64,
     events: Sender<FaultEvent>,
 ) -> io::Result<Runner> {
-    let stop = Arc::new(Stop::default());
-    let shared = stop.clone();
-    let run = move || run_all(&plan, &*nodes, start_ns, &events, &shared);
+    let (stop, board) = (Arc::new(Stop::default()), Arc::new(Board::default()));
+    let shared = (stop.clone(), board.clone());
+    let run = move || run_all(&plan, &*nodes, start_ns, &events, (&shared.0, &shared.1));
     let thread = thread::Builder::new().name("faults".into()).spawn(run)?;
-    Ok(Runner { stop, thread: Some(thread) })
+    Ok(Runner { stop, board, thread: Some(thread) })
 }
 
 impl Runner {
+    /// The faults that have begun so far, and when they were over.
+    pub(crate) fn lasted(&self) -> Vec<Lasted> {
+        self.board.lasted()
+    }
+
     /// Begins nothing more and lets every fault be healed now, without waiting for that.
     pub(crate) fn ask_to_stop(&self) {
         self.stop.ask();
@@ -184,15 +191,16 @@ fn run_all<B: Breakable>(
     nodes: &B,
     start_ns: u64,
     events: &Sender<FaultEvent>,
-    stop: &Stop,
+    (stop, board): (&Stop, &Board),
 ) -> Outcome {
     let records = thread::scope(|scope| {
         let one = |(number, planned)| {
             let own = events.clone();
-            let run = move || run_one(number, planned, nodes, start_ns, &own, stop);
+            let shared = (stop, board);
+            let run = move || run_one(number, planned, nodes, start_ns, &own, shared);
             let thread = thread::Builder::new().name("fault".into()).spawn_scoped(scope, run);
             // Without a thread the faults after it come late, rather than this one never.
-            thread.map_err(|_| Box::new(run_one(number, planned, nodes, start_ns, events, stop)))
+            thread.map_err(|_| Box::new(run_one(number, planned, nodes, start_ns, events, shared)))
         };
         let threads: Vec<_> = plan.faults.iter().enumerate().map(one).collect();
         type Begun<'a> = Result<thread::ScopedJoinHandle<'a, Done>, Box<Done>>;
@@ -211,7 +219,7 @@ fn run_one<B: Breakable>(
     nodes: &B,
     start_ns: u64,
     events: &Sender<FaultEvent>,
-    stop: &Stop,
+    (stop, board): (&Stop, &Board),
 ) -> Done {
     let Planned { fault, targets } = planned;
     if !stop.wait_until(start_ns.saturating_add(nanos(fault.at))) {
@@ -228,6 +236,7 @@ fn run_one<B: Breakable>(
         held: None,
         error: None,
     };
+    board.begin(number, record.begin_ns);
     let tell = |phase, record: &FaultRecord| {
         let _ = events.send(FaultEvent { phase, record: record.clone() });
     };
@@ -246,7 +255,9 @@ fn run_one<B: Breakable>(
     tell(Phase::Ending, &record);
     match each(targets, |index| heal(nodes, fault, index)) {
         Ok(_) if targets.iter().all(|index| nodes.answers(fault, *index)) => {
-            record.healed_ns = Some(now_ns());
+            let healed_ns = now_ns();
+            record.healed_ns = Some(healed_ns);
+            board.over(number, healed_ns);
         }
         Ok(_) => {
             record.error.get_or_insert_with(|| "it does not answer after the heal".to_owned());

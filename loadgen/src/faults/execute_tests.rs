@@ -98,10 +98,16 @@ fn a_stop_heals_what_began_and_begins_nothing_more() {
         let (sender, events) = mpsc::channel();
         let plan = plan(&["kill@0s/1h:minority", "pause@0s/1h:node=1", "kill@1h/1s:node=2"]);
         let runner = start(plan, nodes.clone(), now_ns(), sender).unwrap();
+        let board = runner.board.clone();
+        let mut began: Vec<u64> = Vec::new();
         for _ in 0..2 {
             let event = events.recv_timeout(Duration::from_secs(20)).unwrap();
             assert_eq!(event.phase, Phase::InForce);
+            began.push(event.record.begin_ns);
         }
+        let lasted = board.lasted();
+        assert!(lasted.iter().all(|of| began.contains(&of.begin_ns) && of.over_ns.is_none()));
+        assert_eq!(lasted.len(), 2, "the third one has not begun");
         assert!(!nodes.all_up());
         if drop_it {
             drop(runner);
@@ -109,6 +115,9 @@ fn a_stop_heals_what_began_and_begins_nothing_more() {
             let outcome = runner.stop();
             let numbers: Vec<_> = outcome.records.iter().map(|record| record.number).collect();
             assert_eq!(numbers, [0, 1]);
+            let over: Vec<_> = board.lasted().iter().map(|of| of.over_ns).collect();
+            let healed: Vec<_> = outcome.records.iter().map(|of| of.healed_ns).collect();
+            assert_eq!(over, healed);
             assert!(outcome.records.iter().all(|record| record.healed_ns.is_some()));
         }
         assert!(nodes.all_up());

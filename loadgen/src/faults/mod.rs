@@ -6,6 +6,7 @@
 use std::fmt;
 use std::time::Duration;
 
+pub(crate) mod board;
 pub(crate) mod execute;
 mod kind;
 pub(crate) mod means;

@@ -59,6 +59,11 @@ pub(crate) struct CheckerArgs {
     /// that forget their locks); otherwise that is reported as expected
     #[arg(long, help_heading = "Verdict")]
     pub(crate) strict: bool,
+    /// Look from outside, 20 times a second, whether a quorum of nodes holds what the library says
+    /// is held, else exit 4: two reads of up to 16 names on every node each time, over connections
+    /// of its own; one more lock per process before the start
+    #[arg(long, help_heading = "Verdict")]
+    pub(crate) witness: bool,
 }
 
 /// One section's hold of one name.

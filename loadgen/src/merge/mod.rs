@@ -7,6 +7,7 @@
 //! 3. The verdict is the worst of all, and says that no machine checked exclusion against another.
 //! 4. Runs of different settings, or of different times, are refused.
 
+mod keep;
 mod rules;
 mod series;
 mod show;
@@ -192,6 +193,8 @@ fn merge_all(sources: &[Source], out: &Path, aligned: series::Aligned) -> Result
     put(&mut all, "latency_ns", serde_json::to_value(whole))?;
     put(&mut all, "workloads", serde_json::to_value(workloads::merge(sources)?))?;
     put(&mut all, "series", serde_json::to_value(&aligned.series))?;
+    let kept = keep::Kept::of(sources, aligned.started_ns);
+    put(&mut all, "heatmap", serde_json::to_value(&kept.heat))?;
     put(&mut all, "machines", serde_json::to_value(parts(sources)))?;
     let mut all: Document =
         serde_json::from_value(all).map_err(|error| format!("cannot merge: {error}"))?;
@@ -199,7 +202,10 @@ fn merge_all(sources: &[Source], out: &Path, aligned: series::Aligned) -> Result
     all.run.started_at = Utc::from_unix_ns(aligned.started_ns).iso();
     all.run.duration_ns = aligned.ended_ns - aligned.started_ns;
     all.run.argv = std::env::args().collect();
+    all.series.nodes = kept.nodes;
+    all.contention.hottest_keys = kept.hottest_keys;
     all.verdict.warnings.extend(warnings(sources, &aligned));
+    all.verdict.warnings.extend(kept.left_out);
     Ok(all)
 }
 

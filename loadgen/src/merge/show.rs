@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use crate::document::Document;
 use crate::recorder::{Hist, Metric};
+use crate::report::contention::hottest_lines;
 use crate::report::format::{self, count, maybe_ns, ns};
 use crate::report::workloads;
 
@@ -63,6 +64,13 @@ pub(super) fn text(of: &Document) -> String {
         line!(out, " {name:<34}{rate:>10}{ok:>13}{p50:>10}{p99:>10}  {outcome:<10}{safety}");
     }
     line!(out, "");
+    let busiest = hottest_lines(&of.contention.hottest_keys, of.config.names());
+    for text in &busiest {
+        line!(out, "{text}");
+    }
+    if !busiest.is_empty() {
+        line!(out, "");
+    }
     let safety = &of.safety;
     let text = format!(
         "exclusion {}: {} sections, {} violations, {} overruns",

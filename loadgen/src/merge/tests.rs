@@ -127,6 +127,103 @@ fn dates_are_read_back() {
     }
 }
 
+/// What the parts add up to, cell by cell, whatever their columns are.
+fn cells(map: &crate::collect::heat::HeatMap) -> Vec<Vec<(u32, u64)>> {
+    map.cells()
+}
+
+#[test]
+fn the_map_of_responses_is_the_sum_of_the_parts_at_their_times() {
+    let map = |dt_ms: u64, columns: &[&str]| crate::collect::heat::HeatMap {
+        metric: "acquire.response".to_owned(),
+        dt_ns: dt_ms * 1_000_000,
+        rows_per_doubling: 8,
+        columns: columns.iter().map(ToString::to_string).collect(),
+        after_end: 3,
+    };
+    let (mut a, mut b) = (source("a", 1, 0), source("b", 2, 400_000_000));
+    a.document.heatmap = Some(map(200, &["10:1", "", "10:2 12:5", "11:1"]));
+    b.document.heatmap = Some(map(100, &["10:7", "12:1", "", "40:9"]));
+    let all = merged(&[a, b]).heatmap.unwrap();
+    assert_eq!((all.dt_ns, all.after_end), (200_000_000, 6));
+    let expected: [&[(u32, u64)]; 4] =
+        [&[(10, 1)], &[], &[(10, 2 + 7), (12, 5 + 1)], &[(11, 1), (40, 9)]];
+    assert_eq!(cells(&all), expected);
+
+    // A part that began much later: columns are doubled until all of them fit.
+    let (mut a, mut b) = (source("a", 1, 0), source("b", 2, 60 * NS_PER_S));
+    a.document.heatmap = Some(map(100, &["10:1"; 200]));
+    b.document.heatmap = Some(map(100, &["10:1"; 200]));
+    let all = merged(&[a, b]).heatmap.unwrap();
+    let sum: u64 = cells(&all).iter().flatten().map(|(_, n)| n).sum();
+    assert_eq!((sum, all.dt_ns, all.columns.len()), (400, 400_000_000, 200));
+
+    let (mut a, b) = (source("a", 1, 0), source("b", 2, 0));
+    a.document.heatmap = None;
+    let all = merged(&[a, b]);
+    assert_eq!(all.heatmap, None);
+    assert!(all.verdict.warnings.iter().any(|text| text.contains("map of its responses")));
+}
+
+#[test]
+fn what_passed_at_nodes_is_put_on_one_axis_node_by_node() {
+    use crate::document::{NodeColumns, NodeSeries};
+    let series = |interval_ms: u64, commands: &[u64]| NodeSeries {
+        interval_ns: interval_ms * 1_000_000,
+        by_node: vec![NodeColumns {
+            commands: commands.to_vec(),
+            writes: commands.iter().map(|n| n / 2).collect(),
+            rtt_p50: commands.iter().map(|n| Some(*n).filter(|n| *n > 0)).collect(),
+            rtt_p99: vec![None; commands.len()],
+        }],
+    };
+    let (mut a, mut b) = (source("a", 1, 0), source("b", 2, NS_PER_S));
+    a.document.series.nodes = series(1_000, &[4, 6]);
+    b.document.series.nodes = series(500, &[30, 10, 0, 8]);
+    let all = merged(&[a, b]);
+    let nodes = &all.series.nodes;
+    assert_eq!((nodes.interval_ns, nodes.by_node.len()), (NS_PER_S, all.nodes.len()));
+    assert_eq!(nodes.by_node[0].commands, [4, 6, 0]);
+    assert_eq!(nodes.by_node[1].commands, [0, 40, 8]);
+    assert_eq!(nodes.by_node[1].writes, [0, 20, 4]);
+    assert_eq!(nodes.by_node[1].rtt_p50, [None, Some(30), Some(8)]);
+
+    let (mut a, b) = (source("a", 1, 0), source("b", 2, 0));
+    a.document.series.nodes = series(1_000, &[4, 6]);
+    let all = merged(&[a, b]);
+    assert!(all.series.nodes.by_node.is_empty(), "one run does not tell");
+    assert!(all.verdict.warnings.iter().any(|text| text.contains("passed at its nodes")));
+}
+
+#[test]
+fn busiest_names_are_those_that_every_machine_tells_of() {
+    use crate::report::contention::HotKey;
+    let key = |name: &str, n: u64, mean: f64, max: u64| HotKey {
+        key: name.to_owned(),
+        acquisitions: n,
+        share: Some(0.5),
+        wait_mean_ns: Some(mean),
+        wait_p99_ns: Some(max),
+        wait_max_ns: max,
+    };
+    let (mut a, mut b) = (source("a", 1, 0), source("b", 2, 0));
+    // Ten names: there may be others. One name: there are none.
+    let ten = (0..10).map(|n| key(&format!("k{n}"), 100 - n, 10.0, 7 + n));
+    a.document.contention.hottest_keys = ten.collect();
+    b.document.contention.hottest_keys = vec![key("k5", 285, 20.0, 50), key("other", 3, 1.0, 1)];
+    (a.document.totals.ok, b.document.totals.ok) = (900, 300);
+    let all = merged(&[a, b]);
+    let keys = &all.contention.hottest_keys;
+    let names: Vec<&str> = keys.iter().map(|of| of.key.as_str()).collect();
+    assert_eq!(names, ["k5", "k0", "k1", "k2", "k3", "k4", "k6", "k7", "k8", "k9"]);
+    let first = &keys[0];
+    assert_eq!((first.acquisitions, first.wait_max_ns, first.wait_p99_ns), (95 + 285, 50, None));
+    assert!((first.wait_mean_ns.unwrap() - 17.5).abs() < 1e-9, "weighed by acquisitions");
+    assert!((first.share.unwrap() - 380.0 / 1_200.0).abs() < 1e-9);
+    let warned = |text: &&String| text.contains("busiest of some machines only: 1;");
+    assert!(all.verdict.warnings.iter().any(|text| warned(&text)), "{:?}", all.verdict.warnings);
+}
+
 /// A log with one interval a second, each with one response.
 fn log(path: &Path, responses_ns: &[u64]) {
     let mut out = Vec::new();

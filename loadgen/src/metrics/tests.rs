@@ -83,6 +83,7 @@ fn document() -> Document {
         },
         faults: vec![fault(Some(500), 4_000, Some(9_000)), fault(None, 7_000, Some(8_000))],
         safety: SafetyReport { sections: 90, lost_updates: 2, ..SafetyReport::default() },
+        witness: None,
         fencing: Some(Fencing {
             verdict: Safety::Holds,
             checked: 90,

@@ -25,7 +25,9 @@ mod findings;
 mod gaps;
 mod handovers;
 mod held;
+mod lengths;
 mod section;
+mod steady;
 mod waits;
 
 use std::io;
@@ -43,6 +45,7 @@ pub(crate) use fencing::Tokens;
 use gaps::GRAIN_NS;
 pub(crate) use handovers::{Grants, Handover};
 pub(crate) use section::{Entry, Inside};
+pub(crate) use steady::Holder;
 use waits::WAIT_WORDS;
 pub(crate) use waits::Waits;
 
@@ -147,7 +150,7 @@ impl Oracle {
         let clients = num::usize_of(config.clients.into());
         let words = HEADER + RECORDS * RECORD_WORDS + map_words + keys * CELL_WORDS;
         let words = words + clients * SLOT_WORDS + num::usize_of(config.crowd_words());
-        let words = words + keys * WAIT_WORDS;
+        let words = words + keys * WAIT_WORDS + lengths::words(keys);
         let (processes, spaces) = (config.processes.max(1), config.spaces());
         let (names, crowded) = (spaces.cells().max(1), spaces.crowded_cells());
         let [names, crowded] = [names, crowded].map(num::usize_of);

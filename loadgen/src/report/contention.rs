@@ -1,18 +1,19 @@
 //! What contention cost: how locks passed on, what that asked of the nodes, and how evenly the
 //! waiters were served.
 
+mod keys;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use super::format::{many, ns};
-use crate::config::RunConfig;
 use crate::document::AttemptsOf;
 use crate::driver::ClientReport;
 use crate::num;
-use crate::oracle::judge::Waits;
 use crate::recorder::{Counts, Hist, histogram, merge};
 use crate::witness::{NodeWork, Seen};
+pub(crate) use keys::{HotKey, MOST_HOT_KEYS, hottest_keys, lines as hottest_lines};
 
 /// How evenly the clients were served, over the whole run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -63,45 +64,32 @@ pub(crate) struct Contention {
     /// Of all PINGs to all nodes, sent while the load ran.
     pub(crate) ping_p50_ns: Option<u64>,
     pub(crate) ping_p50_ns_by_node: Vec<Option<u64>>,
+    /// The same PINGs in more figures; `null` of a node that never answered.
+    #[serde(default)]
+    pub(crate) ping_ns_by_node: Vec<Option<Pings>>,
     pub(crate) commands: Option<Commands>,
     /// The names that were granted most often in the measured time, the first of them first.
     #[serde(default)]
     pub(crate) hottest_keys: Vec<HotKey>,
 }
 
-/// How one name was served.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct HotKey {
-    pub(crate) key: String,
-    pub(crate) acquisitions: u64,
-    /// Of all acquisitions.
-    pub(crate) share: Option<f64>,
-    /// From the planned arrival to the grant.
-    pub(crate) wait_mean_ns: Option<f64>,
-    pub(crate) wait_max_ns: u64,
+/// PING round trips to one node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Pings {
+    pub(crate) count: u64,
+    pub(crate) p50: u64,
+    pub(crate) p90: u64,
+    pub(crate) p99: u64,
+    pub(crate) max: u64,
 }
 
-/// Names in [`Contention::hottest_keys`] at most.
-pub(crate) const MOST_HOT_KEYS: usize = 10;
-
-/// By name what the checker counted, of `all` acquisitions.
-pub(crate) fn hottest_keys(config: &RunConfig, waits: &[Waits], all: u64) -> Vec<HotKey> {
-    let per = |part, whole| (whole > 0).then(|| num::share(part, whole));
-    let spaces = config.spaces();
-    let name = |cell: u64| {
-        let process = cell / spaces.cells().max(1);
-        let of =
-            if config.private_keys() { format!(" of process {process}") } else { String::new() };
-        format!("{}{of}", spaces.name(cell))
-    };
-    let key = |of: &Waits| HotKey {
-        key: name(of.cell),
-        acquisitions: of.granted,
-        share: per(of.granted, all),
-        wait_mean_ns: per(of.waited_ns, of.granted),
-        wait_max_ns: of.longest_ns,
-    };
-    waits.iter().map(key).collect()
+impl Pings {
+    fn of(hist: &Hist) -> Option<Self> {
+        let at = |p| hist.value_at_percentile(p);
+        let (p50, p90, p99) = (at(50.0), at(90.0), at(99.0));
+        let pings = Self { count: hist.len(), p50, p90, p99, max: hist.max() };
+        (!hist.is_empty()).then_some(pings)
+    }
 }
 
 impl Contention {
@@ -119,6 +107,7 @@ impl Contention {
             hold_mean_ns: hold.filter(|hold| !hold.is_empty()).map(|hold| hold.mean()),
             ping_p50_ns: p50(&pings),
             ping_p50_ns_by_node: seen.nodes.iter().map(|node| p50(&node.pings)).collect(),
+            ping_ns_by_node: seen.nodes.iter().map(|node| Pings::of(&node.pings)).collect(),
             commands: Commands::of(seen),
             hottest_keys: Vec::new(),
         }
@@ -317,7 +306,7 @@ mod tests {
         let node = |commands| NodeSeen { work: Some(work(commands)), pings: pings.clone() };
         let lost = NodeSeen { work: None, pings: histogram() };
         let grants = Grants { all: 100, handovers: 50, between_processes: 20 };
-        Seen { window_ns: 1, grants, nodes: vec![node(300), lost, node(500)] }
+        Seen { window_ns: 1, grants, nodes: vec![node(300), lost, node(500)], locks: None }
     }
 
     #[test]
@@ -332,6 +321,10 @@ mod tests {
         assert_eq!((commands.heartbeats, commands.probes), (Some(6), 88));
         assert_eq!(contention.attempts_per_acquisition, Some(2.5));
         assert_eq!(contention.ping_p50_ns_by_node[1], None);
+        assert_eq!(contention.ping_ns_by_node[1], None);
+        let pings = contention.ping_ns_by_node[2].unwrap();
+        assert_eq!((pings.count, Some(pings.p50)), (99, contention.ping_p50_ns_by_node[2]));
+        assert!((98_900..99_200).contains(&pings.p99) && pings.max >= pings.p99, "{pings:?}");
         let ping = contention.ping_p50_ns.unwrap();
         assert!((49_900..50_100).contains(&ping), "{ping}");
         let text = contention.words(3, None).join(" / ");

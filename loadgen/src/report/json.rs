@@ -15,6 +15,7 @@ use crate::document::{
 use crate::num;
 use crate::oracle::judge::{Span, Violation};
 use crate::recorder::{HIGHEST_NS, Hist, Metric, TICK_NS};
+use crate::witness::report::WitnessReport;
 
 /// Samples above a percentile below which it is called weak.
 pub(crate) const FEWEST_ABOVE: f64 = 10.0;
@@ -67,6 +68,7 @@ pub(crate) fn document(run: &RunResult) -> Document {
         faults: run.faults.clone(),
         safety,
         fencing: fencing(run),
+        witness: witness(run),
         quality: quality(run),
         thresholds: run.thresholds.clone(),
         verdict: VerdictReport {
@@ -182,6 +184,12 @@ fn fencing(run: &RunResult) -> Option<Fencing> {
         second_round_trips: run.all_counts.raised,
         one_round_trip_share: run.one_trip_share().and_then(num::finite),
     })
+}
+
+/// With the verdict of the run, which may excuse what was seen.
+fn witness(run: &RunResult) -> Option<WitnessReport> {
+    let report = run.witness.clone()?;
+    Some(WitnessReport { verdict: run.verdict.witness?, ..report })
 }
 
 /// The lock name behind a cell of the checker.

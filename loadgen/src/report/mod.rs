@@ -38,6 +38,7 @@ use crate::oracle::judge::Findings;
 use crate::recorder::{Counts, Hist, Metric};
 use crate::thresholds::Checked;
 use crate::verdict::Verdict;
+use crate::witness::report::WitnessReport;
 use contention::{Contention, Fairness};
 use cost::{Cost, ServerShare};
 use faults::FaultReport;
@@ -122,6 +123,8 @@ pub(crate) struct RunResult {
     pub(crate) contention: Contention,
     pub(crate) fairness: Fairness,
     pub(crate) findings: Findings,
+    /// Where one was asked for; its verdict is the run's.
+    pub(crate) witness: Option<WitnessReport>,
     pub(crate) quality: Quality,
     pub(crate) calibration: Calibration,
     pub(crate) failure_texts: Vec<String>,
@@ -130,6 +133,8 @@ pub(crate) struct RunResult {
     pub(crate) timeline: Timeline,
     pub(crate) machine: Machine,
     pub(crate) dir: std::path::PathBuf,
+    /// `scenario.toml` is among the files in `dir`.
+    pub(crate) has_scenario: bool,
 }
 
 /// What figures over time are drawn from, beside the rows.

@@ -4,11 +4,13 @@
 use std::fmt::Write as _;
 
 use super::RunResult;
+use super::contention::hottest_lines;
 use super::faults;
 use super::format::{self, COLUMNS, Paint, count, many, maybe_ns, ns};
 use super::json::key_name;
 use super::{words, workloads};
 use crate::clock::NS_PER_S;
+use crate::history::Keep;
 use crate::num;
 use crate::recorder::{Hist, Metric};
 use crate::verdict::{Outcome, Safety};
@@ -21,6 +23,7 @@ pub(crate) fn render(run: &RunResult, paint: Paint) -> String {
     latency::table(&mut out, run);
     out.push_str(&workloads::text(&workloads::reports(run)));
     contention(&mut out, run);
+    busiest(&mut out, run);
     nodes(&mut out, run);
     out.push_str(&faults::table::render(&run.faults));
     safety(&mut out, run, paint);
@@ -38,6 +41,7 @@ macro_rules! line {
 // Below the macro, which it uses.
 mod latency;
 mod thresholds;
+mod witness;
 
 fn banner(out: &mut String, run: &RunResult, paint: Paint) {
     let word = match run.verdict.outcome {
@@ -119,6 +123,16 @@ fn contention(out: &mut String, run: &RunResult) {
     }
 }
 
+fn busiest(out: &mut String, run: &RunResult) {
+    let lines = hottest_lines(&run.contention.hottest_keys, run.config.names());
+    for text in &lines {
+        line!(out, "{text}");
+    }
+    if !lines.is_empty() {
+        line!(out, "");
+    }
+}
+
 fn nodes(out: &mut String, run: &RunResult) {
     if run.nodes.is_empty() {
         return;
@@ -190,6 +204,9 @@ fn safety(out: &mut String, run: &RunResult, paint: Paint) {
     );
     if let Some(order) = run.verdict.fencing {
         fencing(out, run, order, paint);
+    }
+    if let (Some(seen), Some(verdict)) = (&run.witness, run.verdict.witness) {
+        out.push_str(&witness::lines(seen, verdict, paint));
     }
     // Before the measured start, in the warm-up, instants are negative.
     let second = |at: u64| (at as f64 - run.measured_ns as f64) / NS_PER_S as f64;
@@ -266,10 +283,12 @@ fn quality(out: &mut String, run: &RunResult, paint: Paint) {
 }
 
 fn files(out: &mut String, run: &RunResult) {
+    let history = if run.config.history == Keep::None { "" } else { "  history.bin" };
+    let scenario = if run.has_scenario { "  scenario.toml" } else { "" };
     // Not wrapped: a path must stay in one piece to be copied.
     line!(out, " files     {}/", run.dir.display());
     line!(out, "           report.html  report.txt  result.json  series.csv  events.jsonl");
-    line!(out, "           acquire.hgrm  latency.hlog");
+    line!(out, "           acquire.hgrm  latency.hlog{scenario}{history}");
 }
 
 #[cfg(test)]

@@ -33,6 +33,8 @@ use crate::scratch::Scratch;
 use crate::target::{Faults, Target};
 use crate::thresholds::{self, SoFar, Watch};
 use crate::verdict::{self, Facts};
+use crate::witness::locks::Setup;
+use crate::witness::report::WitnessReport;
 use crate::witness::{Seen, Witness};
 
 /// From the last process's "ready" to the start, so that all of them see it ahead.
@@ -131,7 +133,9 @@ pub(super) fn measure(
     let witness = session.watch(measured_ns)?;
     session.crew.go(start_ns);
     session.live.start_at(measured_ns);
+    session.collector.calm.start_at(measured_ns);
     session.gather(&mut log, measured_ns)?;
+    session.know_faults();
     session.live.finish();
     let seen = witness.end();
     let done = session.target.end_faults();
@@ -159,7 +163,12 @@ impl Session<'_> {
         let end_ns = measured_ns + self.config.duration_ns;
         // Without a warm-up everything that is ever granted belongs to the window.
         let early_ns = if self.config.warmup_ns == 0 { HEAD_START_NS / 2 } else { 0 };
-        let witness = Witness::start(urls, oracle, measured_ns - early_ns, end_ns);
+        let owners = &self.collector.owners;
+        let locks = self.config.witness.then(|| Setup {
+            config: self.config.clone(),
+            owners: (0..self.config.processes).map(|of| owners.get(&of).cloned()).collect(),
+        });
+        let witness = Witness::start(urls, oracle, measured_ns - early_ns, end_ns, locks);
         witness.map_err(RunError::tool("cannot watch the nodes"))
     }
 
@@ -217,6 +226,7 @@ impl Session<'_> {
                     for text in returns(&message) {
                         self.live.event(text);
                     }
+                    self.know_faults();
                     let known = self.collector.trouble.len();
                     let intervals = self.collector.take(message);
                     for text in self.target.fault_news() {
@@ -242,6 +252,13 @@ impl Session<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Tells those who ask for what was outside faults of these.
+    fn know_faults(&mut self) {
+        if self.collector.calm.is_wanted() {
+            self.collector.calm.know(self.target.lasted());
+        }
     }
 
     /// Ends the run if a threshold that was asked to does not hold.
@@ -302,7 +319,9 @@ impl Session<'_> {
         let facts = facts(config, &collector, &sums, &quality);
         let hit_clients = done.spans.iter().any(|span| !span.processes.is_empty());
         let fault_problems = done.problems;
-        let facts = Facts { interrupted, ended_by, fault_problems, hit_clients, ..facts };
+        let witness = seen.locks.as_ref();
+        let witness = witness.map(|of| WitnessReport::of(of, config, &done.spans, measured_ns));
+        let facts = Facts { interrupted, ended_by, fault_problems, hit_clients, witness, ..facts };
         let verdict = verdict::judge(config, &facts, &findings);
         let mut failure_texts: Vec<String> = Vec::new();
         for text in collector.finals.iter().flat_map(|(_, last)| &last.texts) {
@@ -336,6 +355,7 @@ impl Session<'_> {
             },
             fairness: contention::fairness(&clients, config.processes, sums.oldest_unfinished_ns),
             findings,
+            witness: facts.witness,
             quality,
             calibration,
             failure_texts,
@@ -344,6 +364,7 @@ impl Session<'_> {
             timeline,
             machine,
             dir,
+            has_scenario: false,
             config: RunConfig { nodes: shown, ..config.clone() },
             workloads: parts(config, &mut collector),
             totals: collector.totals,

@@ -101,6 +101,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     of("output.quiet", "quiet", Kind::Switch),
     of("output.no_color", "no-color", Kind::Switch),
     of("checker.strict", "strict", Kind::Switch),
+    of("checker.witness", "witness", Kind::Switch),
     one("chaos.every", "every"),
     of("chaos.kinds", "kinds", Kind::Joined),
     one("chaos.for", "for"),

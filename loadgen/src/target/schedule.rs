@@ -10,6 +10,7 @@ use crate::args::RunArgs;
 use crate::cluster::node_name;
 use crate::cluster::server::Server;
 use crate::config::{BackendKind, RunConfig};
+use crate::faults::board::Lasted;
 use crate::faults::execute::{self, FaultEvent, FaultRecord, Outcome, Phase, Runner};
 use crate::faults::means::{Client, Means};
 use crate::faults::plan::{Ground, Plan, Rights};
@@ -79,6 +80,10 @@ impl Schedule {
 
     pub(super) fn news(&self) -> Vec<String> {
         self.events.try_iter().filter_map(|event| words(&event)).collect()
+    }
+
+    pub(super) fn lasted(&self) -> Vec<Lasted> {
+        self.runner.lasted()
     }
 
     pub(super) fn ask_to_stop(&self) {

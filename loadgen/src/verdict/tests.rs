@@ -28,6 +28,24 @@ fn code(facts: &Facts, findings: &Findings) -> u8 {
 }
 
 #[test]
+fn what_the_nodes_did_not_hold_is_unsafe_and_a_witness_that_saw_nothing_a_warning() {
+    let config = RunConfig::for_tests();
+    let of = |witness: WitnessReport| {
+        judge(&config, &Facts { witness: Some(witness), ..good() }, &Findings::default())
+    };
+    let unbacked =
+        WitnessReport { verdict: Safety::Violated, unbacked: 2, ..WitnessReport::default() };
+    let unsafe_ = of(unbacked);
+    assert_eq!((unsafe_.exit_code, unsafe_.safety), (4, Safety::Holds));
+    assert!(unsafe_.reasons[0].contains("2 holds that no quorum"), "{:?}", unsafe_.reasons);
+    let blind = of(WitnessReport { verdict: Safety::Unknown, ..WitnessReport::default() });
+    assert_eq!((blind.exit_code, blind.witness), (0, Some(Safety::Unknown)));
+    assert!(blind.warnings.iter().any(|text| text.contains("--hold")), "{:?}", blind.warnings);
+    let fine = of(WitnessReport { backed: 1, ..WitnessReport::default() });
+    assert_eq!((fine.exit_code, fine.witness), (0, Some(Safety::Holds)));
+}
+
+#[test]
 fn outcomes_and_their_precedence() {
     let clean = Findings::default();
     let broken = Findings { violations: 1, ..clean.clone() };

@@ -35,7 +35,7 @@ const RELEASED_NS: usize = 3;
 const INTRUDER: usize = 5;
 const INTRUDER_KEY: usize = 6;
 
-const CLASS_BITS: u32 = 2;
+pub(super) const CLASS_BITS: u32 = 2;
 
 /// A section on a name, as others see it.
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +60,7 @@ pub(super) struct Joined<'a> {
 }
 
 impl Oracle {
-    fn slot(&self, key: u64, client: u32) -> &AtomicU64 {
+    pub(super) fn slot(&self, key: u64, client: u32) -> &AtomicU64 {
         let base = HEADER + RECORDS * RECORD_WORDS + self.map_words + self.keys * CELL_WORDS;
         let key = num::usize_of(key).min(self.keys.saturating_sub(1));
         // Only these names have slots, in each set of names.

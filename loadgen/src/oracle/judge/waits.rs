@@ -1,7 +1,8 @@
 //! How often each name was granted within the measured time, and how long it was waited for.
 //!
 //! Three words per name, apart from what the judge keeps of it: a count, a sum, and the longest. A
-//! percentile of each name would need a histogram of each, which a million names have no room for.
+//! percentile of each name would need a histogram of each, which a million names have no room for;
+//! the first names have one, see [`lengths`](super::lengths).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -24,6 +25,8 @@ pub(crate) struct Waits {
     /// From the planned arrival to the grant, all together.
     pub(crate) waited_ns: u64,
     pub(crate) longest_ns: u64,
+    /// `None` beyond the first names.
+    pub(crate) p99_ns: Option<u64>,
 }
 
 impl Oracle {
@@ -38,7 +41,9 @@ impl Oracle {
     /// locked do not count.
     pub(crate) fn count_waits(&self, claims: &[Claim], first: u64, waited_ns: u64) {
         for claim in claims.iter().filter(|claim| claim.class != Class::Intent) {
-            let word = |field| self.wait_word(first + u64::from(claim.cell), field);
+            let key = first + u64::from(claim.cell);
+            self.count_length(key, waited_ns);
+            let word = |field| self.wait_word(key, field);
             word(GRANTED).fetch_add(1, Ordering::Relaxed);
             word(WAITED_NS).fetch_add(waited_ns, Ordering::Relaxed);
             word(LONGEST_NS).fetch_max(waited_ns, Ordering::Relaxed);
@@ -59,11 +64,16 @@ impl Oracle {
                     granted,
                     waited_ns: word(WAITED_NS),
                     longest_ns: word(LONGEST_NS),
+                    p99_ns: None,
                 };
                 let at = first.partition_point(|of| of.granted >= granted);
                 first.insert(at, waits);
                 first.truncate(most);
             }
+        }
+        for waits in &mut first {
+            let p99_ns = self.wait_at(waits.cell, 99.0);
+            waits.p99_ns = p99_ns.map(|p99_ns| p99_ns.min(waits.longest_ns));
         }
         first
     }
@@ -99,6 +109,7 @@ mod tests {
             let expected: Vec<(u64, u64)> = [(cells - 1, 50)].into_iter().chain(expected).collect();
             assert_eq!(named, expected, "{mode}");
             assert_eq!((first[0].waited_ns, first[0].longest_ns), (12_750, 500), "{mode}");
+            assert_eq!(first[0].p99_ns, Some(500), "{mode}: never above the longest");
             assert!(oracle.most_granted(1_000).len() == 15, "{mode}: those never granted are not");
             // What the judge counts is not touched, nor are its slots.
             let findings = oracle.findings();

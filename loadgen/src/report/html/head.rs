@@ -36,6 +36,15 @@ pub(super) const fn safety_words(safety: Safety) -> &'static str {
     }
 }
 
+pub(super) const fn witness_words(safety: Safety) -> &'static str {
+    match safety {
+        Safety::Holds => "nodes hold what they should",
+        Safety::Violated => "nodes DO NOT HOLD what they should",
+        Safety::Expected => "nodes have forgotten as expected",
+        Safety::Unknown => "nodes unknown",
+    }
+}
+
 pub(super) const fn fencing_words(safety: Safety) -> &'static str {
     match safety {
         Safety::Holds => "tokens increase",
@@ -71,6 +80,9 @@ pub(super) fn banner(out: &mut String, document: &Document) {
     chip(out, safety_tone(safety), safety_words(safety));
     if let Some(fencing) = &document.fencing {
         chip(out, safety_tone(fencing.verdict), fencing_words(fencing.verdict));
+    }
+    if let Some(witness) = &document.witness {
+        chip(out, safety_tone(witness.verdict), witness_words(witness.verdict));
     }
     let valid = document.quality.valid;
     let (class, text) =

@@ -3,6 +3,7 @@
 mod baseline;
 mod contention;
 mod machine;
+mod witness;
 mod workloads;
 
 use super::head::{fencing_words, safety_tone, safety_words};
@@ -12,6 +13,7 @@ use crate::clock::NS_PER_S;
 use crate::document::Document;
 use crate::num;
 use crate::recorder::Metric;
+use crate::report::contention::Pings;
 use crate::report::format::{self, count, many, maybe_ns, ns};
 use crate::report::rows::{ROWS, Trust, Values};
 use crate::report::svg::put;
@@ -287,7 +289,9 @@ pub(super) fn safety(out: &mut String, document: &Document) {
             ),
         ]);
     }
+    rows.extend(witness::row(document));
     table(out, &["check", "verdict", ""], &rows);
+    witness::examples(out, document);
     let caption = "Blue: who held it. Orange: who was granted it meanwhile. Red: both at once.";
     figure(out, figures::violations(document), caption);
 }
@@ -305,11 +309,17 @@ pub(super) fn nodes(out: &mut String, document: &Document) {
         section(out, "nodes", "Nodes", "This lock has none.");
         return;
     }
-    let about = "Round trips as the slowest process saw them. Commands per write is the batch: how \
-                 many commands went to the node in one piece.";
+    let about = "Round trips as the slowest process saw them; PING by the node's own connection, \
+                 every 25 ms, without the library. Commands per write is the batch: how many \
+                 commands went to the node in one piece.";
     section(out, "nodes", "Nodes and batching", about);
     let away = figures::away_ns(document);
-    let pings = &document.contention.ping_p50_ns_by_node;
+    // Older results have the median alone.
+    let contention = &document.contention;
+    let ping = |at: usize, of: fn(&Pings) -> u64| {
+        number(maybe_ns(contention.ping_ns_by_node.get(at).copied().flatten().as_ref().map(of)))
+    };
+    let median = |at: usize| contention.ping_p50_ns_by_node.get(at).copied().flatten();
     let row = |(at, node): (usize, &crate::report::NodeReport)| -> Vec<Cell> {
         let batch = match node.writes {
             0 => "–".to_owned(),
@@ -323,7 +333,10 @@ pub(super) fn nodes(out: &mut String, document: &Document) {
             (state, node.state.clone()),
             number(maybe_ns(node.rtt_p50_ns)),
             number(maybe_ns(node.rtt_p99_ns)),
-            number(maybe_ns(pings.get(at).copied().flatten())),
+            number(maybe_ns(median(at))),
+            ping(at, |of| of.p90),
+            ping(at, |of| of.p99),
+            ping(at, |of| of.max),
             number(count(node.commands)),
             number(batch),
             number(count(node.timeouts)),
@@ -339,6 +352,9 @@ pub(super) fn nodes(out: &mut String, document: &Document) {
         ">rtt p50",
         ">p99",
         ">ping p50",
+        ">p90",
+        ">p99",
+        ">max",
         ">commands",
         ">batch",
         ">timeouts",

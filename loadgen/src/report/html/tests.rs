@@ -8,7 +8,11 @@ use crate::document::{Event, NodeColumns, NodeSeries, State, What, WorkloadRepor
 use crate::merge::Part;
 use crate::recorder::{Metric, histogram};
 use crate::report::NodeReport;
+use crate::report::contention::Pings;
 use crate::report::figures::tests::document;
+use crate::verdict::Safety;
+use crate::witness::report::{Sighting, WitnessReport};
+use crate::witness::sight::{NodeSight, Sight};
 
 /// The elements of a page, in order; panics where they do not close as they opened.
 pub(crate) fn elements(page: &str) -> Vec<String> {
@@ -137,7 +141,7 @@ fn what_users_and_servers_say_is_text() {
         response_p50_ns: None,
         response_p99_ns: Some(7),
         outcome: crate::verdict::Outcome::Pass,
-        safety: crate::verdict::Safety::Holds,
+        safety: Safety::Holds,
     }];
     let key = bad.to_owned();
     let what = What::Violation { key, held_by: 1, granted_to: 2 };
@@ -236,6 +240,21 @@ fn what_a_result_knows_is_on_its_page() {
         ..crate::thresholds::Checked::default()
     };
     document.thresholds.push(checked);
+    document.contention.ping_p50_ns_by_node = vec![Some(85_000)];
+    let (p50, p90, p99, max) = (85_000, 90_000, 123_000, 4_567_000);
+    document.contention.ping_ns_by_node = vec![Some(Pings { count: 400, p50, p90, p99, max })];
+    document.witness = Some(WitnessReport {
+        verdict: Safety::Violated,
+        examples: vec![Sighting {
+            at_ns: 5,
+            key: "lg:0".to_owned(),
+            client: 3,
+            process: 1,
+            sight: Sight::Unbacked,
+            nodes: vec![NodeSight::Held, NodeSight::Missing, NodeSight::Unknown],
+        }],
+        ..WitnessReport::default()
+    });
     let page = render(&document);
     for words in [
         ">p50 912ns, p99 4.13µs<",
@@ -248,7 +267,13 @@ fn what_a_result_knows_is_on_its_page() {
         ">✘ failed<",
         ">7.31ms<",
         ">lg:&lt;0&gt;</td><td class=\"num\">1 234</td><td class=\"num\">24.68 %</td>\
-         <td class=\"num\">1.50ms</td><td class=\"num\">77.0ms<",
+         <td class=\"num\">1.50ms</td><td class=\"num\">66.0ms</td><td class=\"num\">77.0ms<",
+        ">85.0µs</td><td class=\"num\">90.0µs</td><td class=\"num\">123µs</td>\
+         <td class=\"num\">4.57ms<",
+        ">nodes DO NOT HOLD what they should<",
+        ">client 3 of process 1<",
+        ">no quorum has the holder</td><td class=\"tone good\">has it</td>\
+         <td class=\"tone bad\">nobody</td><td class=\"tone warn\">unknown<",
         "Jain index 0.990 over 4 clients",
     ] {
         assert!(page.contains(words), "{words}");

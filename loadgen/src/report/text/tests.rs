@@ -15,6 +15,7 @@ use crate::report::machine::Machine;
 use crate::report::{NodeReport, Quality, TargetAbout, Timeline};
 use crate::values::{KeyDist, Rate};
 use crate::verdict::Verdict;
+use crate::witness::report::WitnessReport;
 
 pub(crate) fn sample() -> RunResult {
     let mut totals = Hists::default();
@@ -124,6 +125,7 @@ pub(crate) fn sample() -> RunResult {
                 acquisitions: 1_234,
                 share: Some(0.246_8),
                 wait_mean_ns: Some(1_500_000.0),
+                wait_p99_ns: Some(66_000_000),
                 wait_max_ns: 77_000_000,
             }],
             ..Contention::default()
@@ -144,13 +146,16 @@ pub(crate) fn sample() -> RunResult {
         calibration: Calibration::default(),
         failure_texts: vec!["no quorum of nodes answered ".repeat(9)],
         thresholds: Vec::new(),
+        witness: Some(WitnessReport { judged: 9, unbacked: 9, ..WitnessReport::default() }),
         verdict: Verdict {
             reasons: vec!["because ".repeat(30)],
             warnings: vec!["do this ".repeat(30)],
             fencing: Some(Safety::Violated),
+            witness: Some(Safety::Violated),
             ..Verdict::default()
         },
         dir: std::path::PathBuf::from("loadgen-runs/x"),
+        has_scenario: true,
         config,
     }
 }
