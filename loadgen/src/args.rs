@@ -2,6 +2,7 @@
 //! what they default to, and which combinations make no sense.
 
 mod groups;
+mod mix;
 pub(crate) mod preset;
 mod resolve;
 
@@ -14,7 +15,7 @@ use clap_complete::Shell;
 use crate::cluster::{Persist, Transport};
 use crate::config::{BackendKind, Waiting};
 use crate::mode::Mode;
-use crate::scenario::{self, Origin};
+use crate::scenario::{self, Origin, WorkloadArgs};
 use crate::values::{self, Arrival, CatchUp, Hold, KeyDist, Percentiles, Rate, Stages, TimeUnit};
 use groups::{EngineArgs, ScenarioArgs, VerdictArgs};
 use preset::Preset;
@@ -216,6 +217,9 @@ pub(crate) struct RunArgs {
     /// Take a fencing token with every lock, and check that the tokens of each name increase
     #[arg(long, help_heading = "Workload")]
     pub(crate) fenced: bool,
+    // A [[workload]] of a scenario, which is where people write it.
+    #[arg(long = "workload", hide = true, value_parser = WorkloadArgs::parse)]
+    pub(crate) workloads: Vec<WorkloadArgs>,
 
     #[command(flatten)]
     pub(crate) engine: EngineArgs,

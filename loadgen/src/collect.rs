@@ -8,6 +8,7 @@
 
 pub(crate) mod heat;
 pub(crate) mod nodes;
+pub(crate) mod parts;
 
 use std::collections::BTreeMap;
 
@@ -19,6 +20,7 @@ use crate::recorder::{Counts, Hist, Metric, TICK_NS, histogram, merge};
 use crate::thresholds::Calm;
 use heat::Heat;
 use nodes::NodeTimes;
+use parts::PartSums;
 
 /// Changes at nodes that are kept for drawing; more is a node that never settles.
 const MOST_NEWS: usize = 1_000;
@@ -104,6 +106,8 @@ pub(crate) struct Collector {
     late: Hists,
     pub(crate) late_counts: Counts,
     pub(crate) totals: Hists,
+    /// Of each workload of a mix.
+    pub(crate) parts: Vec<PartSums>,
     /// Of the measured time alone.
     pub(crate) counts: Counts,
     pub(crate) rows: Vec<Row>,
@@ -142,6 +146,7 @@ impl Collector {
             late: Hists::default(),
             late_counts: Counts::default(),
             totals: Hists::default(),
+            parts: config.workloads.iter().map(|_| PartSums::default()).collect(),
             counts: Counts::default(),
             rows: Vec::new(),
             heat: Heat::default(),
@@ -215,6 +220,7 @@ impl Collector {
 
     fn tick(&mut self, process: u32, tick: Tick) {
         let passed = self.passed.remove(&process);
+        PartSums::take(&mut self.parts, &tick.snapshot, tick.index.is_none());
         let Some(index) = tick.index else {
             self.late_counts.add(&tick.snapshot.counts);
             for (metric, hist) in &tick.snapshot.hists {
@@ -336,7 +342,8 @@ mod tests {
         let mut hist = histogram();
         hist.saturating_record(value);
         let counts = Counts { ok: 1, ..Counts::default() };
-        let snapshot = Snapshot { hists: vec![(Metric::Response, hist)], counts };
+        let hists = vec![(Metric::Response, hist)];
+        let snapshot = Snapshot { hists, counts, ..Snapshot::default() };
         Event::Tick(Tick { index, snapshot, in_flight: 1, started: 1 })
     }
 

@@ -11,6 +11,7 @@ use crate::cluster::Persist;
 use crate::mode::Mode;
 use crate::thresholds::Threshold;
 use crate::values::{Arrival, Hold, KeyDist, Rate, Stage, TimeUnit};
+use crate::workload::Workload;
 
 /// Which lock is put under load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -126,6 +127,10 @@ pub(crate) struct RunConfig {
     pub(crate) try_only: bool,
     pub(crate) waiting: Waiting,
     pub(crate) fenced: bool,
+    /// Of a mix, in the order of reports; what a workload has is then above that of the first.
+    /// Empty: a run of one workload.
+    #[serde(default)]
+    pub(crate) workloads: Vec<Workload>,
     pub(crate) interval_ns: u64,
     pub(crate) percentiles: Vec<f64>,
     #[serde(default)]
@@ -175,19 +180,23 @@ impl RunConfig {
 
     /// Names that can be locked: more than `keys` where these are the leaves of a tree.
     pub(crate) fn names(&self) -> u64 {
-        self.mode.tree(self.keys).cells()
+        self.spaces().cells()
+    }
+
+    /// How often the checker has all names: once per process where each has names of its own.
+    pub(crate) fn name_sets(&self) -> u64 {
+        u64::from(if self.private_keys() { self.processes } else { 1 })
     }
 
     /// Cells the checker needs.
     pub(crate) fn checked_keys(&self) -> u64 {
-        let spaces = if self.private_keys() { self.processes } else { 1 };
-        self.names() * u64::from(spaces)
+        self.names() * self.name_sets()
     }
 
     /// The words in which the checker notes who is in a name, where these can be many.
     pub(crate) fn crowd_words(&self) -> u64 {
-        let clients = if self.mode.is_crowded() { self.clients } else { 0 };
-        self.checked_keys().saturating_mul(clients.into())
+        let crowded = self.spaces().crowded_cells() * self.name_sets();
+        crowded.saturating_mul(self.clients.into())
     }
 
     /// Measured intervals of [`crate::recorder::TICK_NS`] in a full run.
@@ -197,7 +206,7 @@ impl RunConfig {
 
     /// Time a run waits, after its last arrival, for sections that are under way.
     pub(crate) fn grace_ns(&self) -> u64 {
-        self.wait_ns.clamp(500 * NS_PER_MS, 2 * NS_PER_S)
+        self.longest_wait_ns().clamp(500 * NS_PER_MS, 2 * NS_PER_S)
     }
 
     /// Settings of a small closed-loop run without nodes.
@@ -235,6 +244,7 @@ impl RunConfig {
             try_only: false,
             waiting: Waiting::Queue,
             fenced: false,
+            workloads: Vec::new(),
             interval_ns: 1_000_000_000,
             percentiles: vec![50.0, 99.0],
             time_unit: TimeUnit::Auto,

@@ -28,7 +28,7 @@ use crate::worker::{self, Shared, Tally, Times};
 /// Nodes are looked at this often when faults are to be seen.
 const NODE_POLL_NS: u64 = 10 * NS_PER_MS;
 
-/// What every tick sends; everything else comes once per interval.
+/// What every tick sends, beside all counts; everything else comes once per interval.
 const OF_EVERY_TICK: &[Metric] = &[Metric::Response, Metric::Contended, Metric::Hiccup];
 
 /// One tick of measurements.
@@ -72,6 +72,8 @@ pub(crate) struct Final {
     /// Ages of arrivals that got no answer, in or before a client.
     pub(crate) unfinished: u64,
     pub(crate) oldest_unfinished_ns: u64,
+    /// The same by workload.
+    pub(crate) left: Vec<Left>,
     pub(crate) clients: Vec<ClientReport>,
     pub(crate) nodes: Vec<NodeSample>,
     pub(crate) texts: Vec<String>,
@@ -83,6 +85,15 @@ pub(crate) struct Final {
     pub(crate) cpu_wall_ns: u64,
     /// CPU time of the busiest worker thread within the measured time, where the kernel tells.
     pub(crate) busiest_worker_ns: Option<u64>,
+}
+
+/// Arrivals of a workload that got no answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Left {
+    /// Those that did not start among them.
+    pub(crate) unfinished: u64,
+    pub(crate) oldest_unfinished_ns: u64,
+    pub(crate) not_started: u64,
 }
 
 /// What a process tells while it runs.
@@ -124,10 +135,12 @@ impl Load {
             process,
             backend,
             claims: Claims::new(&config),
+            workloads: config.parts().into_owned(),
+            own_names: if config.private_keys() { config.names() } else { 0 },
             oracle,
             // Workers, the pacer and the hiccup meter; a client may also run on a blocked-on
             // thread.
-            recorder: Recorder::new(threads + 3),
+            recorder: Recorder::new(threads + 3, config.workloads.len()),
             timer,
             queue: Queue::new(config.catch_up),
             tallies: (0..clients).map(|_| Tally::default()).collect(),
@@ -156,7 +169,6 @@ impl Load {
             clients.spawn_on(client, runtime.handle());
         }
         let over = AtomicBool::new(false);
-        let mut paced = Paced::default();
         let mut last = Final::default();
         std::thread::scope(|scope| {
             scope.spawn(|| hiccups(&shared, times, &over));
@@ -174,7 +186,7 @@ impl Load {
                 shared.stop.store(true, Ordering::Relaxed);
                 shared.queue.close();
             }
-            paced = pacer.and_then(|pacer| pacer.join().ok()).unwrap_or_default();
+            let paced = pacer.and_then(|pacer| pacer.join().ok()).unwrap_or_default();
             ticker.drain(stop, &mut clients, &mut emit);
             last.cpu_whole_ns = clock::cpu_ns().saturating_sub(cpu_before_ns);
             last.wall_whole_ns = clock::now_ns().saturating_sub(start_ns);
@@ -200,17 +212,27 @@ fn conclude(shared: &Shared, times: Times, paced: Paced, last: &mut Final) {
     shared.stop.store(true, Ordering::Relaxed);
     shared.queue.close();
     let now = clock::now_ns();
-    let queued = shared.queue.left_over().into_iter().map(|offset| times.start_ns + offset);
-    let open = shared.tallies.iter().filter_map(Tally::asking_ns).chain(queued);
-    let mut ages = histogram();
-    for since in open.filter(|&since| since >= times.measured_ns) {
+    let queue = shared.queue.left_over().into_iter();
+    let queued = queue.map(|of| (of.workload, times.start_ns + of.intended_ns));
+    let asking =
+        |tally: &Tally| Some((tally.asking_of.load(Ordering::Relaxed), tally.asking_ns()?));
+    let open = shared.tallies.iter().filter_map(asking).chain(queued);
+    let mut left = vec![(Left::default(), histogram()); shared.workloads.len()];
+    for (workload, since) in open.filter(|&(_, since)| since >= times.measured_ns) {
         let age_ns = now.saturating_sub(since);
+        let Some((of, ages)) = left.get_mut(usize::from(workload)) else { continue };
         ages.saturating_record(age_ns);
-        last.unfinished += 1;
-        last.oldest_unfinished_ns = last.oldest_unfinished_ns.max(age_ns);
+        of.unfinished += 1;
+        of.oldest_unfinished_ns = of.oldest_unfinished_ns.max(age_ns);
     }
-    shared.recorder.with(|shard| shard.add(Metric::Unanswered, &ages));
-    last.unfinished += paced.not_started;
+    for (at, (mut of, ages)) in (0..).zip(left) {
+        shared.recorder.with_of(at, |to| to.add(Metric::Unanswered, &ages));
+        of.not_started = paced.not_started_of.get(usize::from(at)).copied().unwrap_or(0);
+        of.unfinished += of.not_started;
+        last.unfinished += of.unfinished;
+        last.oldest_unfinished_ns = last.oldest_unfinished_ns.max(of.oldest_unfinished_ns);
+        last.left.push(of);
+    }
     last.offered = paced.offered;
     last.not_started = paced.not_started;
     last.wakes = paced.wakes;
@@ -344,8 +366,9 @@ impl<'a> Ticker<'a> {
         if full {
             emit(Event::Looks(self.shared.backend.looks(&mut self.last_look)));
         }
-        let metrics: &[Metric] = if full { &Metric::ALL } else { OF_EVERY_TICK };
-        let snapshot = self.snapshots.take(&self.shared.recorder, metrics);
+        let (metrics, of_parts): (&[Metric], &[Metric]) =
+            if full { (&Metric::ALL, &Metric::OF_WORKLOAD) } else { (OF_EVERY_TICK, &[]) };
+        let snapshot = self.snapshots.take(&self.shared.recorder, metrics, of_parts);
         let (started, in_flight) = (self.shared.started(), self.shared.in_flight());
         let since = started.saturating_sub(std::mem::replace(&mut self.started, started));
         emit(Event::Tick(Tick { index, snapshot, in_flight, started: since }));

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::RunConfig;
 use crate::driver::{Event, Tick};
-use crate::recorder::{Counts, Metric, Snapshot};
+use crate::recorder::{Counts, Hist, Metric, Snapshot};
 
 const MOST_BYTES: u32 = 64 << 20;
 
@@ -36,9 +36,13 @@ struct TickHead {
     counts: Counts,
     in_flight: u64,
     started: u64,
-    /// Metric by its place in [`Metric::ALL`], and the bytes of its histogram.
-    hists: Vec<(usize, usize)>,
+    hists: Sizes,
+    /// Of each workload of a mix.
+    parts: Vec<(Counts, Sizes)>,
 }
+
+/// Metrics by their places in [`Metric::ALL`], and the bytes of their histograms.
+type Sizes = Vec<(usize, usize)>;
 
 fn bad(text: impl Into<String>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, text.into())
@@ -123,19 +127,27 @@ pub(crate) fn receive_event(from: &mut impl Read) -> io::Result<Option<Event>> {
 
 fn encode_tick(tick: &Tick) -> io::Result<Vec<u8>> {
     let mut body = Vec::new();
-    let mut sizes = Vec::new();
     let mut serializer = V2DeflateSerializer::new();
-    for (metric, hist) in &tick.snapshot.hists {
-        let place = Metric::ALL.iter().position(|m| m == metric).unwrap_or(usize::MAX);
-        let size = serializer.serialize(hist, &mut body).map_err(|e| bad(e.to_string()))?;
-        sizes.push((place, size));
-    }
+    let mut sizes = |of: &Snapshot| -> io::Result<Sizes> {
+        let size = |(metric, hist): &(Metric, Hist)| {
+            let place = Metric::ALL.iter().position(|m| m == metric).unwrap_or(usize::MAX);
+            let size = serializer.serialize(hist, &mut body).map_err(|e| bad(e.to_string()))?;
+            Ok((place, size))
+        };
+        of.hists.iter().map(size).collect()
+    };
+    let snapshot = &tick.snapshot;
     let head = TickHead {
         index: tick.index,
-        counts: tick.snapshot.counts,
+        counts: snapshot.counts,
         in_flight: tick.in_flight,
         started: tick.started,
-        hists: sizes,
+        hists: sizes(snapshot)?,
+        parts: snapshot
+            .parts
+            .iter()
+            .map(|of| Ok((of.counts, sizes(of)?)))
+            .collect::<io::Result<_>>()?,
     };
     let mut frame = Vec::new();
     send_json(&mut frame, &head)?;
@@ -146,17 +158,22 @@ fn encode_tick(tick: &Tick) -> io::Result<Vec<u8>> {
 fn decode_tick(payload: &[u8]) -> io::Result<Tick> {
     let mut rest = payload;
     let head: TickHead = receive_json(&mut rest)?.ok_or_else(|| bad("an empty tick"))?;
-    let mut hists = Vec::new();
     let mut deserializer = Deserializer::new();
-    for (place, size) in head.hists {
-        let (mut bytes, after) =
-            rest.split_at_checked(size).ok_or_else(|| bad("a tick that is cut short"))?;
-        let metric = *Metric::ALL.get(place).ok_or_else(|| bad("an unknown metric"))?;
-        let hist = deserializer.deserialize(&mut bytes).map_err(|e| bad(e.to_string()))?;
-        hists.push((metric, hist));
-        rest = after;
-    }
-    let snapshot = Snapshot { hists, counts: head.counts };
+    let mut snapshot = |counts, sizes: Sizes| -> io::Result<Snapshot> {
+        let mut hists = Vec::new();
+        for (place, size) in sizes {
+            let (mut bytes, after) =
+                rest.split_at_checked(size).ok_or_else(|| bad("a tick that is cut short"))?;
+            let metric = *Metric::ALL.get(place).ok_or_else(|| bad("an unknown metric"))?;
+            let hist = deserializer.deserialize(&mut bytes).map_err(|e| bad(e.to_string()))?;
+            hists.push((metric, hist));
+            rest = after;
+        }
+        Ok(Snapshot { hists, counts, parts: Vec::new() })
+    };
+    let whole = snapshot(head.counts, head.hists)?;
+    let parts = head.parts.into_iter().map(|(counts, sizes)| snapshot(counts, sizes));
+    let snapshot = Snapshot { parts: parts.collect::<io::Result<_>>()?, ..whole };
     Ok(Tick { index: head.index, snapshot, in_flight: head.in_flight, started: head.started })
 }
 
@@ -171,7 +188,14 @@ mod tests {
         let mut hist = histogram();
         (0..5_000).for_each(|_| hist.saturating_record(rng.next() >> 30));
         let counts = Counts { ok: 5_000, timeout: 2, ..Counts::default() };
-        let snapshot = Snapshot { hists: vec![(Metric::Response, hist)], counts };
+        let of_part = Counts { ok: seed, ..counts };
+        let part = Snapshot {
+            hists: vec![(Metric::Service, hist.clone())],
+            counts: of_part,
+            ..Snapshot::default()
+        };
+        let parts = vec![Snapshot::default(), part];
+        let snapshot = Snapshot { hists: vec![(Metric::Response, hist)], counts, parts };
         Tick { index: Some(index), snapshot, in_flight: 3, started: 5 }
     }
 
@@ -187,6 +211,9 @@ mod tests {
             };
             assert_eq!((got.index, got.in_flight, got.snapshot.counts.timeout), (Some(7), 3, 2));
             merge(&mut merged, &got.snapshot.hists[0].1);
+            let parts = &got.snapshot.parts;
+            assert_eq!((parts.len(), parts[1].counts.ok, parts[0].hists.len()), (2, seed, 0));
+            assert_eq!(parts[1].hists[0], (Metric::Service, got.snapshot.hists[0].1.clone()));
             let mut rng = SplitMix::new(seed);
             (0..5_000).for_each(|_| all.saturating_record(rng.next() >> 30));
         }

@@ -51,6 +51,7 @@ mod values;
 mod verdict;
 mod witness;
 mod worker;
+mod workload;
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -14,7 +14,7 @@ use crate::clock::{self, NS_PER_MS};
 use crate::config::BackendKind;
 use crate::num;
 use crate::plan::Schedule;
-use crate::recorder::{Metric, histogram};
+use crate::recorder::{Counts, Metric, histogram};
 use crate::worker::{Shared, Times};
 
 /// Arrivals handed over at once at most.
@@ -25,12 +25,14 @@ const MOST_COUNTED: u64 = 2_000_000;
 const LATE_NS: u64 = 5 * NS_PER_MS;
 
 /// What the schedule asked for within the measured time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Paced {
     /// Arrivals planned, handed over or not.
     pub(crate) offered: u64,
     /// Arrivals that never reached a client's queue.
     pub(crate) not_started: u64,
+    /// The same by workload.
+    pub(crate) not_started_of: Vec<u64>,
     /// Wake-ups that handed over something; `started / wakes` is the mean burst.
     pub(crate) wakes: u64,
     pub(crate) started: u64,
@@ -41,7 +43,8 @@ pub(crate) fn run(shared: &Arc<Shared>, mut schedule: Schedule, times: Times) ->
     clock::sharpen_timers();
     let late_ns = if shared.config.backend == BackendKind::Late { LATE_NS } else { 0 };
     let mut room = Room::of(shared);
-    let mut paced = Paced::default();
+    let not_started_of = vec![0; shared.workloads.len()];
+    let mut paced = Paced { not_started_of, ..Paced::default() };
     let mut due = Vec::with_capacity(MOST_AT_ONCE);
     while let Some(next_ns) = schedule.peek_ns().map(|offset| times.start_ns + offset) {
         if next_ns >= times.end_ns || shared.stop.load(Ordering::Relaxed) {
@@ -123,38 +126,51 @@ impl Paced {
                 self.started += 1;
             }
         });
+        let is_mix = shared.config.is_mix();
+        for section in due.iter().filter(|section| is_mix && measured(section).is_some()) {
+            let hand_over = |counts: &mut Counts| counts.handed_over += 1;
+            shared.recorder.with_of(section.workload, |to| to.count_part(hand_over));
+        }
         self.wakes += u64::from(due.iter().any(|section| measured(section).is_some()));
         shared.queue.give(due);
     }
 
     fn count_missed(&mut self, shared: &Shared, schedule: Schedule, times: Times) {
         let now = clock::now_ns();
-        let mut ages = histogram();
+        let mut missed = vec![(0_u64, histogram()); shared.workloads.len()];
         let mut last_ns = times.measured_ns;
-        let mut missed = 0;
+        let mut counted = 0;
         for section in schedule {
             let at = times.start_ns + section.intended_ns;
             if at >= times.end_ns {
                 break;
             }
-            if at >= times.measured_ns {
+            if at >= times.measured_ns
+                && let Some((n, ages)) = missed.get_mut(usize::from(section.workload))
+            {
                 last_ns = at;
-                missed += 1;
+                counted += 1;
+                *n += 1;
                 ages.saturating_record(now.saturating_sub(at));
             }
-            if missed >= MOST_COUNTED {
+            if counted >= MOST_COUNTED {
                 let share = 1.0 / f64::from(shared.config.processes.max(1));
                 let (from, to) = (last_ns - times.start_ns, times.end_ns - times.start_ns);
                 let all = shared.config.curve().map_or(0.0, |curve| curve.arrivals(from, to));
-                let rest = num::floor_u64(all * share);
-                missed += rest;
-                // The last of them is as old as this at least, and so are the others.
-                ages.saturating_record_n(now.saturating_sub(times.end_ns), rest);
+                for ((n, ages), part) in missed.iter_mut().zip(shared.config.shares()) {
+                    let rest = num::floor_u64(all * share * part);
+                    *n += rest;
+                    // The last of them is as old as this at least, and so are the others.
+                    ages.saturating_record_n(now.saturating_sub(times.end_ns), rest);
+                }
                 break;
             }
         }
-        self.offered += missed;
-        self.not_started += missed;
-        shared.recorder.with(|shard| shard.add(Metric::Unanswered, &ages));
+        for ((at, (n, ages)), not_started) in (0..).zip(missed).zip(&mut self.not_started_of) {
+            self.offered += n;
+            self.not_started += n;
+            *not_started += n;
+            shared.recorder.with_of(at, |to| to.add(Metric::Unanswered, &ages));
+        }
     }
 }

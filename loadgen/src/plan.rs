@@ -10,19 +10,20 @@
 
 pub(crate) mod claims;
 pub(crate) mod curve;
+mod mix;
 pub(crate) mod rng;
 mod zipf;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::sync::Arc;
 
 use crate::config::RunConfig;
 use crate::mode::Mode;
-use crate::num;
-use crate::values::{Arrival, Hold, KeyDist};
+use crate::values::Arrival;
 use curve::Curve;
+use mix::Mix;
 use rng::Xoshiro;
-use zipf::Zipf;
 
 /// One section as planned; `intended_ns` counts from the start of the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,62 +33,23 @@ pub(crate) struct Section {
     pub(crate) hold_ns: u64,
     /// What [`claims::Claims`] draws from; 0 where names have one kind of holder.
     pub(crate) draw: u64,
-}
-
-#[derive(Clone, Debug)]
-enum Keys {
-    Uniform(u64),
-    Zipf(Zipf),
-    Hot { hot: u64, all: u64, load: f64 },
-    Seq(u64),
-}
-
-impl Keys {
-    fn new(config: &RunConfig) -> Self {
-        let all = u64::from(config.keys.max(1));
-        match config.key_dist {
-            KeyDist::Uniform => Self::Uniform(all),
-            KeyDist::Zipf(s) => Self::Zipf(Zipf::new(config.keys, s)),
-            KeyDist::Hot { keys, load } => {
-                let hot = num::floor_u64((keys * all as f64).round()).clamp(1, all);
-                Self::Hot { hot, all, load }
-            }
-            KeyDist::Seq => Self::Seq(all),
-        }
-    }
-
-    fn pick(&self, rng: &mut Xoshiro, position: u64) -> u32 {
-        let key = match self {
-            Self::Uniform(all) => rng.below(*all),
-            Self::Zipf(zipf) => u64::from(zipf.sample(rng)),
-            Self::Hot { hot, all, load } => {
-                let (in_hot, place) = (rng.unit() < *load, rng.next());
-                let scale = |bound: u64| (u128::from(place) * u128::from(bound)) >> 64;
-                if in_hot || hot == all {
-                    u64::try_from(scale(*hot)).unwrap_or(0)
-                } else {
-                    hot + u64::try_from(scale(all - hot)).unwrap_or(0)
-                }
-            }
-            Self::Seq(all) => position % all,
-        };
-        num::u32_of(key)
-    }
+    /// Its place among the workloads of the run.
+    pub(crate) workload: u8,
 }
 
 /// The sections of one client, in order. `intended_ns` is 0 in a closed loop.
 #[derive(Clone, Debug)]
 pub(crate) struct Stream {
     rng: Xoshiro,
-    keys: Keys,
-    hold: Hold,
+    mix: Arc<Mix>,
     arrival: Arrival,
-    draws: bool,
     client: u32,
     clients: u32,
     /// The rate of the whole run; `None` in a closed loop.
     curve: Option<Curve>,
     index: u64,
+    /// Sections of each workload so far.
+    drawn: Box<[u64]>,
     left: u64,
     /// Under the rate up to the last arrival.
     area: f64,
@@ -95,34 +57,25 @@ pub(crate) struct Stream {
 
 impl Stream {
     pub(crate) fn new(config: &RunConfig, client: u32) -> Self {
-        Self::with(config, client, config.curve())
+        Self::with(config, client, config.curve(), Mix::new(config))
     }
 
-    fn with(config: &RunConfig, client: u32, curve: Option<Curve>) -> Self {
+    fn with(config: &RunConfig, client: u32, curve: Option<Curve>, mix: Arc<Mix>) -> Self {
         let quota = config.requests.map_or(u64::MAX, |all| {
             let clients = u64::from(config.clients.max(1));
             all / clients + u64::from(u64::from(client) < all % clients)
         });
         Self {
             rng: Xoshiro::for_client(config.seed, client),
-            keys: Keys::new(config),
-            hold: config.hold,
+            drawn: vec![0; mix.len()].into(),
+            mix,
             arrival: config.arrival,
-            draws: config.mode != Mode::Mutex,
             client,
             clients: config.clients.max(1),
             curve,
             index: 0,
             left: quota,
             area: 0.0,
-        }
-    }
-
-    fn hold_ns(&mut self) -> u64 {
-        match self.hold {
-            Hold::Fixed(ns) => ns,
-            Hold::Exp(mean) => num::floor_u64(self.rng.exponential() * mean as f64),
-            Hold::Uniform(low, high) => low + self.rng.below(high - low + 1),
         }
     }
 
@@ -140,21 +93,27 @@ impl Stream {
     }
 }
 
+/// Among the sections of all clients, of the `nth` of one.
+fn place_of(nth: u64, client: u32, clients: u32) -> u64 {
+    nth.saturating_mul(u64::from(clients)).saturating_add(u64::from(client))
+}
+
 impl Iterator for Stream {
     type Item = Section;
 
     fn next(&mut self) -> Option<Section> {
         self.left = self.left.checked_sub(1)?;
-        let position = self
-            .index
-            .saturating_mul(u64::from(self.clients))
-            .saturating_add(u64::from(self.client));
+        let position = place_of(self.index, self.client, self.clients);
         self.index += 1;
         let intended_ns = self.intended_ns(position)?;
-        let key = self.keys.pick(&mut self.rng, position);
-        let hold_ns = self.hold_ns();
-        let draw = if self.draws { self.rng.next() } else { 0 };
-        Some(Section { intended_ns, key, hold_ns, draw })
+        let (workload, source) = self.mix.pick(&mut self.rng)?;
+        // Names in turn are taken in turn by each workload, whatever comes in between.
+        let nth = *self.drawn.get(usize::from(workload))?;
+        let key = source.keys.pick(&mut self.rng, place_of(nth, self.client, self.clients));
+        let hold_ns = source.hold_ns(&mut self.rng);
+        let draw = if source.draws { self.rng.next() } else { 0 };
+        *self.drawn.get_mut(usize::from(workload))? = nth + 1;
+        Some(Section { intended_ns, key, hold_ns, draw, workload })
     }
 }
 
@@ -167,8 +126,8 @@ pub(crate) struct Schedule {
 
 impl Schedule {
     pub(crate) fn new(config: &RunConfig, clients: impl Iterator<Item = u32>) -> Self {
-        let curve = config.curve();
-        let stream = |client| Stream::with(config, client, curve.clone());
+        let (curve, mix) = (config.curve(), Mix::new(config));
+        let stream = |client| Stream::with(config, client, curve.clone(), Arc::clone(&mix));
         let mut schedule = Self { streams: clients.map(stream).collect(), next: BinaryHeap::new() };
         for at in 0..schedule.streams.len() {
             schedule.refill(at);
@@ -218,12 +177,21 @@ pub(crate) fn hash(config: &RunConfig) -> String {
     if let Some(times) = config.catch_up {
         eat(times.to_bits());
     }
+    let (is_mix, parts) = (config.is_mix(), config.parts());
+    for of in parts.iter().filter(|_| is_mix) {
+        eat(of.weight.to_bits());
+        eat(of.keys.into());
+    }
     for client in 0..config.clients.min(64) {
         for section in Stream::new(config, client).take(256) {
             eat(section.intended_ns);
             eat(section.key.into());
             eat(section.hold_ns);
-            if config.mode != Mode::Mutex {
+            if is_mix {
+                eat(section.workload.into());
+            }
+            let of = parts.get(usize::from(section.workload));
+            if of.is_some_and(|of| of.mode != Mode::Mutex) {
                 eat(section.draw);
             }
         }
@@ -234,7 +202,8 @@ pub(crate) fn hash(config: &RunConfig) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::values::{Rate, Stage};
+    use crate::values::{Hold, KeyDist, Rate, Stage};
+    use crate::workload::Workload;
 
     fn open(rate: f64, arrival: Arrival) -> RunConfig {
         RunConfig { rate: Rate::PerSecond(rate), arrival, ..RunConfig::for_tests() }
@@ -324,5 +293,39 @@ mod tests {
         let seq = RunConfig { key_dist: KeyDist::Seq, ..RunConfig::for_tests() };
         let keys: Vec<u32> = Stream::new(&seq, 1).take(4).map(|section| section.key).collect();
         assert_eq!(keys, [1, 5, 1, 5]);
+    }
+
+    #[test]
+    fn a_mix_gets_its_shares_whatever_the_seed_and_names_in_turn_come_in_turn() {
+        let seq = Workload { key_dist: KeyDist::Seq, ..Workload::for_tests("seq", 1.0) };
+        let parts = vec![Workload::for_tests("most", 3.0), seq];
+        for seed in 0..20 {
+            let config = RunConfig { seed, ..open(1_000.0, Arrival::Poisson) };
+            let config = config.mixed(parts.clone());
+            let all: Vec<Section> = Schedule::new(&config, 0..4).take(10_000).collect();
+            let most = all.iter().filter(|section| section.workload == 0).count();
+            // Binomial: 7500 and a deviation of 43; 5 of them leave one seed in two million out.
+            assert!(most.abs_diff(7_500) < 217, "{most}");
+            assert_eq!(all, Schedule::new(&config, 0..4).take(10_000).collect::<Vec<_>>());
+            let mine = Stream::new(&config, 1).filter(|section| section.workload == 1);
+            assert_eq!(mine.take(4).map(|of| of.key).collect::<Vec<_>>(), [1, 5, 1, 5]);
+        }
+    }
+
+    #[test]
+    fn the_fingerprint_knows_the_weights_and_a_mix_of_one_has_the_plan_of_the_one() {
+        let mix = |weights: [f64; 2]| {
+            let [a, b] = weights;
+            let parts = vec![Workload::for_tests("a", a), Workload::for_tests("b", b)];
+            open(1_000.0, Arrival::Poisson).mixed(parts)
+        };
+        assert_eq!(hash(&mix([3.0, 1.0])), hash(&mix([3.0, 1.0])));
+        assert_ne!(hash(&mix([3.0, 1.0])), hash(&mix([1.0, 3.0])));
+        let plain = open(1_000.0, Arrival::Poisson);
+        let one = plain.clone().mixed(vec![Workload::for_tests("a", 2.0)]);
+        let sections = |config| Schedule::new(config, 0..4).take(100).collect::<Vec<_>>();
+        assert_eq!(sections(&plain), sections(&one));
+        // Of a run without a mix nothing is drawn for it: plans are those of before there were any.
+        assert_eq!(hash(&plain), "0ce18f81");
     }
 }

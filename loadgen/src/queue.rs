@@ -118,9 +118,9 @@ impl Queue {
         }
     }
 
-    /// The instants of the arrivals nobody took.
-    pub(crate) fn left_over(&self) -> Vec<u64> {
-        self.lock().arrivals.iter().map(|section| section.intended_ns).collect()
+    /// The arrivals nobody took.
+    pub(crate) fn left_over(&self) -> Vec<Section> {
+        self.lock().arrivals.iter().copied().collect()
     }
 }
 
@@ -145,6 +145,10 @@ mod tests {
     use super::*;
     use std::sync::Arc;
 
+    fn section(intended_ns: u64) -> Section {
+        Section { intended_ns, key: 0, hold_ns: 0, draw: 0, workload: 0 }
+    }
+
     #[test]
     fn everything_given_is_taken_once_and_the_end_is_seen_by_all() {
         let queue = Arc::new(Queue::default());
@@ -163,8 +167,7 @@ mod tests {
             })
             .collect();
         for chunk in 0..100_u64 {
-            let section = |n| Section { intended_ns: chunk * 10 + n, key: 0, hold_ns: 0, draw: 0 };
-            queue.give(&mut (0..10).map(section).collect());
+            queue.give(&mut (0..10).map(|n| section(chunk * 10 + n)).collect());
         }
         queue.finish();
         let mut all: Vec<u64> =
@@ -176,11 +179,11 @@ mod tests {
     #[test]
     fn a_closed_queue_keeps_what_nobody_took() {
         let queue = Queue::default();
-        queue.give(&mut vec![Section { intended_ns: 7, key: 0, hold_ns: 0, draw: 0 }]);
+        queue.give(&mut vec![section(7)]);
         queue.close();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         assert_eq!(runtime.block_on(queue.take(0)), None);
-        assert_eq!((queue.left_over(), queue.len()), (vec![7], 1));
+        assert_eq!((queue.left_over(), queue.len()), (vec![section(7)], 1));
     }
 
     #[test]
@@ -191,7 +194,7 @@ mod tests {
         let mut starts = Vec::new();
         for n in 0..400_u64 {
             let intended_ns = n * NS_PER_MS;
-            let section = Section { intended_ns, key: 0, hold_ns: 0, draw: 0 };
+            let section = section(intended_ns);
             let stalled = if (100..200).contains(&n) { 200 * NS_PER_MS } else { 0 };
             now = now.max(intended_ns).max(stalled);
             now = state.spaced(section, 0, now, 0.5);

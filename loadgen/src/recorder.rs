@@ -4,15 +4,19 @@
 //! Invariants:
 //! 1. A sample is in exactly one snapshot; merging all snapshots gives all samples, bit for bit.
 //! 2. Values above [`HIGHEST_NS`] are kept as that value and counted as saturated.
+//! 3. In a mix, what is recorded of a section is recorded of its workload as well; so the samples
+//!    of all workloads are those of the whole.
+
+mod counts;
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hdrhistogram::Histogram;
-use serde::{Deserialize, Serialize};
 
 use crate::clock::NS_PER_S;
+pub(crate) use counts::{Counts, FailureKind};
 
 /// The highest value told apart from larger ones.
 pub(crate) const HIGHEST_NS: u64 = 60 * NS_PER_S;
@@ -68,6 +72,18 @@ impl Metric {
         Self::Unanswered,
     ];
 
+    /// Those kept of each workload of a mix; the others are between workloads, or of none.
+    pub(crate) const OF_WORKLOAD: [Self; 8] = [
+        Self::Response,
+        Self::Service,
+        Self::Uncontended,
+        Self::Contended,
+        Self::Release,
+        Self::Failed,
+        Self::Hold,
+        Self::Unanswered,
+    ];
+
     /// The name in files.
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -94,101 +110,89 @@ impl Metric {
     }
 }
 
-/// Why a section was not had.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum FailureKind {
-    Timeout,
-    NoQuorum,
-    /// Too few nodes may vote: the others may have forgotten locks.
-    Quarantined,
-    Busy,
-    Lost,
-    Other,
-}
-
-/// What happened, by count.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Counts {
-    pub(crate) ok: u64,
-    pub(crate) timeout: u64,
-    pub(crate) no_quorum: u64,
-    pub(crate) quarantined: u64,
-    pub(crate) busy: u64,
-    pub(crate) lost: u64,
-    pub(crate) other: u64,
-    /// Releases that no quorum confirmed; the lock was held properly until then.
-    pub(crate) release_unconfirmed: u64,
-    pub(crate) saturated: u64,
-    /// Fenced acquisitions that nobody was in the way of and that took a second round trip, because
-    /// the nodes had counted differently.
-    pub(crate) raised: u64,
-    /// Rounds in which nodes were asked, of all acquisitions, granted or not.
-    pub(crate) attempts: u64,
-}
-
-impl Counts {
-    pub(crate) fn fail(&mut self, kind: FailureKind) {
-        *match kind {
-            FailureKind::Timeout => &mut self.timeout,
-            FailureKind::NoQuorum => &mut self.no_quorum,
-            FailureKind::Quarantined => &mut self.quarantined,
-            FailureKind::Busy => &mut self.busy,
-            FailureKind::Lost => &mut self.lost,
-            FailureKind::Other => &mut self.other,
-        } += 1;
-    }
-
-    pub(crate) fn add(&mut self, more: &Self) {
-        self.ok += more.ok;
-        self.timeout += more.timeout;
-        self.no_quorum += more.no_quorum;
-        self.quarantined += more.quarantined;
-        self.busy += more.busy;
-        self.lost += more.lost;
-        self.other += more.other;
-        self.release_unconfirmed += more.release_unconfirmed;
-        self.saturated += more.saturated;
-        self.raised += more.raised;
-        self.attempts += more.attempts;
-    }
-
-    /// Acquisitions that did not end with a lock. A refusal under `--try` is an answer, not an
-    /// error, and a lock lost later was granted.
-    pub(crate) fn errors(&self) -> u64 {
-        self.timeout + self.no_quorum + self.quarantined + self.other
-    }
-
-    /// Acquisitions that were answered, one way or the other.
-    pub(crate) fn finished(&self) -> u64 {
-        self.ok + self.busy + self.errors()
-    }
-}
-
 /// Histograms and counts of one recording thread since the last snapshot.
 #[derive(Debug)]
 pub(crate) struct Shard {
-    hists: Vec<Hist>,
+    /// By metric; those of workloads are made when something is recorded.
+    hists: Vec<Option<Hist>>,
     pub(crate) counts: Counts,
+    /// Of each workload of a mix.
+    parts: Vec<Self>,
 }
 
 impl Shard {
-    fn new() -> Self {
-        Self { hists: Metric::ALL.map(|_| histogram()).into(), counts: Counts::default() }
+    fn new(workloads: usize) -> Self {
+        let whole = Metric::ALL.map(|_| Some(histogram()));
+        // Threads times workloads is a large number.
+        let part = || Self::of(Metric::ALL.map(|_| None).into(), Vec::new());
+        Self::of(whole.into(), (0..workloads).map(|_| part()).collect())
+    }
+
+    fn of(hists: Vec<Option<Hist>>, parts: Vec<Self>) -> Self {
+        Self { hists, counts: Counts::default(), parts }
+    }
+
+    fn hist(&mut self, metric: Metric) -> Option<&mut Hist> {
+        Some(self.hists.get_mut(metric.at())?.get_or_insert_with(histogram))
     }
 
     pub(crate) fn record(&mut self, metric: Metric, value: u64) {
+        let Some(hist) = self.hist(metric) else { return };
+        hist.saturating_record(value);
         if value > HIGHEST_NS && metric != Metric::ValidityLeft {
             self.counts.saturated += 1;
-        }
-        if let Some(hist) = self.hists.get_mut(metric.at()) {
-            hist.saturating_record(value);
         }
     }
 
     /// Adds samples gathered elsewhere.
-    pub(crate) fn add(&mut self, metric: Metric, samples: &Hist) {
-        if let Some(hist) = self.hists.get_mut(metric.at()) {
+    fn add(&mut self, metric: Metric, samples: &Hist) {
+        if let Some(hist) = self.hist(metric) {
             merge(hist, samples);
+        }
+    }
+}
+
+/// A shard, for what belongs to one workload: everything goes to the whole and to the workload.
+#[derive(Debug)]
+pub(crate) struct Recording<'a> {
+    shard: &'a mut Shard,
+    workload: usize,
+}
+
+impl Recording<'_> {
+    fn part(&mut self) -> Option<&mut Shard> {
+        self.shard.parts.get_mut(self.workload)
+    }
+
+    /// Where `metric` is kept of the workload as well.
+    fn part_with(&mut self, metric: Metric) -> Option<&mut Shard> {
+        let is_mix = !self.shard.parts.is_empty();
+        if is_mix && Metric::OF_WORKLOAD.contains(&metric) { self.part() } else { None }
+    }
+
+    pub(crate) fn record(&mut self, metric: Metric, value: u64) {
+        self.shard.record(metric, value);
+        if let Some(part) = self.part_with(metric) {
+            part.record(metric, value);
+        }
+    }
+
+    pub(crate) fn add(&mut self, metric: Metric, samples: &Hist) {
+        self.shard.add(metric, samples);
+        if let Some(part) = self.part_with(metric) {
+            part.add(metric, samples);
+        }
+    }
+
+    pub(crate) fn count(&mut self, change: impl Fn(&mut Counts)) {
+        change(&mut self.shard.counts);
+        self.count_part(change);
+    }
+
+    /// What only workloads count.
+    pub(crate) fn count_part(&mut self, change: impl Fn(&mut Counts)) {
+        if let Some(part) = self.part() {
+            change(&mut part.counts);
         }
     }
 }
@@ -209,9 +213,10 @@ fn held(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
 }
 
 impl Recorder {
-    /// A recorder for so many threads; more than that share shards.
-    pub(crate) fn new(threads: usize) -> Self {
-        let shards = (0..threads.max(1)).map(|_| Mutex::new(Shard::new())).collect();
+    /// A recorder for so many threads, more than which share shards, and of each workload of a
+    /// mix.
+    pub(crate) fn new(threads: usize, workloads: usize) -> Self {
+        let shards = (0..threads.max(1)).map(|_| Mutex::new(Shard::new(workloads))).collect();
         Self { shards, given: AtomicUsize::new(0) }
     }
 
@@ -224,6 +229,15 @@ impl Recorder {
         }
         let shard = self.shards.get(at % self.shards.len().max(1))?;
         Some(record(&mut held(shard)))
+    }
+
+    /// The same, of a section of `workload`.
+    pub(crate) fn with_of<R>(
+        &self,
+        workload: u8,
+        record: impl FnOnce(&mut Recording<'_>) -> R,
+    ) -> Option<R> {
+        self.with(|shard| record(&mut Recording { shard, workload: workload.into() }))
     }
 }
 
@@ -238,6 +252,8 @@ pub(crate) struct Snapshots {
 pub(crate) struct Snapshot {
     pub(crate) hists: Vec<(Metric, Hist)>,
     pub(crate) counts: Counts,
+    /// Of each workload of a mix.
+    pub(crate) parts: Vec<Self>,
 }
 
 impl Snapshots {
@@ -245,16 +261,42 @@ impl Snapshots {
         Self { spare: histogram() }
     }
 
-    /// Moves what `metrics` hold, and all counts, out of the shards.
-    pub(crate) fn take(&mut self, recorder: &Recorder, metrics: &[Metric]) -> Snapshot {
+    /// Moves what `metrics` hold, of each workload what `of_parts` hold, and all counts, out of the
+    /// shards.
+    pub(crate) fn take(
+        &mut self,
+        recorder: &Recorder,
+        metrics: &[Metric],
+        of_parts: &[Metric],
+    ) -> Snapshot {
         let mut snapshot = Snapshot::default();
         for shard in &recorder.shards {
-            snapshot.counts.add(&std::mem::take(&mut held(shard).counts));
+            // At once, so that a section that ends meanwhile is in both or in neither.
+            let mut shard = held(shard);
+            snapshot.counts.add(&std::mem::take(&mut shard.counts));
+            snapshot.parts.resize_with(shard.parts.len(), Snapshot::default);
+            for (of, part) in snapshot.parts.iter_mut().zip(&mut shard.parts) {
+                of.counts.add(&std::mem::take(&mut part.counts));
+            }
         }
+        snapshot.hists = self.hists(recorder, metrics, |shard| Some(shard));
+        for (at, of) in snapshot.parts.iter_mut().enumerate() {
+            of.hists = self.hists(recorder, of_parts, |shard| shard.parts.get_mut(at));
+        }
+        snapshot
+    }
+
+    fn hists(
+        &mut self,
+        recorder: &Recorder,
+        metrics: &[Metric],
+        of: impl Fn(&mut Shard) -> Option<&mut Shard>,
+    ) -> Vec<(Metric, Hist)> {
+        let mut hists = Vec::new();
         for &metric in metrics {
             let mut sum: Option<Hist> = None;
             for shard in &recorder.shards {
-                if !self.swap_out(shard, metric) {
+                if !self.swap_out(of(&mut held(shard)), metric) {
                     continue;
                 }
                 match &mut sum {
@@ -265,15 +307,14 @@ impl Snapshots {
                     }
                 }
             }
-            snapshot.hists.extend(sum.map(|hist| (metric, hist)));
+            hists.extend(sum.map(|hist| (metric, hist)));
         }
-        snapshot
+        hists
     }
 
     /// Exchanges a shard's histogram for the empty spare one; false if it had no samples.
-    fn swap_out(&mut self, shard: &Mutex<Shard>, metric: Metric) -> bool {
-        let mut shard = held(shard);
-        match shard.hists.get_mut(metric.at()) {
+    fn swap_out(&mut self, shard: Option<&mut Shard>, metric: Metric) -> bool {
+        match shard.and_then(|shard| shard.hists.get_mut(metric.at())?.as_mut()) {
             Some(hist) if !hist.is_empty() => {
                 std::mem::swap(hist, &mut self.spare);
                 true
@@ -290,54 +331,4 @@ pub(crate) fn merge(into: &mut Hist, from: &Hist) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::plan::rng::SplitMix;
-
-    #[test]
-    fn snapshots_of_many_threads_merge_to_all_samples_bit_for_bit() {
-        let recorder = Recorder::new(3);
-        let mut snapshots = Snapshots::new();
-        let mut expected = histogram();
-        let mut total = histogram();
-        for round in 0..4 {
-            std::thread::scope(|scope| {
-                for thread in 0..4_u64 {
-                    let recorder = &recorder;
-                    scope.spawn(move || {
-                        let mut rng = SplitMix::new(thread + 10 * round);
-                        for _ in 0..1_000 {
-                            let value = rng.next() >> 28;
-                            recorder.with(|shard| shard.record(Metric::Service, value));
-                        }
-                    });
-                }
-            });
-            for thread in 0..4_u64 {
-                let mut rng = SplitMix::new(thread + 10 * round);
-                (0..1_000).for_each(|_| expected.saturating_record(rng.next() >> 28));
-            }
-            for (metric, hist) in snapshots.take(&recorder, &Metric::ALL).hists {
-                assert_eq!(metric, Metric::Service);
-                merge(&mut total, &hist);
-            }
-        }
-        assert_eq!(total, expected);
-        assert_eq!(total.len(), 16_000);
-        assert!(snapshots.take(&recorder, &Metric::ALL).hists.is_empty(), "nothing is taken twice");
-    }
-
-    #[test]
-    fn values_beyond_the_range_are_kept_and_counted() {
-        let recorder = Recorder::new(1);
-        recorder.with(|shard| shard.record(Metric::Response, u64::MAX));
-        recorder.with(|shard| shard.counts.fail(FailureKind::NoQuorum));
-        let snapshot = Snapshots::new().take(&recorder, &[Metric::Response]);
-        recorder.with(|shard| shard.counts.fail(FailureKind::Quarantined));
-        let quarantined = Snapshots::new().take(&recorder, &[]).counts;
-        assert_eq!((quarantined.quarantined, quarantined.errors()), (1, 1));
-        assert_eq!(snapshot.counts.saturated, 1);
-        assert_eq!((snapshot.counts.errors(), snapshot.counts.finished()), (1, 1));
-        assert!(snapshot.hists[0].1.max() >= HIGHEST_NS);
-    }
-}
+mod tests;

@@ -28,6 +28,7 @@ use crate::report::format::Paint;
 use crate::report::{RunResult, text};
 use crate::scenario;
 use crate::target::Target;
+use crate::workload::Workload;
 
 /// Why there is no run.
 #[derive(Debug)]
@@ -88,7 +89,13 @@ pub(crate) fn execute(
 /// `config` with keys of its own for run `number` of those that share nodes. Names of the same
 /// length in every run, so that none sends more bytes than another.
 pub(crate) fn own_keys(config: &RunConfig, number: u32) -> RunConfig {
-    RunConfig { key_prefix: format!("{}r{number:06}:", config.key_prefix), ..config.clone() }
+    let own = |prefix: &str| format!("{prefix}r{number:06}:");
+    let of = |workload: &Workload| Workload {
+        key_prefix: own(&workload.key_prefix),
+        ..workload.clone()
+    };
+    let workloads = config.workloads.iter().map(of).collect();
+    RunConfig { key_prefix: own(&config.key_prefix), workloads, ..config.clone() }
 }
 
 /// The key prefix that a run was asked for, without what [`own_keys`] put behind it.
@@ -143,6 +150,10 @@ mod tests {
         assert!(first.starts_with(&config.key_prefix) && !tenth.starts_with(&first));
         assert_eq!(RunConfig { key_prefix: "lg:".to_owned(), ..own_keys(&config, 3) }, config);
         assert_eq!((asked_prefix(&first), asked_prefix(&tenth)), ("lg:", "lg:"));
+        let parts = vec![Workload::for_tests("a", 1.0), Workload::for_tests("b", 1.0)];
+        let mix = own_keys(&config.mixed(parts), 7);
+        let prefixes: Vec<&str> = mix.workloads.iter().map(|of| of.key_prefix.as_str()).collect();
+        assert_eq!(prefixes, ["lg:a:r000007:", "lg:b:r000007:"]);
         for other in ["", "lg:", "r1:", "r00001:", "lg:r00000x:"] {
             assert_eq!(asked_prefix(other), other);
         }

@@ -45,7 +45,7 @@ pub(crate) struct Target {
     proxies: Option<Arc<Proxies>>,
     ground: Ground,
     plan: Plan,
-    key_prefix: String,
+    key_prefixes: Vec<String>,
     schedule: Option<Schedule>,
 }
 
@@ -75,8 +75,8 @@ impl Target {
         } else {
             Nodes::Given(Given::new(args)?)
         };
-        let key_prefix = config.key_prefix.clone();
-        let mut target = Self { nodes, proxies: None, ground, plan, key_prefix, schedule: None };
+        let key_prefixes = config.key_prefixes();
+        let mut target = Self { nodes, proxies: None, ground, plan, key_prefixes, schedule: None };
         target.put_proxies()?;
         Ok(target)
     }
@@ -95,7 +95,7 @@ impl Target {
     pub(crate) fn plan_faults(&mut self, config: &RunConfig) -> Result<(), RunError> {
         let ground = schedule::for_run(&self.ground, config);
         self.plan = schedule::plan(config, &ground).map_err(RunError::Usage)?;
-        self.key_prefix.clone_from(&config.key_prefix);
+        self.key_prefixes = config.key_prefixes();
         self.put_proxies()
     }
 
@@ -193,7 +193,7 @@ impl Target {
             nodes: self.node_urls(),
             proxies: self.proxies.clone(),
             clients: Arc::clone(&clients),
-            key_prefix: self.key_prefix.clone(),
+            key_prefixes: self.key_prefixes.clone(),
             held,
         };
         let started = Schedule::start(self.plan.clone(), means, clients, measured_ns);
@@ -245,7 +245,7 @@ mod tests {
             proxies: None,
             ground: crate::faults::plan::tests::ground(2),
             plan: Plan::default(),
-            key_prefix: String::new(),
+            key_prefixes: Vec::new(),
             schedule: None,
         };
         assert!(target.urls()[0].contains("s3cret"), "the engine needs it");

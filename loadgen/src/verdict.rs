@@ -193,13 +193,14 @@ fn safety(facts: &Facts, findings: &Findings) -> Safety {
 }
 
 fn fencing(config: &RunConfig, findings: &Findings) -> Option<Safety> {
-    config.fenced.then_some(match findings.tokens.violations {
+    config.is_fenced().then_some(match findings.tokens.violations {
         0 => Safety::Holds,
         _ => Safety::Violated,
     })
 }
 
 fn violated(config: &RunConfig, findings: &Findings) -> String {
+    let overlapped = "overlapped another that had to exclude it";
     let what = match (findings.violations, findings.lost_updates, config.mode) {
         (0, 0, _) => {
             let n = findings.torn_reads;
@@ -208,6 +209,9 @@ fn violated(config: &RunConfig, findings: &Findings) -> String {
         (0, n, _) => {
             format!("{} lost", many(n, "update of a plain counter", "updates of plain counters"))
         }
+        (n, ..) if config.is_mix() => {
+            format!("{} {overlapped}", many(n, "section", "sections"))
+        }
         (n, _, Mode::Permits(k)) => {
             format!("{} had one permit more than the {k} of a name", many(n, "section", "sections"))
         }
@@ -215,7 +219,7 @@ fn violated(config: &RunConfig, findings: &Findings) -> String {
             format!("{} overlapped another of the same name", many(n, "section", "sections"))
         }
         (n, _, Mode::Shared(_) | Mode::Hierarchy(_)) => {
-            format!("{} overlapped another that had to exclude it", many(n, "section", "sections"))
+            format!("{} {overlapped}", many(n, "section", "sections"))
         }
     };
     format!("mutual exclusion violated: {what}")

@@ -8,7 +8,7 @@
 //! 2. The acquisition is recorded at the grant, so a slow release delays no sample.
 //! 3. Every section that began was either answered or is counted as unfinished, not both.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::backend::{Backend, Failure, Grant, Released};
@@ -21,6 +21,7 @@ use crate::plan::{Section, Stream};
 use crate::queue::{Queue, Taken};
 use crate::recorder::{FailureKind, Metric, Recorder};
 use crate::timer::Timer;
+use crate::workload::Workload;
 
 /// Kept texts of failures, per process.
 const MAX_TEXTS: usize = 8;
@@ -32,6 +33,8 @@ const MAX_TEXTS: usize = 8;
 pub(crate) struct Tally {
     /// The planned instant of the section that has no answer yet, 0 when there is none.
     pub(crate) asking_since_ns: AtomicU64,
+    /// Its workload.
+    pub(crate) asking_of: AtomicU8,
     /// A lock is held, or being released.
     pub(crate) holding: AtomicBool,
     pub(crate) asked: AtomicU64,
@@ -46,6 +49,9 @@ pub(crate) struct Shared {
     pub(crate) process: u32,
     pub(crate) backend: Backend,
     pub(crate) claims: Claims,
+    pub(crate) workloads: Vec<Workload>,
+    /// Names of this process alone; 0 where all processes share theirs.
+    pub(crate) own_names: u64,
     pub(crate) oracle: Oracle,
     pub(crate) recorder: Recorder,
     pub(crate) timer: Arc<Timer>,
@@ -96,7 +102,7 @@ pub(crate) async fn run(shared: Arc<Shared>, place: usize, id: u32, times: Times
             let intended_ns = times.start_ns + section.intended_ns;
             if not_before_ns > 0 {
                 // Taken, so it is this client's, which is where it is counted if the run ends.
-                tally.asking_since_ns.store(intended_ns, Ordering::Relaxed);
+                tally.ask(section, intended_ns);
                 shared.timer.until(not_before_ns).await;
             }
             client.section(section, intended_ns, None).await;
@@ -109,8 +115,10 @@ pub(crate) async fn run(shared: Arc<Shared>, place: usize, id: u32, times: Times
             return;
         }
         client.section(section, now, Some(now)).await;
-        if shared.config.think_ns > 0 {
-            shared.timer.until(now_ns() + shared.config.think_ns).await;
+        let of = shared.workloads.get(usize::from(section.workload));
+        let think_ns = of.map_or(0, |workload| workload.think_ns);
+        if think_ns > 0 {
+            shared.timer.until(now_ns() + think_ns).await;
         } else {
             // A lock that never waits would keep this worker thread to one client.
             tokio::task::coop::consume_budget().await;
@@ -120,24 +128,22 @@ pub(crate) async fn run(shared: Arc<Shared>, place: usize, id: u32, times: Times
 
 impl<'a> Client<'a> {
     fn new(shared: &'a Shared, tally: &'a Tally, id: u32, measured_ns: u64) -> Self {
-        let config = &shared.config;
-        let space = if config.private_keys() { config.names() } else { 0 };
-        let first_cell = u64::from(shared.process) * space;
+        let first_cell = u64::from(shared.process) * shared.own_names;
         let claims = Vec::new();
         Self { shared, tally, id, generation: 0, measured_ns, first_cell, claims }
     }
 
     /// Makes one section. `now`: the clock was read just before, by whoever planned it.
     async fn section(&mut self, plan: Section, intended_ns: u64, now: Option<u64>) {
-        self.tally.asking_since_ns.store(intended_ns, Ordering::Relaxed);
+        self.tally.ask(plan, intended_ns);
         add_one(&self.tally.asked);
         self.shared.claims.of(plan, &mut self.claims);
-        let key = u64::from(plan.key) + self.first_cell;
+        let key = self.claims.first().map_or(0, |claim| u64::from(claim.cell)) + self.first_cell;
         // Read before the call: whatever this acquisition gets must be above it. Only locks of one
         // name have tokens.
         let floor = self.shared.oracle.highest_token(key);
         let called_ns = now.unwrap_or_else(now_ns);
-        let outcome = self.shared.backend.acquire(&self.claims).await;
+        let outcome = self.shared.backend.acquire(plan.workload, &self.claims).await;
         let granted_ns = now_ns();
         let waited_ns = granted_ns.saturating_sub(intended_ns);
         if waited_ns > self.tally.longest_ns.load(Ordering::Relaxed) {
@@ -158,7 +164,7 @@ impl<'a> Client<'a> {
                 self.hold(plan, grant, at, recorded).await;
                 self.tally.holding.store(false, Ordering::Relaxed);
             }
-            Err(failure) => self.failed(&failure, waited_ns, recorded),
+            Err(failure) => self.failed(plan, &failure, waited_ns, recorded),
         }
     }
 
@@ -181,7 +187,8 @@ impl<'a> Client<'a> {
         });
         if recorded {
             let handover = entered.as_ref().and_then(|entered| entered.handover);
-            self.record_grant(at, attempts, contended, remaining_ns, handover);
+            let asked = Asked { workload: plan.workload, attempts, contended };
+            self.record_grant(asked, at, remaining_ns, handover);
         }
         if plan.hold_ns > 0 {
             shared.timer.until(at.granted_ns.saturating_add(plan.hold_ns)).await;
@@ -197,25 +204,25 @@ impl<'a> Client<'a> {
         let released = held.release().await;
         if recorded {
             let held_ns = asked_ns.saturating_sub(at.granted_ns);
-            shared.recorder.with(|shard| {
-                shard.record(Metric::Release, now_ns().saturating_sub(asked_ns));
-                shard.record(Metric::Hold, held_ns);
+            shared.recorder.with_of(plan.workload, |to| {
+                to.record(Metric::Release, now_ns().saturating_sub(asked_ns));
+                to.record(Metric::Hold, held_ns);
                 if plan.hold_ns > 0 {
-                    shard.record(Metric::HoldLate, held_ns.saturating_sub(plan.hold_ns));
+                    to.record(Metric::HoldLate, held_ns.saturating_sub(plan.hold_ns));
                 }
                 if !in_time || released == Released::NotHeld {
-                    shard.counts.fail(FailureKind::Lost);
+                    to.count(|counts| counts.fail(FailureKind::Lost));
                 }
-                shard.counts.release_unconfirmed += u64::from(released == Released::Unconfirmed);
+                let unconfirmed = u64::from(released == Released::Unconfirmed);
+                to.count(|counts| counts.release_unconfirmed += unconfirmed);
             });
         }
     }
 
     fn record_grant(
         &self,
+        Asked { workload, attempts, contended }: Asked,
         at: Instants,
-        attempts: u32,
-        contended: bool,
         remaining_ns: u64,
         handover: Option<Handover>,
     ) {
@@ -223,33 +230,39 @@ impl<'a> Client<'a> {
         let waited_ns = at.granted_ns.saturating_sub(at.intended_ns);
         self.shared.oracle.count_waits(&self.claims, self.first_cell, waited_ns);
         let kind = if contended { Metric::Contended } else { Metric::Uncontended };
-        self.shared.recorder.with(|shard| {
-            shard.counts.ok += 1;
-            shard.record(Metric::Response, waited_ns);
-            shard.record(Metric::Service, service_ns);
-            shard.record(kind, service_ns);
-            shard.record(Metric::ValidityLeft, remaining_ns);
+        let of = self.shared.workloads.get(usize::from(workload));
+        let fenced = of.is_some_and(|workload| workload.fenced);
+        let second_trip = took_second_trip(fenced, contended, attempts);
+        self.shared.recorder.with_of(workload, |to| {
+            to.record(Metric::Response, waited_ns);
+            to.record(Metric::Service, service_ns);
+            to.record(kind, service_ns);
+            to.record(Metric::ValidityLeft, remaining_ns);
             if contended {
-                shard.record(Metric::Attempts, attempts.into());
+                to.record(Metric::Attempts, attempts.into());
             }
-            let second_trip = took_second_trip(self.shared.config.fenced, contended, attempts);
-            shard.counts.raised += u64::from(second_trip);
-            shard.counts.attempts += u64::from(attempts);
+            to.count(|counts| {
+                counts.ok += 1;
+                counts.raised += u64::from(second_trip);
+                counts.attempts += u64::from(attempts);
+            });
             if let Some(Handover { took_ns, between_processes }) = handover {
-                shard.record(Metric::Handoff, took_ns);
+                to.record(Metric::Handoff, took_ns);
                 if between_processes {
-                    shard.record(Metric::HandoffBetween, took_ns);
+                    to.record(Metric::HandoffBetween, took_ns);
                 }
             }
         });
     }
 
-    fn failed(&self, failure: &Failure, waited_ns: u64, recorded: bool) {
+    fn failed(&self, plan: Section, failure: &Failure, waited_ns: u64, recorded: bool) {
         if recorded {
-            self.shared.recorder.with(|shard| {
-                shard.counts.fail(failure.kind);
-                shard.counts.attempts += u64::from(failure.attempts);
-                shard.record(Metric::Failed, waited_ns);
+            self.shared.recorder.with_of(plan.workload, |to| {
+                to.count(|counts| {
+                    counts.fail(failure.kind);
+                    counts.attempts += u64::from(failure.attempts);
+                });
+                to.record(Metric::Failed, waited_ns);
             });
         }
         if !failure.text.is_empty() {
@@ -265,6 +278,14 @@ impl<'a> Client<'a> {
 /// had counted differently, and its owner raised them to one token.
 fn took_second_trip(fenced: bool, contended: bool, attempts: u32) -> bool {
     fenced && !contended && attempts > 1
+}
+
+/// How a lock was had.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    workload: u8,
+    attempts: u32,
+    contended: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -294,6 +315,11 @@ impl Shared {
 }
 
 impl Tally {
+    fn ask(&self, section: Section, intended_ns: u64) {
+        self.asking_of.store(section.workload, Ordering::Relaxed);
+        self.asking_since_ns.store(intended_ns, Ordering::Relaxed);
+    }
+
     /// The planned instant of the section that has no answer yet.
     pub(crate) fn asking_ns(&self) -> Option<u64> {
         Some(self.asking_since_ns.load(Ordering::Relaxed)).filter(|&since| since != 0)

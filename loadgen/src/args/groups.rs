@@ -45,8 +45,9 @@ pub(crate) struct EngineArgs {
 #[derive(Debug, Args)]
 pub(crate) struct VerdictArgs {
     /// What the run must reach, else it ends with 3: acquire.response.p99<5ms, errors.rate<0.1%,
-    /// throughput>=9.5k, safety.violations==0, fault.recovered.max<2s, ..; append `outside faults`
-    /// or `abort` (end the run when it fails); may be repeated
+    /// throughput>=9.5k, safety.violations==0, fault.recovered.max<2s, ..;
+    /// errors.rate{workload=A}<1% is about one workload of a mix; append `outside faults` or
+    /// `abort` (end the run when it fails); may be repeated
     #[arg(
         short = 'T',
         long = "threshold",
@@ -67,7 +68,8 @@ pub(crate) struct ScenarioArgs {
     /// A run written down as TOML, see loadgen/scenarios; flags beside it win
     #[arg(short = 'f', long, value_name = "FILE.toml", help_heading = "Scenario")]
     pub(crate) scenario: Option<PathBuf>,
-    /// Change a setting of the file: load.rate=5k, fault.1.for=2s; may be repeated
+    /// Change a setting of the file: load.rate=5k, fault.1.for=2s, workload.NAME.hold=1ms; may be
+    /// repeated
     #[arg(long = "set", value_name = "PATH=VALUE", help_heading = "Scenario")]
     pub(crate) set: Vec<String>,
     /// Say whether the settings are valid, and run nothing

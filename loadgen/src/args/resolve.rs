@@ -4,8 +4,7 @@ use super::RunArgs;
 use super::groups::EngineArgs;
 use crate::clock::{NS_PER_MS, NS_PER_S};
 use crate::config::{BackendKind, EngineKnobs, RunConfig};
-use crate::mode::Mode;
-use crate::thresholds::MAX_THRESHOLDS;
+use crate::thresholds::{MAX_THRESHOLDS, Threshold};
 use crate::values::{Hold, Rate};
 
 /// Half a GiB of the checker's memory, most of it never touched.
@@ -40,13 +39,14 @@ impl RunArgs {
             key_prefix: self.key_prefix.clone(),
             mode: self.mode,
             ttl_ns: self.ttl,
-            max_ttl_ns: self.max_ttl.unwrap_or_else(|| self.ttl.max(3 * NS_PER_S)),
-            hold: self.effective_hold(),
+            max_ttl_ns: 0,
+            hold: self.effective_hold(self.hold),
             think_ns: self.think,
             wait_ns: self.wait,
             try_only: self.try_only,
             waiting: self.waiting,
             fenced: self.fenced,
+            workloads: Vec::new(),
             interval_ns: self.interval,
             percentiles: self.percentiles.0.clone(),
             time_unit: self.time_unit,
@@ -58,10 +58,23 @@ impl RunArgs {
             witness: self.checker.witness,
             engine: self.engine.knobs(),
         };
+        let config = self.mix(config)?;
+        let config = RunConfig {
+            max_ttl_ns: self.max_ttl.unwrap_or_else(|| config.longest_ttl_ns().max(3 * NS_PER_S)),
+            ..config
+        };
         if config.crowd_words() > MOST_CROWD_WORDS {
             return Err(format!(
                 "--keys {} times --clients {} is too much to check in mode {}; lower one of them",
-                self.keys, self.clients, self.mode
+                config.spaces().crowded_cells(),
+                self.clients,
+                config.modes()
+            ));
+        }
+        let tokens = |of: &&Threshold| of.needs_tokens() && !config.is_fenced();
+        if let Some(tokens) = config.thresholds.iter().find(tokens) {
+            return Err(format!(
+                "--threshold `{tokens}` needs the tokens of a run with --fenced; add it"
             ));
         }
         Ok(config)
@@ -76,7 +89,6 @@ impl RunArgs {
             }
         };
         limit("clients", self.clients.into(), 100_000)?;
-        limit("keys", self.keys.into(), 10_000_000)?;
         limit("max-in-flight", self.max_in_flight.into(), 10_000_000)?;
         if self.clients < self.processes {
             return Err(format!(
@@ -96,27 +108,16 @@ impl RunArgs {
         if self.backend != BackendKind::Engine && self.checker.witness {
             return Err("--witness needs nodes to look at; this backend has none".to_owned());
         }
-        if self.mode != Mode::Mutex && self.fenced {
-            return Err("--fenced goes with --mode mutex alone: other locks have no one order of \
-                        holders"
-                .to_owned());
-        }
-        if let Mode::All(k) = self.mode
-            && k > self.keys
-        {
-            return Err(format!("--mode all:{k} needs as many --keys; there are {}", self.keys));
-        }
-        if self.max_ttl.is_some_and(|most| most < self.ttl) {
-            return Err("--max-ttl must not be shorter than --ttl".to_owned());
+        if self.checker.witness && !self.workloads.is_empty() {
+            return Err(
+                "--witness looks at the names of one workload, and this run is a mix; leave \
+                        it out"
+                    .to_owned(),
+            );
         }
         self.engine.check()?;
         let thresholds = &self.verdict.thresholds;
         limit("threshold", thresholds.len() as u64, MAX_THRESHOLDS as u64)?;
-        if let Some(tokens) = thresholds.iter().find(|all| all.needs_tokens() && !self.fenced) {
-            return Err(format!(
-                "--threshold `{tokens}` needs the tokens of a run with --fenced; add it"
-            ));
-        }
         if self.verdict.abort_on_fail.is_some() && thresholds.is_empty() {
             return Err("--abort-on-fail needs something that can fail; add --threshold".to_owned());
         }
@@ -125,9 +126,6 @@ impl RunArgs {
                 "--arrival {} is for an open loop; add --rate or --stages",
                 self.arrival
             ));
-        }
-        if self.key_prefix.len() > 1_024 {
-            return Err("--key-prefix is longer than 1024 bytes; use a shorter one".to_owned());
         }
         Ok(())
     }
@@ -140,8 +138,8 @@ impl RunArgs {
 
     /// A wrong grant shows only where two sections can overlap in time, so the broken lock is never
     /// held for nothing.
-    fn effective_hold(&self) -> Hold {
-        match (self.backend, self.hold) {
+    pub(super) fn effective_hold(&self, asked: Hold) -> Hold {
+        match (self.backend, asked) {
             (BackendKind::Broken | BackendKind::BrokenModes, Hold::Fixed(0)) => {
                 Hold::Fixed(NS_PER_MS / 5)
             }

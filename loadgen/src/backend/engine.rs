@@ -18,18 +18,25 @@ use crate::clock::now_ns;
 use crate::config::{EngineKnobs, Gather, RunConfig, Waiting};
 use crate::mode::{Claim, Class, Mode};
 use crate::recorder::FailureKind;
+use crate::workload::Workload;
 
 #[derive(Debug)]
 pub(crate) struct Engine {
     locks: Redlock,
-    mode: Mode,
     names: Vec<Resource>,
+    workloads: Vec<Asks>,
+    /// What all tokens of this process begin with, where a witness wants to know.
+    owner: Option<String>,
+}
+
+/// How a workload asks.
+#[derive(Debug)]
+struct Asks {
+    mode: Mode,
     ttl: Duration,
     /// `None`: do not wait.
     wait: Option<Duration>,
     fenced: bool,
-    /// What all tokens of this process begin with, where a witness wants to know.
-    owner: Option<String>,
 }
 
 #[derive(Debug)]
@@ -89,7 +96,7 @@ const fn waiting(how: Waiting) -> redlatch::Waiting {
 
 impl Engine {
     pub(crate) async fn connect(config: &RunConfig) -> Result<Self, String> {
-        let ttl = Duration::from_nanos(config.ttl_ns);
+        let ttl = Duration::from_nanos(config.longest_ttl_ns());
         let knobs = &config.engine;
         let mut builder = Redlock::builder()
             .nodes(config.nodes.iter().map(String::as_str))
@@ -111,22 +118,26 @@ impl Engine {
             true => learn_owner(&locks, &config.key_prefix).await,
             false => None,
         };
-        let tree = config.mode.tree(config.keys);
-        let prefix = &config.key_prefix;
-        let name = |cell| Resource::from(format!("{prefix}{}", tree.name(cell)).as_str());
+        let spaces = config.spaces();
+        let asks = |of: &Workload| Asks {
+            mode: of.mode,
+            ttl: Duration::from_nanos(of.ttl_ns),
+            wait: (!of.try_only).then(|| Duration::from_nanos(of.wait_ns)),
+            fenced: of.fenced,
+        };
         Ok(Self {
             locks,
-            mode: config.mode,
-            names: (0..tree.cells()).map(name).collect(),
-            ttl,
-            wait: (!config.try_only).then(|| Duration::from_nanos(config.wait_ns)),
-            fenced: config.fenced,
+            names: (0..spaces.cells()).map(|cell| spaces.name(cell).as_str().into()).collect(),
+            workloads: config.parts().iter().map(asks).collect(),
             owner,
         })
     }
 
-    pub(crate) async fn acquire(&self, claims: &[Claim]) -> Result<Grant, Failure> {
-        let Some(request) = self.request(claims) else { return Err(Failure::outside()) };
+    pub(crate) async fn acquire(&self, workload: u8, claims: &[Claim]) -> Result<Grant, Failure> {
+        let asks = self.workloads.get(usize::from(workload));
+        let Some(request) = asks.and_then(|asks| self.request(asks, claims)) else {
+            return Err(Failure::outside());
+        };
         let outcome = request.await;
         let guard = outcome.map_err(|error| failure(&error))?;
         let asked_ns = now_ns();
@@ -140,12 +151,12 @@ impl Engine {
     }
 
     /// What is asked for `claims`, as a user of the library asks for it.
-    fn request(&self, claims: &[Claim]) -> Option<AcquireFuture<'_>> {
+    fn request(&self, asks: &Asks, claims: &[Claim]) -> Option<AcquireFuture<'_>> {
         let name = |claim: &Claim| self.names.get(size(claim.cell)).cloned();
-        if let Mode::All(_) = self.mode {
+        if let Mode::All(_) = asks.mode {
             let names: Vec<Resource> = claims.iter().filter_map(name).collect();
-            let request = self.locks.acquire_all(names).ttl(self.ttl);
-            let request = match self.wait {
+            let request = self.locks.acquire_all(names).ttl(asks.ttl);
+            let request = match asks.wait {
                 Some(wait) => request.wait_for(wait),
                 None => request.once(),
             };
@@ -156,17 +167,17 @@ impl Engine {
         let name = name(last)?;
         macro_rules! refined {
             ($request:expr) => {
-                match (self.mode, last.class) {
+                match (asks.mode, last.class) {
                     (Mode::Shared(_), Class::Shared) => $request.mode(redlatch::Mode::Shared),
                     (Mode::Hierarchy(_), _) => $request.hierarchical(),
                     (Mode::Permits(k), _) => $request.permit_of(k),
-                    _ if self.fenced => $request.fenced(),
+                    _ if asks.fenced => $request.fenced(),
                     _ => $request,
                 }
-                .ttl(self.ttl)
+                .ttl(asks.ttl)
             };
         }
-        Some(match self.wait {
+        Some(match asks.wait {
             Some(wait) => refined!(self.locks.acquire(name)).wait_for(wait).into_future(),
             None => refined!(self.locks.try_acquire(name)).into_future(),
         })

@@ -22,9 +22,10 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use super::{Failure, Grant, Held};
 use crate::clock::{NS_PER_US, now_ns};
 use crate::config::{BackendKind, RunConfig};
-use crate::mode::{Claim, Mode};
+use crate::mode::Claim;
 use crate::recorder::FailureKind;
 use crate::timer::Timer;
+use crate::workload::Workload;
 use modes::{Names, Taken};
 
 /// A wrong grant of `broken` and a wrong token of `broken-tokens` come after nine right ones.
@@ -50,16 +51,24 @@ struct Name {
 pub(crate) struct Local {
     names: Vec<Name>,
     /// Instead of `names`, where these have several holders or are locked together.
-    crowd: Option<Arc<Names>>,
-    ttl_ns: u64,
-    try_only: bool,
-    fenced: bool,
+    crowd: Arc<Names>,
+    workloads: Vec<Asks>,
     broken: bool,
     broken_modes: bool,
     broken_tokens: bool,
     grants: AtomicU64,
     contended: AtomicU64,
     stall: Option<Stall>,
+}
+
+/// How a workload asks.
+#[derive(Clone, Copy, Debug)]
+struct Asks {
+    /// Each of its locks is one name's and has one holder.
+    is_plain: bool,
+    ttl_ns: u64,
+    try_only: bool,
+    fenced: bool,
 }
 
 /// What is held.
@@ -82,12 +91,23 @@ impl Local {
             at_ns: AtomicU64::new(u64::MAX),
             done: AtomicBool::new(false),
         };
+        let spaces = config.spaces();
+        let asks = |(at, of): (usize, &Workload)| Asks {
+            is_plain: spaces.is_plain(at),
+            ttl_ns: of.ttl_ns,
+            try_only: of.try_only,
+            fenced: of.fenced,
+        };
+        let workloads: Vec<Asks> = config.parts().iter().enumerate().map(asks).collect();
+        // Neither table has room for what is never in it.
+        let room = |is_plain| match workloads.iter().any(|asks| asks.is_plain == is_plain) {
+            true => spaces.cells(),
+            false => 0,
+        };
         Self {
-            names: (0..config.keys.max(1)).map(|_| Name::default()).collect(),
-            crowd: (config.mode != Mode::Mutex).then(|| Names::new(config)),
-            ttl_ns: config.ttl_ns,
-            try_only: config.try_only,
-            fenced: config.fenced,
+            names: (0..room(true)).map(|_| Name::default()).collect(),
+            crowd: Names::new(&spaces, room(false)),
+            workloads,
             broken: config.backend == BackendKind::Broken,
             broken_modes: config.backend == BackendKind::BrokenModes,
             broken_tokens: config.backend == BackendKind::BrokenTokens,
@@ -103,24 +123,26 @@ impl Local {
         }
     }
 
-    pub(crate) async fn acquire(&self, claims: &[Claim]) -> Result<Grant, Failure> {
+    pub(crate) async fn acquire(&self, workload: u8, claims: &[Claim]) -> Result<Grant, Failure> {
         if let Some(stall) = &self.stall {
             stall.serve().await;
         }
-        match (&self.crowd, claims) {
-            (Some(crowd), claims) => self.take(crowd, claims).await,
-            (None, [claim]) => self.lock(claim.cell).await,
-            (None, _) => Err(Failure::outside()),
+        let asks = self.workloads.get(usize::from(workload)).copied();
+        match (asks, claims) {
+            (Some(asks), claims) if !asks.is_plain => self.take(asks, claims).await,
+            (Some(asks), [claim]) => self.lock(asks, claim.cell).await,
+            _ => Err(Failure::outside()),
         }
     }
 
     /// All of `claims`; their names may have several holders.
-    async fn take(&self, crowd: &Arc<Names>, claims: &[Claim]) -> Result<Grant, Failure> {
+    async fn take(&self, asks: Asks, claims: &[Claim]) -> Result<Grant, Failure> {
+        let crowd = &self.crowd;
         let grant = |taken, contended| Grant {
             held: Held::Local(LocalHeld::Claims { _taken: taken }),
             attempts: 1,
             contended,
-            valid_until_ns: now_ns().saturating_add(self.ttl_ns),
+            valid_until_ns: now_ns().saturating_add(asks.ttl_ns),
             token: None,
         };
         let nth = self.grants.fetch_add(1, Ordering::Relaxed);
@@ -136,7 +158,7 @@ impl Local {
         if self.is_wrong() {
             return Ok(grant(crowd.nothing(), true));
         }
-        if self.try_only {
+        if asks.try_only {
             return Err(Failure { kind: FailureKind::Busy, attempts: 1, text: String::new() });
         }
         Ok(grant(crowd.take(claims).await, true))
@@ -148,24 +170,30 @@ impl Local {
         self.broken && nth % WRONG_GRANT_EVERY == WRONG_GRANT_EVERY - 1
     }
 
-    async fn lock(&self, key: u32) -> Result<Grant, Failure> {
+    async fn lock(&self, asks: Asks, key: u32) -> Result<Grant, Failure> {
         let name = usize::try_from(key).ok().and_then(|key| self.names.get(key));
         let Some(name) = name else { return Err(Failure::outside()) };
         if let Ok(guard) = Arc::clone(&name.lock).try_lock_owned() {
-            return Ok(self.grant(name, Some(guard), false));
+            return Ok(self.grant(asks, name, Some(guard), false));
         }
         if self.is_wrong() {
-            return Ok(self.grant(name, None, true));
+            return Ok(self.grant(asks, name, None, true));
         }
-        if self.try_only {
+        if asks.try_only {
             return Err(Failure { kind: FailureKind::Busy, attempts: 1, text: String::new() });
         }
         let guard = Arc::clone(&name.lock).lock_owned().await;
-        Ok(self.grant(name, Some(guard), true))
+        Ok(self.grant(asks, name, Some(guard), true))
     }
 
     /// A wrong grant has no mutex guard, and the token of the one that it should have waited for.
-    fn grant(&self, name: &Name, guard: Option<OwnedMutexGuard<()>>, contended: bool) -> Grant {
+    fn grant(
+        &self,
+        asks: Asks,
+        name: &Name,
+        guard: Option<OwnedMutexGuard<()>>,
+        contended: bool,
+    ) -> Grant {
         let nth = self.grants.fetch_add(1, Ordering::Relaxed);
         let repeats = self.broken_tokens && nth % WRONG_GRANT_EVERY == WRONG_GRANT_EVERY - 1;
         let more = u64::from(guard.is_some() && !repeats);
@@ -174,8 +202,8 @@ impl Local {
             held: Held::Local(LocalHeld::Name { _lock: guard }),
             attempts: 1,
             contended,
-            valid_until_ns: now_ns().saturating_add(self.ttl_ns),
-            token: self.fenced.then_some(token),
+            valid_until_ns: now_ns().saturating_add(asks.ttl_ns),
+            token: asks.fenced.then_some(token),
         }
     }
 }

@@ -143,11 +143,11 @@ impl Backend {
         }
     }
 
-    /// Asks for all of `claims` as one lock, with the run's ttl and wait.
-    pub(crate) async fn acquire(&self, claims: &[Claim]) -> Result<Grant, Failure> {
+    /// Asks for all of `claims` as one lock, with the ttl and the wait of their workload.
+    pub(crate) async fn acquire(&self, workload: u8, claims: &[Claim]) -> Result<Grant, Failure> {
         match self {
-            Self::Local(local) => local.acquire(claims).await,
-            Self::Engine(engine) => engine.acquire(claims).await,
+            Self::Local(local) => local.acquire(workload, claims).await,
+            Self::Engine(engine) => engine.acquire(workload, claims).await,
         }
     }
 

@@ -155,6 +155,7 @@ fn floor(run: &RunConfig) -> Option<Pair> {
         mode: Mode::Mutex,
         hold: Hold::Fixed(0),
         think_ns: 0,
+        workloads: Vec::new(),
         faults: Vec::new(),
         ..run.clone()
     };

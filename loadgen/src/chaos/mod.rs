@@ -153,7 +153,7 @@ impl ChaosArgs {
             nodes,
             processes,
             duration: span(config.duration_ns),
-            ttl: span(config.ttl_ns),
+            ttl: span(config.longest_ttl_ns()),
             max_ttl: span(config.max_ttl_ns),
         })
     }

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::history::Record;
 use crate::mode::Class;
+use crate::workload::Permits;
 
 /// Kept examples of violations.
 const MOST_EXAMPLES: usize = 8;
@@ -49,8 +50,8 @@ impl From<&Record> for Hold {
     }
 }
 
-/// Judges all; `permits` may be held of a name at once.
-pub(super) fn judge(mut records: Vec<Record>, permits: usize) -> Found {
+/// Judges all; as many of a name may be held at once as `permits` says.
+pub(super) fn judge(mut records: Vec<Record>, permits: &Permits) -> Found {
     let mut found = Found::default();
     let mut late: Vec<(u32, u64)> = records
         .iter()
@@ -64,6 +65,7 @@ pub(super) fn judge(mut records: Vec<Record>, permits: usize) -> Found {
     let mut accused: Vec<(u32, u64)> = Vec::new();
     for name in records.chunk_by(|a, b| a.cell == b.cell) {
         found.keys += 1;
+        let permits = name.first().map_or(usize::MAX, |of| permits.at(of.cell.into()));
         sweep(name, permits, &mut found, &mut accused);
     }
     // A section of several names is one violation.

@@ -16,7 +16,6 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::history::{self, History, Keep};
-use crate::mode::Mode;
 use crate::report::format::{self, count, many};
 use crate::run::RunError;
 use crate::verdict::Safety;
@@ -94,12 +93,12 @@ pub(crate) fn run(args: &CheckArgs) -> Result<u8, RunError> {
 
 fn check(history: History, strict: bool) -> Checked {
     let History { head, records, stopped_ns } = history;
-    let permits = if let Mode::Permits(k) = head.config.mode { usize::from(k) } else { usize::MAX };
+    let permits = head.config.spaces().permits();
     let holds = records.len() as u64;
     let sections: std::collections::BTreeSet<_> =
         records.iter().map(|record| (record.client, record.generation)).collect();
     let sections = sections.len() as u64;
-    let found = judge::judge(records, permits);
+    let found = judge::judge(records, &permits);
     let broken = assumptions::broken(&head.config, head.nodes);
     let is_whole = head.config.history == Keep::Full && stopped_ns.is_none();
     let left_out =

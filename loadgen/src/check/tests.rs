@@ -3,7 +3,7 @@
 use super::*;
 use crate::config::RunConfig;
 use crate::history::{Head, Online, Record};
-use crate::mode::Class;
+use crate::mode::{Class, Mode};
 use crate::oracle::judge::Findings;
 
 fn hold(cell: u32, client: u32, class: Class, begin_ns: u64, end_ns: u64) -> Record {

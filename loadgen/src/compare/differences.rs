@@ -95,7 +95,8 @@ fn compare(first: &Measured, run: &Measured, letter: &str, found: &mut Found) {
         };
         let (a, b) = (text(&a), text(&b));
         // Runs that follow each other on the same nodes have keys of their own.
-        let is_alike = name == "key_prefix" && asked_prefix(&a) == asked_prefix(&b);
+        let is_prefix = name.rsplit('.').next() == Some("key_prefix");
+        let is_alike = is_prefix && asked_prefix(&a) == asked_prefix(&b);
         if a != b && !is_alike {
             let to =
                 if is_under_test(name) { &mut found.under_test } else { &mut found.differences };
@@ -158,7 +159,13 @@ pub(crate) fn settings(document: &Document) -> BTreeMap<String, String> {
     let mut facts = BTreeMap::new();
     if let Ok(Value::Object(config)) = serde_json::to_value(&document.config) {
         for (name, value) in config {
-            if !OF_NO_MATTER.contains(&name.as_str()) {
+            if name == "workloads" {
+                // By their names, not by their places in a list.
+                for of in value.as_array().into_iter().flatten() {
+                    let called = of.get("name").and_then(Value::as_str).unwrap_or_default();
+                    flatten(&format!("workload.{called}"), of, &mut facts);
+                }
+            } else if !OF_NO_MATTER.contains(&name.as_str()) {
                 flatten(&name, &value, &mut facts);
             }
         }

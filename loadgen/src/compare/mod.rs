@@ -151,6 +151,8 @@ fn gate(list: &str) -> Result<Vec<Name>, String> {
 
 fn compare(sides: &[Side], gate: &[Name], noise: f64, found: differences::Found) -> Comparison {
     let mut names = names::usual();
+    let first = sides.first().and_then(|side| side.runs.first());
+    names.extend(first.map(|run| names::of_workloads(&run.document)).unwrap_or_default());
     let more: Vec<Name> = gate.iter().filter(|name| !names.contains(name)).copied().collect();
     names.extend(more);
     let (base, others) = match sides.split_first() {

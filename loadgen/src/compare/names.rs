@@ -5,6 +5,7 @@ use crate::metrics::{self, Name, Scalar, Stat, Unit};
 use crate::recorder::Metric;
 use crate::report::json::is_weak;
 use crate::statistics::judge::Good;
+use crate::workload::Label;
 
 /// The rows of every comparison.
 pub(crate) fn usual() -> Vec<Name> {
@@ -31,8 +32,10 @@ pub(crate) const fn good(name: Name) -> Good {
         Name::Scalar(
             Scalar::Throughput | Scalar::Achieved | Scalar::Offered | Scalar::FairnessJain,
         )
+        | Name::WorkloadScalar(_, Scalar::Throughput | Scalar::Achieved | Scalar::Offered)
         | Name::Latency(Metric::ValidityLeft, _)
-        | Name::Latency(_, Stat::Count) => Good::More,
+        | Name::Latency(_, Stat::Count)
+        | Name::WorkloadLatency(_, _, Stat::Count) => Good::More,
         _ => Good::Less,
     }
 }
@@ -53,6 +56,9 @@ pub(crate) const fn word(unit: Unit) -> &'static str {
 pub(crate) fn value(name: Name, document: &Document) -> Option<f64> {
     let value = match name {
         Name::Scalar(Scalar::Throughput) => document.totals.ok_rate,
+        Name::WorkloadScalar(label, Scalar::Throughput) => {
+            document.workload(label.as_str()).and_then(|of| of.totals.ok_rate)
+        }
         name => metrics::value(document, &name).map(|sample| sample.value),
     };
     value.filter(|value| value.is_finite())
@@ -60,8 +66,14 @@ pub(crate) fn value(name: Name, document: &Document) -> Option<f64> {
 
 /// Too few samples lie above it: chance.
 pub(crate) fn weak(name: Name, document: &Document) -> bool {
-    let Name::Latency(metric, stat) = name else { return false };
-    let count = document.latency(metric).map_or(0, |latency| latency.count);
+    let (latency, stat) = match name {
+        Name::Latency(metric, stat) => (document.latency(metric), stat),
+        Name::WorkloadLatency(label, metric, stat) => {
+            (document.workload(label.as_str()).and_then(|of| of.latency(metric)), stat)
+        }
+        Name::Scalar(_) | Name::WorkloadScalar(..) => return false,
+    };
+    let count = latency.map_or(0, |latency| latency.count);
     match stat {
         Stat::Percentile(p) => is_weak(p, count),
         Stat::Max => true,
@@ -69,9 +81,26 @@ pub(crate) fn weak(name: Name, document: &Document) -> bool {
     }
 }
 
-/// Acquisitions that failed, and all that were answered.
-pub(crate) fn failed(document: &Document) -> (u64, u64) {
-    let (totals, of) = (&document.totals, document.totals.errors);
-    let failed = of.timeout + of.no_quorum + of.quarantined + of.other;
+/// The rows of each workload of a mix.
+pub(crate) fn of_workloads(document: &Document) -> Vec<Name> {
+    let labels = document.workloads.iter().filter_map(|of| Label::parse(&of.name).ok());
+    let of = |label| {
+        let response = |p| Name::WorkloadLatency(label, Metric::Response, Stat::Percentile(p));
+        let scalar = |scalar| Name::WorkloadScalar(label, scalar);
+        [scalar(Scalar::Throughput), response(50.0), response(99.0), scalar(Scalar::ErrorsRate)]
+    };
+    labels.flat_map(of).collect()
+}
+
+/// Acquisitions that failed, and all that were answered, of a workload or of all.
+pub(crate) fn failed(name: Name, document: &Document) -> (u64, u64) {
+    let part = name.workload().map(|label| document.workload(label.as_str()));
+    let totals = match part {
+        None => &document.totals,
+        Some(Some(part)) => &part.totals,
+        Some(None) => return (0, 0),
+    };
+    let of = totals.errors;
+    let failed = of.failed();
     (failed, totals.ok + of.busy + failed)
 }

@@ -63,13 +63,17 @@ impl From<Interval> for Between {
 /// changes between them from run to run. A quiet machine does better; only repeated runs can know.
 const fn floor(name: Name) -> f64 {
     match name {
-        Name::Scalar(Scalar::Throughput) => FLOOR_THROUGHPUT,
-        Name::Scalar(Scalar::CpuPerLock) => FLOOR_COST,
-        Name::Scalar(_) => 0.05,
-        Name::Latency(_, Stat::Percentile(p)) if p <= 75.0 => FLOOR_MIDDLE,
-        Name::Latency(_, Stat::Percentile(p)) if p <= 99.0 => FLOOR_TAIL,
-        Name::Latency(_, Stat::Mean) => FLOOR_MIDDLE,
-        Name::Latency(..) => 0.40,
+        Name::Scalar(scalar) | Name::WorkloadScalar(_, scalar) => match scalar {
+            Scalar::Throughput => FLOOR_THROUGHPUT,
+            Scalar::CpuPerLock => FLOOR_COST,
+            _ => 0.05,
+        },
+        Name::Latency(_, stat) | Name::WorkloadLatency(_, _, stat) => match stat {
+            Stat::Percentile(p) if p <= 75.0 => FLOOR_MIDDLE,
+            Stat::Percentile(p) if p <= 99.0 => FLOOR_TAIL,
+            Stat::Mean => FLOOR_MIDDLE,
+            _ => 0.40,
+        },
     }
 }
 
@@ -111,8 +115,9 @@ impl Row {
             weak: runs().any(|run| names::weak(name, &run.document)),
         };
         let (Some(of_a), Some(of_b)) = (of_a, of_b) else { return Some(row) };
-        if name == Name::Scalar(Scalar::ErrorsRate) {
-            row.errors(a, b, noise);
+        if let Name::Scalar(Scalar::ErrorsRate) | Name::WorkloadScalar(_, Scalar::ErrorsRate) = name
+        {
+            row.errors(name, a, b, noise);
             return Some(row);
         }
         let ratio = match (a.runs.as_slice(), b.runs.as_slice()) {
@@ -134,11 +139,11 @@ impl Row {
 
     /// Shares can be 0, so they are subtracted. A change has to be one in a thousand at least, and
     /// by the noise threshold of the larger of the two.
-    fn errors(&mut self, a: &Side, b: &Side, noise: f64) {
+    fn errors(&mut self, name: Name, a: &Side, b: &Side, noise: f64) {
         let sum = |side: &Side| {
             side.runs
                 .iter()
-                .map(|run| failed(&run.document))
+                .map(|run| failed(name, &run.document))
                 .fold((0, 0), |(f, n), (g, m)| (f + g, n + m))
         };
         let shares = [sum(a), sum(b)].map(|(failed, all)| crate::num::share(failed, all));
@@ -227,6 +232,10 @@ fn within(name: Name, run: &Measured) -> Option<f64> {
                 log_error(blocks.len(), SEED, |times| blocks.quantile(q, times))
             });
             from_blocks.or_else(|| by_rank(&run.document.hist(metric)?, q))
+        }
+        // Blocks of time are those of all workloads together.
+        Name::WorkloadLatency(label, metric, Stat::Percentile(p)) => {
+            by_rank(&run.document.workload(label.as_str())?.hist(metric)?, p / 100.0)
         }
         _ => None,
     }

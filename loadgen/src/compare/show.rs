@@ -54,12 +54,26 @@ fn table(out: &mut String, against: &Against, paint: Paint) {
     let (change, interval) = ("change", "95 % interval");
     let side = &against.side;
     line!(out, " {:<33}{:>11}{side:>11}{change:>10}{interval:>18}   verdict", "", "A");
+    let mut about = None;
     for row in &against.rows {
+        // Under the name of its workload: a line has no room for both.
+        let (name, of) = match row.name.split_once("{workload=") {
+            Some((name, of)) => (format!("  {name}"), Some(of.trim_end_matches('}'))),
+            None => (row.name.clone(), None),
+        };
+        if of != about {
+            line!(
+                out,
+                "  {}",
+                of.map_or_else(|| "all workloads".to_owned(), |of| format!("workload {of}"))
+            );
+            about = of;
+        }
         let (change, interval) = change_of(row);
         let mark = if row.gated { "*" } else { " " };
         let weak = if row.weak { "~" } else { "" };
         let (a, b) = (value(row.a, row.unit), value(row.b, row.unit));
-        let name: String = row.name.chars().take(32).collect();
+        let name: String = name.chars().take(32).collect();
         let text = format!("{mark}{name:<33}{a:>11}{b:>11}{change:>10}{interval:>18}");
         let word = painted(row.word, row.word.text(), paint);
         line!(out, "{text} {weak:<1} {word}");

@@ -9,6 +9,7 @@
 pub(crate) mod base64;
 mod read;
 mod timeline;
+mod workload;
 
 use std::collections::BTreeMap;
 
@@ -32,6 +33,7 @@ use crate::witness::report::WitnessReport;
 
 pub(crate) use read::load;
 pub(crate) use timeline::{Event, MOST_EVENTS, State, What};
+pub(crate) use workload::WorkloadReport;
 
 /// What [`Document::schema`] says.
 pub(crate) const SCHEMA: &str = "loadgen.result/1";
@@ -48,6 +50,9 @@ pub(crate) struct Document {
     pub(crate) totals: Totals,
     /// By metric name; `null` where nothing was recorded.
     pub(crate) latency_ns: BTreeMap<String, Option<Latency>>,
+    /// Of a mix; empty for a run of one workload.
+    #[serde(default)]
+    pub(crate) workloads: Vec<WorkloadReport>,
     pub(crate) attempts: Attempts,
     pub(crate) contention: Contention,
     pub(crate) fairness: Fairness,
@@ -148,6 +153,13 @@ pub(crate) struct Errors {
     /// Granted, and lost before the release.
     pub(crate) lost: u64,
     pub(crate) other: u64,
+}
+
+impl Errors {
+    /// Acquisitions that failed: all but a refusal, which is an answer, and what was granted first.
+    pub(crate) const fn failed(&self) -> u64 {
+        self.timeout + self.no_quorum + self.quarantined + self.other
+    }
 }
 
 /// One histogram; `sum` is exact to the histogram's buckets, as `mean` is.

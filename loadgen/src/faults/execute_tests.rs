@@ -158,7 +158,7 @@ fn means(cluster: &Arc<Cluster>, clients: Vec<Client>) -> Arc<Means> {
         nodes: cluster.urls(),
         proxies: Some(Arc::new(Proxies::start(&cluster.urls()).unwrap())),
         clients: clients.into(),
-        key_prefix: "lg:".to_owned(),
+        key_prefixes: vec!["lg:".to_owned()],
         held: Box::new(|process| if process == 0 { 7 } else { 0 }),
     })
 }

@@ -50,7 +50,7 @@ pub(crate) struct Means {
     /// There if the plan has a fault for them.
     pub(crate) proxies: Option<Arc<Proxies>>,
     pub(crate) clients: Arc<[Client]>,
-    pub(crate) key_prefix: String,
+    pub(crate) key_prefixes: Vec<String>,
     pub(crate) held: Held,
 }
 
@@ -93,8 +93,9 @@ impl Means {
 
     fn shrink(&self, fault: &Fault, index: usize) -> Result<(), String> {
         let Degree::Keep(permille) = fault.degree else { return Ok(()) };
-        let done = shrink(self.node(index)?, &self.key_prefix, permille);
-        done.map(drop).map_err(|error| error.to_string())
+        let node = self.node(index)?;
+        let mut cuts = self.key_prefixes.iter().map(|prefix| shrink(node, prefix, permille));
+        cuts.try_for_each(|cut| cut.map(drop)).map_err(|error| error.to_string())
     }
 }
 

@@ -11,6 +11,7 @@ mod keep;
 mod rules;
 mod series;
 mod show;
+mod workloads;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -186,7 +187,11 @@ fn merge_all(sources: &[Source], out: &Path, aligned: series::Aligned) -> Result
         }
         Ok::<(), String>(())
     };
-    put(&mut all, "latency_ns", serde_json::to_value(latencies(sources)?))?;
+    let metrics: Vec<Metric> =
+        Metric::ALL.into_iter().filter(|&metric| metric != Metric::Attempts).collect();
+    let whole = latencies(sources, &metrics, |document| Some(&document.latency_ns))?;
+    put(&mut all, "latency_ns", serde_json::to_value(whole))?;
+    put(&mut all, "workloads", serde_json::to_value(workloads::merge(sources)?))?;
     put(&mut all, "series", serde_json::to_value(&aligned.series))?;
     let kept = keep::Kept::of(sources, aligned.started_ns);
     put(&mut all, "heatmap", serde_json::to_value(&kept.heat))?;
@@ -204,16 +209,23 @@ fn merge_all(sources: &[Source], out: &Path, aligned: series::Aligned) -> Result
     Ok(all)
 }
 
+type Latencies = std::collections::BTreeMap<String, Option<Latency>>;
+
+/// The histograms that `of` a result has, added up.
 fn latencies(
     sources: &[Source],
-) -> Result<std::collections::BTreeMap<String, Option<Latency>>, String> {
+    metrics: &[Metric],
+    of: impl Fn(&Document) -> Option<&Latencies>,
+) -> Result<Latencies, String> {
     let percentiles =
         sources.first().map(|first| first.document.config.percentiles.clone()).unwrap_or_default();
-    let mut all = std::collections::BTreeMap::new();
-    for metric in Metric::ALL.into_iter().filter(|&metric| metric != Metric::Attempts) {
+    let mut all = Latencies::new();
+    for metric in metrics {
         let mut sum: Option<Hist> = None;
-        for source in sources.iter().filter(|source| source.document.latency(metric).is_some()) {
-            let hist = source.document.hist(metric).ok_or_else(|| {
+        for source in sources {
+            let latency = of(&source.document).and_then(|all| all.get(metric.name())?.as_ref());
+            let Some(latency) = latency else { continue };
+            let hist = latency.hist().ok_or_else(|| {
                 let path = source.path.display();
                 format!("the histogram of {} in `{path}` cannot be read", metric.name())
             })?;

@@ -43,6 +43,7 @@ const RULES: &[(&str, Rule)] = &[
     ("totals.failure_texts", Rule::Concat(8)),
     ("totals.*", Rule::Sum),
     ("latency_ns*", Rule::LeaveOut),
+    ("workloads", Rule::LeaveOut),
     ("series*", Rule::LeaveOut),
     ("heatmap*", Rule::LeaveOut),
     ("thresholds*", Rule::LeaveOut),

@@ -6,6 +6,7 @@ use crate::document::Document;
 use crate::recorder::{Hist, Metric};
 use crate::report::contention::hottest_lines;
 use crate::report::format::{self, count, maybe_ns, ns};
+use crate::report::workloads;
 
 /// Writing to a string cannot fail.
 macro_rules! line {
@@ -36,7 +37,7 @@ pub(super) fn text(of: &Document) -> String {
     }
     let rate = of.totals.ok_rate.map_or_else(|| "-".to_owned(), format::rate);
     let errors = of.totals.errors;
-    let failed = errors.timeout + errors.no_quorum + errors.quarantined + errors.other;
+    let failed = errors.failed();
     line!(out, " achieved  {rate} locks/s, {} ok, {} failed", count(of.totals.ok), count(failed));
     line!(out, "");
     let heads = ["p50", "p99", "p99.9", "max", "n"];
@@ -50,6 +51,7 @@ pub(super) fn text(of: &Document) -> String {
         line!(out, " {name:<20}{p50:>10}{p99:>10}{p999:>10}{max:>10}{n:>14}");
     }
     line!(out, "");
+    out.push_str(&workloads::text(&of.workloads));
     let heads = ["locks/s", "ok", "resp.p50", "resp.p99", "outcome", "exclusion"];
     let [rate, ok, p50, p99, outcome, safety] = heads;
     line!(out, " {:<34}{rate:>10}{ok:>13}{p50:>10}{p99:>10}  {outcome:<10}{safety}", "machine");

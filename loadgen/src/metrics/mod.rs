@@ -1,7 +1,8 @@
 //! The numbers of a result by name: what thresholds, searches and comparisons speak of.
 //!
 //! A name is `METRIC.STAT` for what is recorded as a histogram (`acquire.response.p99`,
-//! `handoff.mean`), or one of the single numbers of [`Scalar`] (`errors.rate`, `throughput`).
+//! `handoff.mean`), or one of the single numbers of [`Scalar`] (`errors.rate`, `throughput`); of
+//! one workload of a mix with `{workload=NAME}` behind it.
 //!
 //! Invariant: what was not measured has no value: [`value`] answers `None`, never 0.
 
@@ -11,7 +12,7 @@ mod unit;
 pub(crate) use name::{Name, Scalar, Stat};
 pub(crate) use unit::Unit;
 
-use crate::document::Document;
+use crate::document::{Document, Totals};
 use crate::num;
 use crate::recorder::{Hist, Metric, histogram, merge};
 use crate::verdict::Safety;
@@ -38,7 +39,23 @@ pub(crate) fn value(document: &Document, name: &Name) -> Option<Sample> {
             response(answered, document.hist(Metric::Unanswered).as_ref(), stat)
         }
         Name::Latency(metric, stat) => of_hist(&document.hist(metric)?, stat, Unit::Time),
-        Name::Scalar(scalar) => self::scalar(document, scalar),
+        Name::Scalar(scalar) => match of_totals(&document.totals, scalar) {
+            Some(found) => found_of(scalar, found),
+            None => self::scalar(document, scalar),
+        },
+        Name::WorkloadLatency(label, metric, stat) => {
+            let of = document.workload(label.as_str())?;
+            match metric {
+                Metric::Response => {
+                    let ages = of.hist(Metric::Unanswered);
+                    response(of.hist(Metric::Response), ages.as_ref(), stat)
+                }
+                metric => of_hist(&of.hist(metric)?, stat, Unit::Time),
+            }
+        }
+        Name::WorkloadScalar(label, scalar) => {
+            found_of(scalar, of_totals(&document.workload(label.as_str())?.totals, scalar)?)
+        }
     }
 }
 
@@ -90,23 +107,36 @@ fn attempts(document: &Document, stat: Stat) -> Option<Sample> {
     Some(Sample { value, unit: Unit::Count, samples: all.count, at_least: false })
 }
 
-fn scalar(document: &Document, scalar: Scalar) -> Option<Sample> {
-    let totals = &document.totals;
+/// What is not measured is `None` inside; `None` outside: it is not made from totals.
+fn of_totals(totals: &Totals, scalar: Scalar) -> Option<Option<(f64, u64)>> {
     let errors = &totals.errors;
-    let failed = errors.timeout + errors.no_quorum + errors.quarantined + errors.other;
+    let failed = errors.failed();
     let finished = totals.ok + errors.busy + failed;
     let share = |part: u64, of: u64| (of > 0).then(|| (num::share(part, of), of));
+    let rate = |rate: Option<f64>, n: u64| rate.map(|rate| (rate, n));
+    Some(match scalar {
+        Scalar::Throughput => rate(totals.ok_rate, totals.ok_in_time),
+        Scalar::Achieved => rate(totals.achieved_rate, finished),
+        Scalar::Offered => rate(totals.offered_rate, totals.offered),
+        Scalar::ErrorsRate => share(failed, finished),
+        Scalar::ErrorsCount => Some((failed as f64, finished)),
+        Scalar::TimeoutsRate => share(errors.timeout, finished),
+        Scalar::UnfinishedRate => share(totals.unfinished, totals.offered),
+        _ => return None,
+    })
+}
+
+fn found_of(scalar: Scalar, found: Option<(f64, u64)>) -> Option<Sample> {
+    let (value, samples) = found?;
+    let has_samples = samples > 0 && !value.is_nan();
+    has_samples.then_some(Sample { value, unit: scalar.unit(), samples, at_least: false })
+}
+
+fn scalar(document: &Document, scalar: Scalar) -> Option<Sample> {
     let plain = |value: u64, samples: u64| Some((value as f64, samples));
     let faults = &document.faults;
     let all_faults = faults.len() as u64;
-    let (value, samples) = match scalar {
-        Scalar::Throughput => (totals.ok_rate?, totals.ok_in_time),
-        Scalar::Achieved => (totals.achieved_rate?, finished),
-        Scalar::Offered => (totals.offered_rate?, totals.offered),
-        Scalar::ErrorsRate => share(failed, finished)?,
-        Scalar::ErrorsCount => plain(failed, finished)?,
-        Scalar::TimeoutsRate => share(errors.timeout, finished)?,
-        Scalar::UnfinishedRate => share(totals.unfinished, totals.offered)?,
+    let found = match scalar {
         // Those that were expected count for nothing; `--strict` makes them violations.
         Scalar::SafetyViolations if document.safety.verdict == Safety::Expected => {
             plain(0, document.safety.sections)?
@@ -137,9 +167,16 @@ fn scalar(document: &Document, scalar: Scalar) -> Option<Sample> {
             let contention = &document.contention;
             (contention.commands.as_ref()?.per_handover?, contention.handovers)
         }
+        // Made from totals.
+        Scalar::Throughput
+        | Scalar::Achieved
+        | Scalar::Offered
+        | Scalar::ErrorsRate
+        | Scalar::ErrorsCount
+        | Scalar::TimeoutsRate
+        | Scalar::UnfinishedRate => return None,
     };
-    let has_samples = samples > 0 && !value.is_nan();
-    has_samples.then_some(Sample { value, unit: scalar.unit(), samples, at_least: false })
+    found_of(scalar, Some(found))
 }
 
 /// The longest of some times, with how many there were.

@@ -5,6 +5,7 @@ use std::fmt;
 use super::Unit;
 use crate::near;
 use crate::recorder::Metric;
+use crate::workload::Label;
 
 /// The name of a number in a result.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -12,6 +13,9 @@ pub(crate) enum Name {
     /// A statistic of what is recorded as a histogram.
     Latency(Metric, Stat),
     Scalar(Scalar),
+    /// The same of one workload of a mix: `NAME{workload=..}`.
+    WorkloadLatency(Label, Metric, Stat),
+    WorkloadScalar(Label, Scalar),
 }
 
 /// What to take of a histogram.
@@ -74,6 +78,17 @@ impl Scalar {
         Self::FairnessJain,
         Self::CpuPerLock,
         Self::CommandsPerHandover,
+    ];
+
+    /// Those that each workload of a mix has.
+    const OF_WORKLOAD: [Self; 7] = [
+        Self::Throughput,
+        Self::Achieved,
+        Self::Offered,
+        Self::ErrorsRate,
+        Self::ErrorsCount,
+        Self::TimeoutsRate,
+        Self::UnfinishedRate,
     ];
 
     pub(crate) const fn name(self) -> &'static str {
@@ -146,13 +161,51 @@ impl fmt::Display for Name {
         match self {
             Self::Latency(metric, stat) => write!(f, "{}.{stat}", metric.name()),
             Self::Scalar(scalar) => f.write_str(scalar.name()),
+            Self::WorkloadLatency(label, metric, stat) => {
+                write!(f, "{}.{stat}{{workload={label}}}", metric.name())
+            }
+            Self::WorkloadScalar(label, scalar) => {
+                write!(f, "{}{{workload={label}}}", scalar.name())
+            }
         }
     }
 }
 
 impl Name {
-    /// `acquire.response.p99`, `errors.rate`; the error names what was meant.
+    /// `acquire.response.p99`, `errors.rate`, each also with `{workload=NAME}` behind it; the error
+    /// names what was meant.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let Some((name, braces)) = text.split_once('{') else { return Self::parse_whole(text) };
+        let label = braces.strip_suffix('}').and_then(|inside| inside.split_once('='));
+        let label = label.filter(|(key, _)| key.trim() == "workload").ok_or_else(|| {
+            format!(
+                "`{{{braces}` says nothing; write {{workload=NAME}}, as in {name}{{workload=a}}"
+            )
+        })?;
+        let label = Label::parse(label.1.trim())?;
+        let of_all = |what: &str| {
+            format!("`{what}` is known of all workloads together; leave {{workload={label}}} out")
+        };
+        match Self::parse_whole(name.trim())? {
+            Self::Latency(metric, stat) if Metric::OF_WORKLOAD.contains(&metric) => {
+                Ok(Self::WorkloadLatency(label, metric, stat))
+            }
+            Self::Scalar(scalar) if Scalar::OF_WORKLOAD.contains(&scalar) => {
+                Ok(Self::WorkloadScalar(label, scalar))
+            }
+            other => Err(of_all(&other.to_string())),
+        }
+    }
+
+    /// The workload that it is about, if it is about one.
+    pub(crate) const fn workload(&self) -> Option<Label> {
+        match self {
+            Self::WorkloadLatency(label, ..) | Self::WorkloadScalar(label, _) => Some(*label),
+            Self::Latency(..) | Self::Scalar(_) => None,
+        }
+    }
+
+    fn parse_whole(text: &str) -> Result<Self, String> {
         if let Some(scalar) = Scalar::ALL.into_iter().find(|scalar| scalar.name() == text) {
             return Ok(Self::Scalar(scalar));
         }
@@ -191,9 +244,11 @@ impl Name {
 
     pub(crate) const fn unit(&self) -> Unit {
         match self {
-            Self::Latency(Metric::Attempts, _) | Self::Latency(_, Stat::Count) => Unit::Count,
-            Self::Latency(..) => Unit::Time,
-            Self::Scalar(scalar) => scalar.unit(),
+            Self::Latency(Metric::Attempts, _)
+            | Self::Latency(_, Stat::Count)
+            | Self::WorkloadLatency(_, _, Stat::Count) => Unit::Count,
+            Self::Latency(..) | Self::WorkloadLatency(..) => Unit::Time,
+            Self::Scalar(scalar) | Self::WorkloadScalar(_, scalar) => scalar.unit(),
         }
     }
 }
@@ -263,6 +318,34 @@ mod tests {
         ] {
             let error = Name::parse(text).unwrap_err();
             assert!(error.contains(word), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn numbers_of_a_workload_read_back_and_those_it_has_not_are_told() {
+        for text in [
+            "acquire.response.p99{workload=checkout}",
+            "acquire.failed.count{workload=a-1_b}",
+            "throughput{workload=x}",
+            "unfinished.rate{workload=x}",
+        ] {
+            let name = Name::parse(text).unwrap();
+            assert_eq!(name.to_string(), text);
+            assert!(text.contains(name.workload().unwrap().as_str()));
+        }
+        let spaced = Name::parse("errors.rate {workload = x}").unwrap();
+        assert_eq!(spaced.to_string(), "errors.rate{workload=x}");
+        for (bad, word) in [
+            ("safety.violations{workload=x}", "known of all workloads together"),
+            ("handoff.p99{workload=x}", "leave {workload=x} out"),
+            ("throughput{wrkload=x}", "write {workload=NAME}"),
+            ("throughput{workload=x", "write {workload=NAME}"),
+            ("throughput{}", "write {workload=NAME}"),
+            ("throughput{workload=1x}", "no name of a workload"),
+            ("throughptu{workload=x}", "did you mean `throughput`?"),
+        ] {
+            let told = Name::parse(bad).unwrap_err();
+            assert!(told.contains(word), "{bad}: {told}");
         }
     }
 }

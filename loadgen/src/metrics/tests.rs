@@ -4,7 +4,7 @@ use super::*;
 use crate::config::RunConfig;
 use crate::document::{
     Attempts, AttemptsOf, Document, Environment, Errors, QualityReport, Run, SCHEMA, SafetyReport,
-    Series, Totals, VerdictReport,
+    Series, Totals, VerdictReport, WorkloadReport,
 };
 use crate::document::{Fencing, Latency};
 use crate::report::contention::{Commands, Contention, Fairness};
@@ -59,6 +59,7 @@ fn document() -> Document {
             offered_rate: None,
             ..Totals::default()
         },
+        workloads: Vec::new(),
         latency_ns: latency_ns.map(|(name, latency)| (name.to_owned(), latency)).into(),
         attempts: Attempts {
             contended: Some(AttemptsOf { count: 7, mean: Some(1.5), p50: 1, p99: 4, max: 5 }),
@@ -181,4 +182,28 @@ fn arrivals_without_an_answer_make_a_response_a_lower_bound() {
     assert_eq!(late.samples, 3, "answers");
     let median = value(&document, &Name::parse("acquire.response.p50").unwrap()).unwrap();
     assert!(!median.at_least, "below the youngest of them nothing is missing");
+}
+
+#[test]
+fn a_workload_has_its_own_numbers_and_one_that_is_not_there_has_none() {
+    let mut document = document();
+    let mut latency_ns = std::collections::BTreeMap::new();
+    latency_ns.insert("acquire.response".to_owned(), packed(&[7_000, 7_000, 7_000]));
+    latency_ns.insert("acquire.unanswered".to_owned(), packed(&[9_000_000]));
+    let errors = Errors { timeout: 1, busy: 2, ..Errors::default() };
+    let totals = Totals { ok: 7, errors, offered: 11, unfinished: 1, ..Totals::default() };
+    let name = "slow".to_owned();
+    document.workloads = vec![WorkloadReport { name, totals, latency_ns, ..Default::default() }];
+    let of = |text: &str| value(&document, &Name::parse(text).unwrap());
+    let p50 = of("acquire.response.p50{workload=slow}").unwrap();
+    assert_eq!((p50.value, p50.samples, p50.at_least), (7_000.0, 3, false));
+    let p99 = of("acquire.response.p99{workload=slow}").unwrap();
+    assert!(p99.at_least && p99.value > 8_900_000.0, "who still waits counts: {p99:?}");
+    let share = of("errors.rate{workload=slow}").unwrap();
+    assert_eq!((share.value, share.samples, share.unit), (0.1, 10, Unit::Share));
+    assert_eq!(of("unfinished.rate{workload=slow}").unwrap().value, 1.0 / 11.0);
+    assert!(of("acquire.service.p50{workload=slow}").is_none(), "nothing was recorded");
+    assert!(of("throughput{workload=slow}").is_none(), "no rate is known");
+    assert!(of("errors.rate{workload=fast}").is_none());
+    assert!(of("acquire.response.p50{workload=fast}").is_none());
 }

@@ -37,8 +37,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::SharedWords;
 use crate::config::RunConfig;
 use crate::history::Writer;
-use crate::mode::{Class, Mode};
+use crate::mode::Class;
 use crate::num;
+use crate::workload::Permits;
 
 pub(crate) use fencing::Tokens;
 use gaps::GRAIN_NS;
@@ -118,9 +119,11 @@ pub(crate) struct Oracle {
     keys: usize,
     clients: usize,
     processes: u32,
-    is_crowded: bool,
-    /// Holders of one name at most, where these are permits.
-    permits: usize,
+    /// Names of a process, where each has its own; else of all.
+    names: usize,
+    /// So many of these can have several holders; they are the first.
+    crowded: usize,
+    permits: Permits,
     /// Of a process that keeps one.
     history: Option<Writer>,
 }
@@ -148,15 +151,18 @@ impl Oracle {
         let words = HEADER + RECORDS * RECORD_WORDS + map_words + keys * CELL_WORDS;
         let words = words + clients * SLOT_WORDS + num::usize_of(config.crowd_words());
         let words = words + keys * WAIT_WORDS + lengths::words(keys);
-        let (processes, is_crowded) = (config.processes.max(1), config.mode.is_crowded());
-        let permits = if let Mode::Permits(k) = config.mode { k.into() } else { usize::MAX };
+        let (processes, spaces) = (config.processes.max(1), config.spaces());
+        let (names, crowded) = (spaces.cells().max(1), spaces.crowded_cells());
+        let [names, crowded] = [names, crowded].map(num::usize_of);
+        let permits = spaces.permits();
         let with = move |shared| Self {
             shared,
             map_words,
             keys,
             clients,
             processes,
-            is_crowded,
+            names,
+            crowded,
             permits,
             history: None,
         };
@@ -189,6 +195,11 @@ impl Oracle {
     fn cell(&self, key: u64, field: usize) -> &AtomicU64 {
         let key = num::usize_of(key).min(self.keys.saturating_sub(1));
         self.word(HEADER + RECORDS * RECORD_WORDS + self.map_words + key * CELL_WORDS + field)
+    }
+
+    /// Whether the name can have several holders.
+    fn is_crowded(&self, key: u64) -> bool {
+        num::usize_of(key) % self.names < self.crowded
     }
 
     fn section(&self, client: u32, generation: u64, field: usize) -> &AtomicU64 {

@@ -2,11 +2,13 @@
 //!
 //! Drawn from the section's own number, so that it depends on the plan alone.
 
+use super::Section;
+use super::mix::Keys;
 use super::rng::Xoshiro;
-use super::{Keys, Section};
 use crate::config::RunConfig;
 use crate::mode::{Claim, Class, Mode, Tree};
 use crate::num;
+use crate::workload::Workload;
 
 /// One in so many sections of a hierarchy locks a name above the leaves.
 pub(crate) const INNER_EVERY: u64 = 5;
@@ -15,22 +17,42 @@ const MOST_DRAWS: u32 = 32;
 
 /// Tells what sections claim.
 #[derive(Clone, Debug)]
-pub(crate) struct Claims {
+pub(crate) struct Claims(Vec<Of>);
+
+/// Of one workload.
+#[derive(Clone, Debug)]
+struct Of {
     mode: Mode,
     keys: Keys,
     all: u32,
     tree: Tree,
+    /// The number of its first name.
+    first: u32,
 }
 
 impl Claims {
     pub(crate) fn new(config: &RunConfig) -> Self {
-        let all = config.keys.max(1);
-        Self { mode: config.mode, keys: Keys::new(config), all, tree: config.mode.tree(all) }
+        let spaces = config.spaces();
+        let of = |(at, workload): (usize, &Workload)| {
+            let all = workload.keys.max(1);
+            let (keys, tree) = (Keys::new(workload), workload.mode.tree(all));
+            Of { mode: workload.mode, keys, all, tree, first: spaces.first_of(at) }
+        };
+        Self(config.parts().iter().enumerate().map(of).collect())
     }
 
     /// Replaces what is in `into` by the claims of `section`, in the order of a path or the plan.
     pub(crate) fn of(&self, section: Section, into: &mut Vec<Claim>) {
         into.clear();
+        if let Some(of) = self.0.get(usize::from(section.workload)) {
+            of.claims(section, into);
+            into.iter_mut().for_each(|claim| claim.cell = claim.cell.saturating_add(of.first));
+        }
+    }
+}
+
+impl Of {
+    fn claims(&self, section: Section, into: &mut Vec<Claim>) {
         let own = |class| Claim { cell: section.key, class };
         match self.mode {
             Mode::Mutex => into.push(own(Class::Exclusive)),
@@ -137,5 +159,36 @@ mod tests {
             assert!(claims.windows(2).all(|pair| pair[0].cell < pair[1].cell));
         }
         assert!(lengths[3] > 3_500 && lengths[1] > 300 && lengths[2] > 300, "{lengths:?}");
+    }
+
+    #[test]
+    fn workloads_claim_names_of_their_own_unless_they_share_a_prefix() {
+        let of = |name, prefix: &str, mode| Workload {
+            mode,
+            key_prefix: prefix.to_owned(),
+            ..Workload::for_tests(name, 1.0)
+        };
+        let config = RunConfig::for_tests().mixed(vec![
+            of("a", "x:", Mode::Mutex),
+            of("b", "y:", Mode::Hierarchy(2)),
+            of("c", "x:", Mode::All(3)),
+        ]);
+        let (all, spaces) = (Claims::new(&config), config.spaces());
+        let mut claims = Vec::new();
+        let mut seen = [false; 3];
+        for section in Stream::new(&config, 0).take(200) {
+            all.of(section, &mut claims);
+            let names: Vec<String> =
+                claims.iter().map(|claim| spaces.name(claim.cell.into())).collect();
+            let workload = usize::from(section.workload);
+            seen[workload] = true;
+            let (prefix, most) = [("x:", 1), ("y:", 2), ("x:", 3)][workload];
+            assert!(names.iter().all(|name| name.starts_with(prefix)), "{names:?}");
+            assert!((1..=most).contains(&names.len()), "{names:?}");
+            if prefix == "x:" {
+                assert_eq!(names[0], format!("x:{}", section.key));
+            }
+        }
+        assert_eq!(seen, [true; 3]);
     }
 }

@@ -1,18 +1,16 @@
 //! Makes a run's [`Document`], which is `result.json`.
 
-use std::collections::BTreeMap;
-
 use hdrhistogram::serialization::{Serializer, V2DeflateSerializer};
 
-use super::censored::Censored;
-use super::{RunResult, contention, events};
+use super::totals::{latencies, totals};
+use super::{RunResult, contention, events, workloads};
 use crate::clock::Utc;
 use crate::collect::Row;
 use crate::config::RunConfig;
 use crate::document::{
-    Attempts, Document, Environment, Errors, Fencing, HeldSpan, Latency, Overlap, Percentile,
-    QualityReport, ResponseSeries, Run, SCHEMA, SafetyReport, Series, Summary, Totals,
-    VerdictReport, base64,
+    Attempts, Document, Environment, Fencing, HeldSpan, Latency, Overlap, Percentile,
+    QualityReport, ResponseSeries, Run, SCHEMA, SafetyReport, Series, Summary, VerdictReport,
+    base64,
 };
 use crate::num;
 use crate::oracle::judge::{Span, Violation};
@@ -31,6 +29,8 @@ pub(crate) fn is_weak(p: f64, n: u64) -> bool {
 pub(crate) fn document(run: &RunResult) -> Document {
     let safety = safety(run);
     let (events, events_left_out) = events::all(run, &safety.violations);
+    let metrics: Vec<Metric> =
+        Metric::ALL.into_iter().filter(|&metric| metric != Metric::Attempts).collect();
     Document {
         schema: SCHEMA.to_owned(),
         run: Run {
@@ -47,10 +47,11 @@ pub(crate) fn document(run: &RunResult) -> Document {
             interrupted: run.interrupted,
         },
         config: run.config.clone(),
-        mode: run.config.mode.to_string(),
+        mode: run.config.modes(),
         environment: environment(run),
-        totals: totals(run),
-        latency_ns: latencies(run),
+        totals: totals(&run.tallied(), run.lasted_s(), run.failure_texts.clone()),
+        latency_ns: latencies(&run.tallied(), &run.config.percentiles, &metrics),
+        workloads: workloads::reports(run),
         attempts: Attempts {
             per_acquisition: run.contention.attempts_per_acquisition,
             contended_mean: run.mean_attempts().and_then(num::finite),
@@ -95,32 +96,6 @@ fn environment(run: &RunResult) -> Environment {
     }
 }
 
-fn totals(run: &RunResult) -> Totals {
-    let all = &run.all_counts;
-    Totals {
-        offered: run.offered,
-        ok: all.ok,
-        ok_in_time: run.counts.ok,
-        unfinished: run.unfinished,
-        not_started: run.not_started,
-        oldest_unfinished_ns: run.oldest_unfinished_ns,
-        errors: Errors {
-            timeout: all.timeout,
-            no_quorum: all.no_quorum,
-            quarantined: all.quarantined,
-            busy: all.busy,
-            lost: all.lost,
-            other: all.other,
-        },
-        release_unconfirmed: all.release_unconfirmed,
-        saturated: all.saturated,
-        offered_rate: num::finite(run.offered_rate()),
-        achieved_rate: num::finite(run.achieved_rate()),
-        ok_rate: num::finite(run.ok_rate()),
-        failure_texts: run.failure_texts.clone(),
-    }
-}
-
 pub(crate) fn latency(hist: &Hist, percentiles: &[f64]) -> Latency {
     let n = hist.len();
     let percentile = |&p: &f64| {
@@ -139,33 +114,6 @@ pub(crate) fn latency(hist: &Hist, percentiles: &[f64]) -> Latency {
         saturated: hist.count_between(HIGHEST_NS, u64::MAX),
         percentiles: percentiles.iter().map(percentile).collect(),
         hdr_v2_deflate_b64: packed.ok().map(|_| base64::encode(&bytes)),
-    }
-}
-
-fn latencies(run: &RunResult) -> BTreeMap<String, Option<Latency>> {
-    let all = Metric::ALL.into_iter().filter(|&metric| metric != Metric::Attempts);
-    let of = |metric| {
-        let mut latency = latency(run.totals.get(metric)?, &run.config.percentiles);
-        bound(run, metric, &mut latency.percentiles);
-        Some(latency)
-    };
-    all.map(|metric| (metric.name().to_owned(), of(metric))).collect()
-}
-
-/// Makes percentiles that depend on arrivals without an answer lower bounds: of responses by their
-/// ages, of services, which say nothing about the time before the call, by their number.
-fn bound(run: &RunResult, metric: Metric, percentiles: &mut [Percentile]) {
-    let Some(answered) = run.totals.get(metric) else { return };
-    let missing = num::share(run.unfinished, answered.len() + run.unfinished);
-    let ages = run.totals.get(Metric::Unanswered);
-    let responses = (metric == Metric::Response && ages.is_some_and(|ages| !ages.is_empty()))
-        .then(|| Censored::new(answered.clone(), ages));
-    for percentile in percentiles {
-        if let Some(responses) = &responses {
-            (percentile.ns, percentile.at_least) = responses.at(percentile.p);
-        } else if [Metric::Response, Metric::Service].contains(&metric) {
-            percentile.at_least = 1.0 - percentile.p / 100.0 < missing;
-        }
     }
 }
 
@@ -246,8 +194,7 @@ fn witness(run: &RunResult) -> Option<WitnessReport> {
 
 /// The lock name behind a cell of the checker.
 pub(crate) fn key_name(config: &RunConfig, cell: u64) -> String {
-    let tree = config.mode.tree(config.keys);
-    format!("{}{}", config.key_prefix, tree.name(cell % tree.cells().max(1)))
+    config.spaces().name(cell)
 }
 
 fn quality(run: &RunResult) -> QualityReport {

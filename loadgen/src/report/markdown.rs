@@ -6,8 +6,7 @@ use crate::recorder::Metric;
 use crate::report::format::{self, count, many, maybe_ns, ns};
 use crate::report::rows::{ROWS, Values};
 use crate::report::svg::put;
-use crate::report::{figures, words};
-use crate::values::Hold;
+use crate::report::{figures, words, workloads};
 use crate::verdict::{Outcome, Safety};
 
 /// Text that stays text: no markup of Markdown or HTML, one line.
@@ -50,6 +49,7 @@ pub(crate) fn render(document: &Document) -> String {
         }
     }
     latencies(&mut out, document);
+    mix(&mut out, document);
     thresholds(&mut out, document);
     faults(&mut out, document);
     totals(&mut out, document);
@@ -64,7 +64,7 @@ fn latencies(out: &mut String, document: &Document) {
     out.push_str(&"--:|".repeat(percentiles.len() + 2));
     out.push('\n');
     for (metric, name, _) in ROWS {
-        if metric == Metric::Hold && document.config.hold == Hold::Fixed(0) {
+        if metric == Metric::Hold && !document.config.holds() {
             continue;
         }
         let unfinished = document.totals.unfinished;
@@ -74,6 +74,23 @@ fn latencies(out: &mut String, document: &Document) {
         put!(out, "| {indent}{} |", plain(name.trim()));
         percentiles.iter().for_each(|&p| put!(out, " {} |", plain(&values.at(p))));
         put!(out, " {} | {} |\n", values.max(), values.count());
+    }
+    out.push('\n');
+}
+
+fn mix(out: &mut String, document: &Document) {
+    if document.workloads.is_empty() {
+        return;
+    }
+    out.push_str("| workload |");
+    workloads::COLUMNS.iter().for_each(|(head, _)| put!(out, " {head} |"));
+    out.push_str("\n|:--|");
+    out.push_str(&"--:|".repeat(workloads::COLUMNS.len()));
+    out.push('\n');
+    for (name, texts) in workloads::rows(&document.workloads) {
+        put!(out, "| {} |", plain(&name));
+        texts.iter().for_each(|text| put!(out, " {} |", plain(text)));
+        out.push('\n');
     }
     out.push('\n');
 }
@@ -124,7 +141,7 @@ fn faults(out: &mut String, document: &Document) {
 fn totals(out: &mut String, document: &Document) {
     let totals = &document.totals;
     let errors = totals.errors;
-    let failed = errors.timeout + errors.no_quorum + errors.quarantined + errors.other;
+    let failed = errors.failed();
     let rate = totals.ok_rate.map_or_else(|| "–".to_owned(), format::rate);
     let word = match document.safety.verdict {
         Safety::Holds => "holds",

@@ -19,7 +19,9 @@ pub(crate) mod rows;
 mod svg;
 pub(crate) mod tabular;
 pub(crate) mod text;
+pub(crate) mod totals;
 pub(crate) mod words;
+pub(crate) mod workloads;
 
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +43,7 @@ use contention::{Contention, Fairness};
 use cost::{Cost, ServerShare};
 use faults::FaultReport;
 use machine::Machine;
+use totals::PartResult;
 
 /// Where the load went.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,6 +106,8 @@ pub(crate) struct RunResult {
     pub(crate) interrupted: bool,
     pub(crate) about: TargetAbout,
     pub(crate) totals: Hists,
+    /// Of a mix, in the order of its workloads.
+    pub(crate) workloads: Vec<PartResult>,
     /// Of the measured time.
     pub(crate) counts: Counts,
     /// With what finished after it.
@@ -149,31 +154,26 @@ impl RunResult {
         self.lasted_ns as f64 / crate::clock::NS_PER_S as f64
     }
 
-    /// Arrivals planned per second; in a closed loop, those that were made.
-    pub(crate) fn offered_rate(&self) -> f64 {
-        if self.lasted_ns == 0 { 0.0 } else { self.offered as f64 / self.lasted_s() }
-    }
-
     /// Answers per second within the measured time.
     pub(crate) fn achieved_rate(&self) -> f64 {
         if self.lasted_ns == 0 { 0.0 } else { self.counts.finished() as f64 / self.lasted_s() }
     }
 
-    /// Locks granted per second within the measured time.
-    pub(crate) fn ok_rate(&self) -> f64 {
-        if self.lasted_ns == 0 { 0.0 } else { self.counts.ok as f64 / self.lasted_s() }
-    }
-
-    /// Recorded acquisitions that nobody else was in the way of.
+    /// Recorded acquisitions that took a token and that nobody else was in the way of.
     pub(crate) fn uncontended(&self) -> u64 {
-        self.totals.get(Metric::Uncontended).map_or(0, Hist::len)
+        let of = |hists: &Hists| hists.get(Metric::Uncontended).map_or(0, Hist::len);
+        if !self.config.is_mix() {
+            return of(&self.totals);
+        }
+        let parts = self.workloads.iter().zip(&self.config.workloads);
+        parts.filter(|(_, workload)| workload.fenced).map(|(part, _)| of(&part.hists)).sum()
     }
 
     /// Of a fenced run: the share of these that had their token after one round trip.
     pub(crate) fn one_trip_share(&self) -> Option<f64> {
         let all = self.uncontended();
         let once = all.saturating_sub(self.all_counts.raised);
-        (self.config.fenced && all > 0).then(|| num::share(once, all))
+        (self.config.is_fenced() && all > 0).then(|| num::share(once, all))
     }
 
     /// The mean number of attempts of a contended acquisition.

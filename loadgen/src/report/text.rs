@@ -8,7 +8,7 @@ use super::contention::hottest_lines;
 use super::faults;
 use super::format::{self, COLUMNS, Paint, count, many, maybe_ns, ns};
 use super::json::key_name;
-use super::words;
+use super::{words, workloads};
 use crate::clock::NS_PER_S;
 use crate::history::Keep;
 use crate::num;
@@ -21,6 +21,7 @@ pub(crate) fn render(run: &RunResult, paint: Paint) -> String {
     banner(&mut out, run, paint);
     load(&mut out, run, paint);
     latency::table(&mut out, run);
+    out.push_str(&workloads::text(&workloads::reports(run)));
     contention(&mut out, run);
     busiest(&mut out, run);
     nodes(&mut out, run);
@@ -213,7 +214,7 @@ fn safety(out: &mut String, run: &RunResult, paint: Paint) {
     for violation in findings.examples.iter().take(5) {
         let (held, granted) = (violation.held, violation.granted);
         let word = |at: usize| match violation.classes.get(at) {
-            Some(class) if run.config.mode.is_crowded() => format!(" {}", class.word()),
+            Some(class) if run.config.spaces().crowded_cells() > 0 => format!(" {}", class.word()),
             _ => String::new(),
         };
         let text = format!(

@@ -7,6 +7,7 @@ use crate::mode::Mode;
 use crate::num;
 use crate::report::TargetAbout;
 use crate::values::{Hold, KeyDist};
+use crate::workload::Workload;
 
 /// The load that was asked for.
 pub(crate) fn scenario(config: &RunConfig) -> String {
@@ -17,39 +18,53 @@ pub(crate) fn scenario(config: &RunConfig) -> String {
             format!("open loop, {} {}/s, {clients}", config.arrival, format::rate(rate))
         }
     };
-    let hold = match config.hold {
+    let preset = config.preset.map(|preset| format!("{}: ", preset.name())).unwrap_or_default();
+    let times =
+        format!("for {} ({} warm-up)", setting(config.duration_ns), setting(config.warmup_ns));
+    let parts = config.parts();
+    let parts = parts.iter().zip(config.shares());
+    let words: Vec<String> = parts
+        .map(|(of, share)| match config.is_mix() {
+            true => format!("{} {:.1} % ({})", of.name, 100.0 * share, asks(of, config)),
+            false => asks(of, config),
+        })
+        .collect();
+    let mix = match config.is_mix() {
+        true => format!("a mix of {}: ", many(words.len() as u64, "workload", "workloads")),
+        false => String::new(),
+    };
+    format!("{preset}{driven} {times}, {mix}{}", words.join("; "))
+}
+
+/// What sections of a workload ask for.
+fn asks(of: &Workload, config: &RunConfig) -> String {
+    let hold = match of.hold {
         Hold::Fixed(at) => setting(at),
         Hold::Exp(mean) => format!("exp {}", setting(mean)),
         Hold::Uniform(low, high) => format!("{}..{}", setting(low), setting(high)),
     };
-    let wait = if config.try_only {
+    let wait = if of.try_only {
         "no wait".into()
     } else {
-        format!("wait {} ({})", setting(config.wait_ns), config.waiting.name())
+        format!("wait {} ({})", setting(of.wait_ns), config.waiting.name())
     };
-    let all = many(config.keys.into(), "key", "keys");
-    let keys = match config.key_dist {
+    let all = many(of.keys.into(), "key", "keys");
+    let keys = match of.key_dist {
         KeyDist::Uniform => all,
         KeyDist::Seq => format!("{all} in turn"),
         KeyDist::Zipf(s) => format!("zipf {s} over {all}"),
         KeyDist::Hot { keys, load } => format!(
             "{all}, {} % of the load on {}",
             load * 100.0,
-            count(num::floor_u64((keys * f64::from(config.keys)).round()).max(1))
+            count(num::floor_u64((keys * f64::from(of.keys)).round()).max(1))
         ),
     };
-    let fenced = if config.fenced { ", fenced" } else { "" };
-    let mode = match config.mode {
+    let fenced = if of.fenced { ", fenced" } else { "" };
+    let mode = match of.mode {
         Mode::Mutex => String::new(),
         other => format!(", {other}"),
     };
-    let preset = config.preset.map(|preset| format!("{}: ", preset.name())).unwrap_or_default();
-    format!(
-        "{preset}{driven} for {} ({} warm-up), {keys}{mode}, hold {hold}, ttl {}{fenced}, {wait}",
-        setting(config.duration_ns),
-        setting(config.warmup_ns),
-        setting(config.ttl_ns)
-    )
+    format!("{keys}{mode}, hold {hold}, ttl {}{fenced}, {wait}", setting(of.ttl_ns))
 }
 
 /// The nodes and processes it was made with.

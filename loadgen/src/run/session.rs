@@ -9,7 +9,7 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use super::RunError;
-use super::sums::{Sums, facts, lasted_ns, quality};
+use super::sums::{Sums, facts, lasted_ns, parts, quality};
 use crate::agent::{Crew, Message};
 use crate::backend::NodeView;
 use crate::calibration::Calibration;
@@ -270,6 +270,7 @@ impl Session<'_> {
             elapsed_ns: self.collector.rows.len() as u64 * TICK_NS,
             counts: &self.collector.counts,
             totals: &self.collector.totals,
+            parts: &self.collector.parts,
             calm: self.collector.calm.hist(),
             violations: self.oracle.violations(),
             token_violations: self.oracle.tokens().violations,
@@ -290,7 +291,7 @@ impl Session<'_> {
         (servers, seen): (&[Option<ServerShare>], &Seen),
         dir: PathBuf,
     ) -> RunResult {
-        let Self { config, target, oracle, crew, collector, interrupted, ended_by, .. } = self;
+        let Self { config, target, oracle, crew, mut collector, interrupted, ended_by, .. } = self;
         let (calibration, hottest) = (self.calibration, self.hottest);
         let machine = self.machine.after();
         drop(crew);
@@ -365,6 +366,7 @@ impl Session<'_> {
             dir,
             has_scenario: false,
             config: RunConfig { nodes: shown, ..config.clone() },
+            workloads: parts(config, &mut collector),
             totals: collector.totals,
             rows: collector.rows,
         };

@@ -2,10 +2,12 @@
 
 use crate::calibration::overload::Hottest;
 use crate::collect::Collector;
+use crate::collect::parts::PartSums;
 use crate::config::RunConfig;
 use crate::num;
 use crate::recorder::Metric;
 use crate::report::Quality;
+use crate::report::totals::PartResult;
 use crate::verdict::Facts;
 
 /// How long the measured time really was: less than planned after an interrupt or with `-n`.
@@ -44,6 +46,26 @@ impl Sums {
         }
         sums
     }
+}
+
+/// What each workload of a mix did.
+pub(super) fn parts(config: &RunConfig, collector: &mut Collector) -> Vec<PartResult> {
+    let all = std::mem::take(&mut collector.parts).into_iter().enumerate();
+    let part = |(at, sums): (usize, PartSums)| {
+        let PartSums { counts, all_counts, hists } = sums;
+        let mut part = PartResult { counts, all_counts, hists, ..PartResult::default() };
+        for left in collector.finals.iter().filter_map(|(_, last)| last.left.get(at)) {
+            part.unfinished += left.unfinished;
+            part.not_started += left.not_started;
+            part.oldest_unfinished_ns = part.oldest_unfinished_ns.max(left.oldest_unfinished_ns);
+        }
+        part.offered = match config.is_open_loop() {
+            true => part.all_counts.handed_over + part.not_started,
+            false => part.all_counts.finished() + part.unfinished,
+        };
+        part
+    };
+    all.map(part).collect()
 }
 
 pub(super) fn quality(config: &RunConfig, collector: &Collector) -> Quality {

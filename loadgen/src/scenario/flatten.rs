@@ -7,6 +7,7 @@ use super::faults;
 use super::place::{Origin, Place};
 use super::table::{self, Kind, SETTINGS, Setting};
 use super::tree::{Key, Node, Spot};
+use super::workloads;
 use crate::near;
 
 /// A setting as a flag.
@@ -24,13 +25,20 @@ pub(super) struct Value {
     pub(super) text: String,
     /// Given as `--flag` alone.
     is_bare: bool,
-    place: Place,
+    pub(super) place: Place,
 }
 
 impl Entry {
     pub(super) fn of_preset(flag: &'static str, text: &str) -> Self {
         let value = Value { text: text.to_owned(), is_bare: false, place: Place::Preset };
         Self { flag, path: flag.to_owned(), place: Place::Preset, values: vec![value] }
+    }
+
+    /// A flag that is given several times.
+    pub(super) fn several(flag: &'static str, at: &Place, texts: Vec<(String, Place)>) -> Self {
+        let value = |(text, place)| Value { text, is_bare: false, place };
+        let values = texts.into_iter().map(value).collect();
+        Self { flag, path: flag.to_owned(), place: at.clone(), values }
     }
 
     pub(super) fn is_on(&self) -> bool {
@@ -85,16 +93,21 @@ fn walk(
     for (key, spot) in keys {
         let name = &key.name;
         let path = if above.is_empty() { name.clone() } else { format!("{above}.{name}") };
-        if let Some(setting) = SETTINGS.iter().find(|setting| setting.path == path) {
+        if let (Node::List(list), "workload") = (&spot.node, path.as_str()) {
+            match workloads::is_mix(list) {
+                true => entries.extend(workloads::entries(command, key, list)?),
+                false => walk(command, only_workload(list, spot)?, &path, entries)?,
+            }
+            continue;
+        }
+        let setting = SETTINGS.iter().find(|of| of.path == path && of.kind != Kind::Workloads);
+        if let Some(setting) = setting {
             entries.push(entry(command, setting, key, spot)?);
             continue;
         }
         let is_table = table::under(&path).next().is_some();
         match &spot.node {
             Node::Table(below) if is_table => walk(command, below, &path, entries)?,
-            Node::List(list) if path == "workload" => {
-                walk(command, only_workload(list, spot)?, &path, entries)?;
-            }
             _ if is_table => {
                 return Err(format!(
                     "{}: `{path}` is a table; write [{path}] and its settings below it",
@@ -111,16 +124,11 @@ fn walk(
 fn only_workload<'a>(list: &'a [Spot], at: &Spot) -> Result<&'a [(Key, Spot)], String> {
     match list {
         [Spot { node: Node::Table(keys), .. }] => Ok(keys),
-        [_, second, ..] => Err(format!(
-            "{}: a run has one [workload]; a mix of several is not supported: write a file for \
-             each, or name the difference with key_dist, mode or hold",
-            second.place
-        )),
         _ => Err(format!("{}: `workload` is a table; write [workload]", at.place)),
     }
 }
 
-fn unknown(key: &Key, path: &str, above: &str) -> String {
+pub(super) fn unknown(key: &Key, path: &str, above: &str) -> String {
     let name = key.name.as_str();
     // What is right but stands in the wrong table.
     let elsewhere = SETTINGS.iter().find(|setting| {
@@ -132,7 +140,9 @@ fn unknown(key: &Key, path: &str, above: &str) -> String {
         (Some(near), _) => format!("did you mean `{above}.{near}`?"),
         (None, Some(setting)) => format!("did you mean `{}`?", setting.path),
         (None, None) if path == "workload.name" || path == "workload.weight" => {
-            "it tells several workloads apart, and a run has one; leave it out".to_owned()
+            "it tells the workloads of a mix apart: write [[workload]], with two brackets, for \
+             each"
+                .to_owned()
         }
         (None, None) => {
             let all: Vec<&str> = table::under(above).filter(|&known| known != "backend").collect();
@@ -143,7 +153,7 @@ fn unknown(key: &Key, path: &str, above: &str) -> String {
     format!("{}: unknown key `{path}`; {hint}", key.place)
 }
 
-fn entry(
+pub(super) fn entry(
     command: &Command,
     setting: &'static Setting,
     key: &Key,
@@ -197,7 +207,7 @@ fn entry(
             let all = list.iter().map(|spot| Ok(value(text(spot)?, spot)));
             all.collect::<Result<_, String>>()?
         }
-        (Kind::Faults | Kind::Thresholds, _) => {
+        (Kind::Faults | Kind::Thresholds | Kind::Workloads, _) => {
             return Err(format!("{}: write [[{path}]], with two brackets", key.place));
         }
     };

@@ -17,6 +17,7 @@ mod preview;
 mod show;
 mod table;
 mod tree;
+mod workloads;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -31,6 +32,7 @@ pub(crate) use place::Origin;
 use place::Place;
 pub(crate) use preview::{keep, preview};
 pub(crate) use show::settings;
+pub(crate) use workloads::{WorkloadArgs, own_prefix};
 
 /// More of `--set` than this is a mistake in a script.
 const MAX_SETS: usize = 256;
@@ -116,7 +118,22 @@ impl<'a> Layers<'a> {
             && self.typed.value_source(id) == Some(ValueSource::CommandLine)
     }
 
-    fn add(&mut self, entry: Entry) -> Result<(), String> {
+    /// Whether something typed says what `arg` would, or excludes it.
+    fn is_beneath_typed(&self, arg: &Arg) -> bool {
+        let mut others = self.command.get_arguments();
+        self.is_typed(arg)
+            || others.any(|other| self.is_typed(other) && excludes(self.command, arg, other))
+    }
+
+    fn add(&mut self, mut entry: Entry) -> Result<(), String> {
+        if entry.flag == "workload" {
+            let is_hidden = |flag: &str| {
+                table::arg(self.command, flag).is_some_and(|arg| self.is_beneath_typed(arg))
+            };
+            for value in &mut entry.values {
+                value.text = workloads::beneath(&value.text, &value.place, is_hidden)?;
+            }
+        }
         let arg =
             table::arg(self.command, entry.flag).ok_or_else(|| entry.not_here(self.command))?;
         // Labels are told apart by their keys, and the last of one key counts.

@@ -54,6 +54,7 @@ impl Origin {
         let shown = match flag {
             "fault" => text.parse::<Fault>().ok().map(|fault| format!("'{fault}'")),
             "threshold" => Some(format!("`{text}`")),
+            "workload" => super::workloads::name_in(text).map(|name| format!("workload `{name}`")),
             _ => None,
         };
         let (flag, path, place) = (format!("--{flag}"), path.to_owned(), place.to_string());

@@ -9,6 +9,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Command};
 
 use super::table::{self, Kind, SETTINGS, Setting};
+use super::workloads::{self, WorkloadArgs};
 use crate::cluster::url::NodeUrl;
 
 /// Every setting of `matches`, the arguments of `command`, defaults included.
@@ -16,13 +17,17 @@ pub(crate) fn settings(command: &Command, matches: &ArgMatches) -> String {
     let mut out =
         String::from("# The settings of a run; without a seed, each run draws its own.\n");
     let mut open = "";
-    for setting in SETTINGS {
+    let is_mix = matches.get_many::<WorkloadArgs>("workloads").is_some();
+    for setting in SETTINGS.iter().filter(|of| !(is_mix && of.path.starts_with("workload."))) {
         let values = values(command, matches, setting);
         let (above, key) = setting.path.rsplit_once('.').unwrap_or(("", setting.path));
         if values.is_empty() {
             continue;
         }
-        let is_key = !matches!(setting.kind, Kind::Labels | Kind::Faults | Kind::Thresholds);
+        let is_key = !matches!(
+            setting.kind,
+            Kind::Labels | Kind::Faults | Kind::Thresholds | Kind::Workloads
+        );
         if is_key && above != open {
             let _ = writeln!(out, "\n[{above}]");
             open = above;
@@ -43,6 +48,10 @@ pub(crate) fn settings(command: &Command, matches: &ArgMatches) -> String {
                 for text in &values {
                     let _ = writeln!(out, "\n[[threshold]]\nexpr = {}", quoted(text));
                 }
+            }
+            Kind::Workloads => {
+                let base = |setting: &Setting| self::values(command, matches, setting);
+                values.iter().for_each(|text| workloads::table(&mut out, text, base));
             }
             Kind::Joined => {
                 let all: Vec<String> = values.iter().map(|text| value(text)).collect();
@@ -135,7 +144,7 @@ fn fault(out: &mut String, text: &str) {
 }
 
 /// A number where it reads back the same, else a text.
-fn value(text: &str) -> String {
+pub(super) fn value(text: &str) -> String {
     let digits = |text: &str| {
         let is_number = !text.is_empty() && text.chars().all(|c| c.is_ascii_digit());
         is_number && text.len() <= 18 && (text == "0" || !text.starts_with('0'))
@@ -147,7 +156,7 @@ fn value(text: &str) -> String {
 }
 
 /// A basic string of TOML.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let mut out = String::from("\"");
     for c in text.chars() {
         match c {

@@ -20,6 +20,7 @@ pub(super) enum Kind {
     /// A list of tables, a flag for each.
     Faults,
     Thresholds,
+    Workloads,
 }
 
 /// A setting of a scenario file.
@@ -80,6 +81,8 @@ pub(super) const SETTINGS: &[Setting] = &[
     of("workload.try", "try", Kind::Switch),
     one("workload.waiting", "waiting"),
     of("workload.fenced", "fenced", Kind::Switch),
+    // Instead of these, where there are several.
+    of("workload", "workload", Kind::Workloads),
     one("engine.max_inflight", "max-inflight"),
     one("engine.node_timeout", "node-timeout"),
     one("engine.batch.max_commands", "batch-max-commands"),

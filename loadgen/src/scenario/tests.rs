@@ -218,6 +218,8 @@ fn every_flag_of_a_run_is_a_setting_and_every_setting_a_flag() {
     }
 }
 
+mod mix;
+
 /// A mistake, where it stands, and a word of what is said about it.
 const MISTAKES: &[(&str, &str, &str)] = &[
     ("name = \"x\"\n[load\n", "s.toml:2:", "no TOML"),
@@ -247,8 +249,8 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ("[cluster]\nspawn = 3\nnodes = [\"redis://h:1\"]\n", "s.toml:3:1", "excludes `cluster.spawn`"),
     ("[cluster]\nnodes = [[1]]\n", "s.toml:2:10", "an entry of `cluster.nodes` is a list"),
     ("cluster = 5\n", "s.toml:1:1", "write [cluster]"),
-    ("[[workload]]\nkeys = 1\n[[workload]]\nkeys = 2\n", "s.toml:3:1", "a mix of several"),
-    ("[workload]\nweight = 9\n", "s.toml:2:1", "a run has one"),
+    ("[[workload]]\nkeys = 1\n[[workload]]\nkeys = 2\n", "s.toml:1:1", "add name = \"..\""),
+    ("[workload]\nweight = 9\n", "s.toml:2:1", "write [[workload]], with two brackets"),
     ("[workload]\nmode = \"rw:90\"\n", "s.toml:2:8", "`rw:90` is no mode"),
     ("[workload]\nkeys = 2\nmode = \"all:3\"\n", "s.toml:2:8", "needs as many"),
     ("[[fault]]\nat = \"1s\"\n", "s.toml:1:1", "no `kind`; add kind"),
@@ -277,7 +279,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
 
 #[test]
 fn mistakes_are_told_in_one_line_with_their_place_and_the_fix() {
-    for (text, place, word) in MISTAKES {
+    for (text, place, word) in MISTAKES.iter().chain(mix::MISTAKES) {
         let error = File::new(text).error(&[]);
         assert!(error.contains(place), "{text}: {error}");
         assert!(error.contains(word), "{text}: {error}");

@@ -10,7 +10,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::place::Place;
-use super::shown;
+use super::{shown, workloads};
 
 const MOST_BYTES: u64 = 1 << 20;
 /// Parts of a path of `--set`.
@@ -144,7 +144,10 @@ pub(super) fn set(root: &mut Spot, text: &str) -> Result<(), String> {
         }
         Err(_) => Spot { node: Node::Text(value.to_owned()), place: place.clone() },
     };
-    *find(root, &parts, &place)? = value;
+    for path in workloads::paths(root, &parts, &place)? {
+        let path: Vec<&str> = path.iter().map(String::as_str).collect();
+        *find(root, &path, &place)? = value.clone();
+    }
     Ok(())
 }
 

@@ -38,6 +38,7 @@ const FIXED: [&str; 24] = [
     "name",
     "label",
     "fault",
+    "workload",
 ];
 
 /// A setting of one run: a flag and its value.

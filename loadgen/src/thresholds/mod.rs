@@ -22,6 +22,7 @@ use crate::document::Document;
 use crate::metrics::{self, Name, Sample, Scalar, Stat};
 use crate::num;
 use crate::recorder::{Hist, Metric};
+use crate::workload::Label;
 
 /// More than this are a mistake in a script.
 pub(crate) const MAX_THRESHOLDS: usize = 64;
@@ -104,7 +105,10 @@ impl FromStr for Threshold {
             return Err(format!("`{shown}..` is longer than {MAX_CHARS} letters"));
         }
         let bad = |problem: String| format!("`{shown}`: {problem}");
-        let sign = text.find(['<', '>', '=', '!']).ok_or_else(|| {
+        // The braces of a workload have a sign of their own.
+        let from = text.find('}').unwrap_or(0);
+        let sign = text.get(from..).unwrap_or_default().find(['<', '>', '=', '!']);
+        let sign = sign.map(|at| from + at).ok_or_else(|| {
             bad("no comparison; write METRIC<VALUE, as in acquire.response.p99<5ms".to_owned())
         })?;
         let (name, rest) = text.split_at_checked(sign).unwrap_or((text, ""));
@@ -171,6 +175,11 @@ impl Threshold {
         self.name == Name::Scalar(Scalar::FencingViolations)
     }
 
+    /// The workload of a mix that it is about.
+    pub(crate) const fn workload(&self) -> Option<Label> {
+        self.name.workload()
+    }
+
     /// Where it bounds the percentile of a latency from above: its metric, the percentile, ns.
     pub(crate) fn latency_limit(&self) -> Option<(Metric, f64, f64)> {
         match self.name {
@@ -190,8 +199,8 @@ impl Threshold {
 
     fn stat(&self) -> Option<Stat> {
         match self.name {
-            Name::Latency(_, stat) => Some(stat),
-            Name::Scalar(_) => None,
+            Name::Latency(_, stat) | Name::WorkloadLatency(_, _, stat) => Some(stat),
+            Name::Scalar(_) | Name::WorkloadScalar(..) => None,
         }
     }
 

@@ -5,6 +5,7 @@
 
 use super::Threshold;
 use crate::collect::Hists;
+use crate::collect::parts::PartSums;
 use crate::config::RunConfig;
 use crate::metrics::{self, Name, Sample, Scalar, Stat};
 use crate::num;
@@ -20,6 +21,8 @@ pub(crate) struct SoFar<'a> {
     pub(crate) elapsed_ns: u64,
     pub(crate) counts: &'a Counts,
     pub(crate) totals: &'a Hists,
+    /// Of each workload of a mix.
+    pub(crate) parts: &'a [PartSums],
     /// Responses outside faults, if somebody asks for them.
     pub(crate) calm: Option<&'a Hist>,
     pub(crate) violations: u64,
@@ -30,16 +33,18 @@ pub(crate) struct SoFar<'a> {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Watch {
     thresholds: Vec<Threshold>,
+    /// The workloads of a mix.
+    workloads: Vec<String>,
     from_ns: u64,
 }
 
 /// Whether `name` is known before the end.
 pub(super) const fn can_watch(name: &Name) -> bool {
     match name {
-        Name::Latency(metric, stat) => {
+        Name::Latency(metric, stat) | Name::WorkloadLatency(_, metric, stat) => {
             !matches!(metric, Metric::Unanswered | Metric::Attempts) && !matches!(stat, Stat::Count)
         }
-        Name::Scalar(scalar) => matches!(
+        Name::Scalar(scalar) | Name::WorkloadScalar(_, scalar) => matches!(
             scalar,
             Scalar::Throughput
                 | Scalar::Achieved
@@ -59,6 +64,7 @@ impl Watch {
             |threshold: &&Threshold| threshold.abort || (all && can_watch(&threshold.name));
         Self {
             thresholds: config.thresholds.iter().filter(watched).cloned().collect(),
+            workloads: config.workloads.iter().map(|of| of.name.clone()).collect(),
             from_ns: config.abort_on_fail_ns.unwrap_or(0),
         }
     }
@@ -70,49 +76,63 @@ impl Watch {
         }
         self.thresholds.iter().find_map(|threshold| {
             // What has no samples yet may still get some.
-            let sample = sample(threshold, now)?;
+            let sample = self.sample(threshold, now)?;
             let checked = threshold.judge(Some(sample));
             let at_s = now.elapsed_ns as f64 / crate::clock::NS_PER_S as f64;
             (!checked.ok).then(|| format!("{}; ended early, at {at_s:.1} s", checked.failure()))
         })
     }
+
+    fn sample(&self, threshold: &Threshold, now: &SoFar<'_>) -> Option<Sample> {
+        let part = match threshold.workload() {
+            None => None,
+            Some(label) => {
+                let at = self.workloads.iter().position(|name| name == label.as_str())?;
+                Some(now.parts.get(at)?)
+            }
+        };
+        let counts = part.map_or(now.counts, |part| &part.counts);
+        let totals = part.map_or(now.totals, |part| &part.hists);
+        let (value, samples, fewest) = match threshold.name {
+            Name::Latency(metric, stat) | Name::WorkloadLatency(_, metric, stat) => {
+                let calm = now.calm.filter(|_| threshold.outside_faults);
+                let hist = if threshold.outside_faults { calm } else { totals.get(metric) };
+                let sample = metrics::of_hist(hist?, stat, threshold.name.unit())?;
+                (sample.value, sample.samples, FEWEST_ANSWERS)
+            }
+            Name::Scalar(scalar) | Name::WorkloadScalar(_, scalar) => {
+                scalar_so_far(scalar, counts, now)?
+            }
+        };
+        let unit = threshold.name.unit();
+        (samples >= fewest).then_some(Sample { value, unit, samples, at_least: false })
+    }
 }
 
-fn sample(threshold: &Threshold, now: &SoFar<'_>) -> Option<Sample> {
-    let counts = now.counts;
+/// The value, what it is made from, and how much of that there has to be.
+fn scalar_so_far(scalar: Scalar, counts: &Counts, now: &SoFar<'_>) -> Option<(f64, u64, u64)> {
     let finished = counts.finished();
     let per_second = |n: u64| {
         let seconds = now.elapsed_ns as f64 / crate::clock::NS_PER_S as f64;
         (seconds > 0.0).then(|| n as f64 / seconds)
     };
-    let (value, samples, fewest) = match threshold.name {
-        Name::Latency(metric, stat) => {
-            let calm = now.calm.filter(|_| threshold.outside_faults);
-            let hist = if threshold.outside_faults { calm } else { now.totals.get(metric) };
-            let sample = metrics::of_hist(hist?, stat, threshold.name.unit())?;
-            (sample.value, sample.samples, FEWEST_ANSWERS)
-        }
-        Name::Scalar(scalar) => match scalar {
-            Scalar::Throughput => (per_second(counts.ok)?, finished, FEWEST_ANSWERS),
-            Scalar::Achieved => (per_second(finished)?, finished, FEWEST_ANSWERS),
-            Scalar::ErrorsRate => (num::share(counts.errors(), finished), finished, FEWEST_ANSWERS),
-            Scalar::ErrorsCount => (counts.errors() as f64, finished, 1),
-            Scalar::TimeoutsRate => {
-                (num::share(counts.timeout, finished), finished, FEWEST_ANSWERS)
-            }
-            Scalar::SafetyViolations => (now.violations as f64, finished, 1),
-            Scalar::FencingViolations => (now.token_violations as f64, finished, 1),
-            _ => return None,
-        },
-    };
-    let unit = threshold.name.unit();
-    (samples >= fewest).then_some(Sample { value, unit, samples, at_least: false })
+    Some(match scalar {
+        Scalar::Throughput => (per_second(counts.ok)?, finished, FEWEST_ANSWERS),
+        Scalar::Achieved => (per_second(finished)?, finished, FEWEST_ANSWERS),
+        Scalar::ErrorsRate => (num::share(counts.errors(), finished), finished, FEWEST_ANSWERS),
+        Scalar::ErrorsCount => (counts.errors() as f64, finished, 1),
+        Scalar::TimeoutsRate => (num::share(counts.timeout, finished), finished, FEWEST_ANSWERS),
+        Scalar::SafetyViolations => (now.violations as f64, finished, 1),
+        Scalar::FencingViolations => (now.token_violations as f64, finished, 1),
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::recorder::histogram;
+    use crate::workload::Workload;
 
     fn config(thresholds: &[&str], abort_on_fail_ns: Option<u64>) -> RunConfig {
         let thresholds = thresholds.iter().map(|text| text.parse().unwrap()).collect();
@@ -128,6 +148,7 @@ mod tests {
             elapsed_ns: at_s * 1_000_000_000,
             counts: &counts,
             totals: &totals,
+            parts: &[],
             calm: None,
             violations: 0,
             token_violations: 3,
@@ -168,5 +189,37 @@ mod tests {
         let counts = Counts { ok: 8, timeout: 1, ..Counts::default() };
         assert_eq!(watch(&["errors.rate<1%"], Some(0), counts, 1), None);
         assert!(watch(&["errors.count==0"], Some(0), counts, 1).is_some());
+    }
+
+    #[test]
+    fn a_workload_is_judged_by_its_own_answers() {
+        let part = |ok, timeout, ns| {
+            let mut hist = histogram();
+            hist.saturating_record_n(ns, ok);
+            let mut part = PartSums::default();
+            part.hists.add(Metric::Response, &hist);
+            part.counts = Counts { ok, timeout, ..Counts::default() };
+            part
+        };
+        let parts = [part(90, 0, 1_000_000), part(80, 20, 80_000_000)];
+        let failed = |threshold: &str| {
+            let names = [Workload::for_tests("quick", 1.0), Workload::for_tests("slow", 1.0)];
+            let config = config(&[threshold], Some(0)).mixed(names.into());
+            let now = SoFar {
+                elapsed_ns: 1_000_000_000,
+                counts: &Counts { ok: 170, timeout: 20, ..Counts::default() },
+                totals: &Hists::default(),
+                parts: &parts,
+                calm: None,
+                violations: 0,
+                token_violations: 0,
+            };
+            Watch::new(&config).failed(&now).is_some()
+        };
+        assert!(failed("acquire.response.p50{workload=slow}<50ms"));
+        assert!(!failed("acquire.response.p50{workload=quick}<50ms"));
+        assert!(failed("errors.rate{workload=slow}<15%") && failed("errors.rate<1%"));
+        assert!(!failed("errors.rate{workload=quick}<1%"));
+        assert!(failed("throughput{workload=slow}>85") && !failed("throughput>85"));
     }
 }

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::config::RunConfig;
-use crate::mode::{Claim, Class, Mode};
+use crate::mode::{Claim, Class};
 use crate::num;
+use crate::workload::{Permits, Spaces};
 
 /// Holders of a name by [`Class::code`].
 type Holders = [u32; 4];
@@ -17,7 +17,7 @@ type Holders = [u32; 4];
 pub(super) struct Names {
     holders: Mutex<Vec<Holders>>,
     released: Notify,
-    permits: u32,
+    permits: Permits,
 }
 
 /// Claims that were granted; given back when dropped.
@@ -28,10 +28,10 @@ pub(crate) struct Taken {
 }
 
 impl Names {
-    pub(super) fn new(config: &RunConfig) -> Arc<Self> {
-        let permits = if let Mode::Permits(k) = config.mode { k.into() } else { 0 };
-        let holders = vec![Holders::default(); num::usize_of(config.names())];
-        Arc::new(Self { holders: Mutex::new(holders), released: Notify::new(), permits })
+    /// A table of the names of `spaces`, of which there are `cells`.
+    pub(super) fn new(spaces: &Spaces, cells: u64) -> Arc<Self> {
+        let holders = Mutex::new(vec![Holders::default(); num::usize_of(cells)]);
+        Arc::new(Self { holders, released: Notify::new(), permits: spaces.permits() })
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Holders>> {
@@ -40,17 +40,20 @@ impl Names {
 
     /// All of `claims`, if nobody is in the way of any.
     pub(super) fn try_take(self: &Arc<Self>, claims: &[Claim]) -> Option<Taken> {
-        self.try_take_of(claims, self.permits)
+        self.try_take_of(claims, 0)
     }
 
-    /// The same with another number of permits.
-    fn try_take_of(self: &Arc<Self>, claims: &[Claim], permits: u32) -> Option<Taken> {
+    /// The same with so many permits too much.
+    fn try_take_of(self: &Arc<Self>, claims: &[Claim], too_much: usize) -> Option<Taken> {
         let mut all = self.lock();
         let is_free = |claim: &Claim| {
+            let permits = self.permits.at(claim.cell.into()).saturating_add(too_much);
             let holders = all.get(num::usize_of(claim.cell.into())).copied().unwrap_or_default();
             (0..).zip(holders).all(|(code, n)| {
                 let class = Class::from_code(code);
-                let full = class == Class::Permit && claim.class == class && n >= permits;
+                let full = class == Class::Permit
+                    && claim.class == class
+                    && num::usize_of(n.into()) >= permits;
                 n == 0 || !(class.excludes(claim.class) || full)
             })
         };
@@ -82,7 +85,7 @@ impl Names {
             [Claim { cell, class: Class::Exclusive | Class::Shared }] => {
                 self.try_take(&[Claim { cell: *cell, class: Class::Shared }])
             }
-            [Claim { class: Class::Permit, .. }] => self.try_take_of(claims, self.permits + 1),
+            [Claim { class: Class::Permit, .. }] => self.try_take_of(claims, 1),
             // One name instead of all; a path without what is above its end.
             [.., last] => self.try_take(&[*last]),
             [] => None,
@@ -114,10 +117,13 @@ impl Drop for Taken {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::RunConfig;
+    use crate::mode::Mode;
     use Class::{Exclusive, Intent, Permit, Shared};
 
     fn names(mode: Mode) -> Arc<Names> {
-        Names::new(&RunConfig { mode, ..RunConfig::for_tests() })
+        let config = RunConfig { mode, ..RunConfig::for_tests() };
+        Names::new(&config.spaces(), config.names())
     }
 
     fn claim(cell: u32, class: Class) -> Claim {

@@ -63,8 +63,10 @@ impl Oracle {
     pub(super) fn slot(&self, key: u64, client: u32) -> &AtomicU64 {
         let base = HEADER + RECORDS * RECORD_WORDS + self.map_words + self.keys * CELL_WORDS;
         let key = num::usize_of(key).min(self.keys.saturating_sub(1));
+        // Only these names have slots, in each set of names.
+        let place = key / self.names * self.crowded + key % self.names;
         let client = num::usize_of(client.into()).min(self.clients.saturating_sub(1));
-        self.word(base + self.clients * SLOT_WORDS + key * self.clients + client)
+        self.word(base + self.clients * SLOT_WORDS + place * self.clients + client)
     }
 
     /// A section whose record is open takes part in a name, for which it was `waiting` since then.
@@ -133,7 +135,7 @@ impl Oracle {
                 permits.push(theirs);
             }
         }
-        if permits.len() >= self.permits {
+        if permits.len() >= self.permits.at(key) {
             // One that was found may have got its permit from another that had been read before it
             // and has ended since. Read again, that one shows its end.
             let again = |party: &Party| {
@@ -196,7 +198,7 @@ impl Oracle {
                 all.iter().filter(inside).min_by_key(order),
                 all.iter().filter(inside).max_by_key(order),
             );
-            if all.iter().filter(inside).count() > self.permits
+            if all.iter().filter(inside).count() > self.permits.at(key)
                 && let (Some(first), Some(later)) = ends
             {
                 self.accuse(key, *first, *later);

@@ -28,7 +28,7 @@ impl Oracle {
                 findings.unjudged_keys += 1;
             } else {
                 findings.lost_updates += field(3).abs_diff(field(2));
-                findings.torn_reads += if self.is_crowded { field(TORN_READS) } else { 0 };
+                findings.torn_reads += if self.is_crowded(key) { field(TORN_READS) } else { 0 };
             }
         }
         for at in 0..RECORDS {

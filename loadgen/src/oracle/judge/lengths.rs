@@ -44,7 +44,7 @@ fn longest_ns(step: usize) -> u64 {
 impl Oracle {
     fn length_word(&self, key: usize, step: usize) -> &AtomicU64 {
         let slots = HEADER + RECORDS * RECORD_WORDS + self.map_words + self.keys * CELL_WORDS;
-        let crowd = if self.is_crowded { self.keys * self.clients } else { 0 };
+        let crowd = self.keys / self.names * self.crowded * self.clients;
         let waits = slots + self.clients * SLOT_WORDS + crowd;
         self.word(waits + self.keys * WAIT_WORDS + key * STEPS + step)
     }

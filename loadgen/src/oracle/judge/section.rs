@@ -59,7 +59,10 @@ impl Oracle {
             self.join((cell(claim), claim.class), generation, waiting, span)
         };
         let parts = match claims {
-            _ if self.is_crowded => Parts::Crowd(claims.iter().map(join).collect()),
+            // A section's names are all of one kind.
+            [one, ..] if self.is_crowded(cell(one)) => {
+                Parts::Crowd(claims.iter().map(join).collect())
+            }
             [one] => Parts::One(occupy(one)),
             all => Parts::All(all.iter().map(occupy).collect()),
         };

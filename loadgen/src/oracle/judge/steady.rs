@@ -29,7 +29,7 @@ impl Oracle {
     /// on. Those of one name follow each other. Also the cell to go on with.
     pub(crate) fn inside(&self, from: u64, most: usize, now_ns: u64) -> (Vec<Holder>, u64) {
         let keys = self.keys as u64;
-        let each = if self.is_crowded { self.clients.max(1) } else { 1 };
+        let each = if self.crowded > 0 { self.clients.max(1) } else { 1 };
         let names = (MOST_LOOKS / each).clamp(1, self.keys.max(1)) as u64;
         let (mut found, mut held, mut next) = (Vec::new(), 0, from);
         let turn = (0..names).map(|offset| from.wrapping_add(offset) % keys.max(1));
@@ -54,7 +54,7 @@ impl Oracle {
                 found.push(Holder { cell, client, class, begin_ns, generation });
             }
         };
-        if !self.is_crowded {
+        if self.crowded == 0 {
             let word = self.cell(cell, 0).load(Ordering::Acquire);
             if word != 0 && word & RELEASED == 0 {
                 let (client, generation) = holder_of(word);
@@ -74,7 +74,7 @@ impl Oracle {
     /// Whether it is inside at `now_ns` as well, its release not called and its validity not over.
     pub(crate) fn is_still_inside(&self, holder: &Holder, now_ns: u64) -> bool {
         let Holder { cell, client, class, generation, .. } = *holder;
-        let is_same = match self.is_crowded {
+        let is_same = match self.crowded > 0 {
             true => {
                 let word = self.slot(cell, client).load(Ordering::SeqCst);
                 word == (generation << CLASS_BITS | class.code())

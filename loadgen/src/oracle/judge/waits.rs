@@ -32,7 +32,7 @@ pub(crate) struct Waits {
 impl Oracle {
     fn wait_word(&self, key: u64, field: usize) -> &AtomicU64 {
         let slots = HEADER + RECORDS * RECORD_WORDS + self.map_words + self.keys * CELL_WORDS;
-        let crowd = if self.is_crowded { self.keys * self.clients } else { 0 };
+        let crowd = self.keys / self.names * self.crowded * self.clients;
         let key = num::usize_of(key).min(self.keys.saturating_sub(1));
         self.word(slots + self.clients * SLOT_WORDS + crowd + key * WAIT_WORDS + field)
     }

@@ -6,7 +6,7 @@ use crate::config::RunConfig;
 use crate::num;
 use crate::oracle::judge::Waits;
 use crate::report::format::{count, maybe_ns, ns};
-use crate::report::json::{is_weak, key_name};
+use crate::report::json::is_weak;
 
 /// Names in a report at most.
 pub(crate) const MOST_HOT_KEYS: usize = 10;
@@ -48,11 +48,12 @@ impl HotKey {
 /// By name what the checker counted, of `all` acquisitions.
 pub(crate) fn hottest_keys(config: &RunConfig, waits: &[Waits], all: u64) -> Vec<HotKey> {
     let per = |part, whole| (whole > 0).then(|| num::share(part, whole));
+    let spaces = config.spaces();
     let name = |cell: u64| {
-        let process = cell / config.mode.tree(config.keys).cells().max(1);
+        let process = cell / spaces.cells().max(1);
         let of =
             if config.private_keys() { format!(" of process {process}") } else { String::new() };
-        format!("{}{of}", key_name(config, cell))
+        format!("{}{of}", spaces.name(cell))
     };
     let key = |of: &Waits| HotKey {
         key: name(of.cell),

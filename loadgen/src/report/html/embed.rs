@@ -3,11 +3,13 @@
 //! It is the whole result as long as it fits. A long run has more intervals than a page has room
 //! for: then neighbours are put together (counts are added, the longest stays the longest,
 //! percentiles are given up, because those of parts say nothing about the whole), and the map of
-//! responses becomes coarser. Totals and histograms are always whole.
+//! responses becomes coarser. Totals and histograms of the run are always whole; of the workloads
+//! of a mix, histograms are left out where they are too many.
 
 use std::collections::BTreeMap;
 
 use crate::document::{Document, NodeColumns, NodeSeries, ResponseSeries, Series};
+use crate::recorder::Metric;
 
 /// Intervals of the series at most.
 const MOST_INTERVALS: usize = 400;
@@ -18,13 +20,15 @@ pub(super) fn script(document: &Document, room: usize) -> String {
     let together = document.series.t.len().div_ceil(MOST_INTERVALS);
     small.series = thinned(&document.series, together);
     let mut json = text(&small);
-    let steps: [fn(&mut Document); 7] = [
+    let steps: [fn(&mut Document); 9] = [
         |small| small.series.nodes = thinned_nodes(&small.series.nodes, 100),
         |small| coarser(small, 4),
         |small| coarser(small, 2),
+        |small| without_hists(small, Some(Metric::Response)),
         |small| small.events.truncate(200),
         |small| small.series.nodes = thinned_nodes(&small.series.nodes, 25),
         |small| small.series = thinned(&small.series, small.series.t.len().div_ceil(100)),
+        |small| without_hists(small, None),
         |small| small.heatmap = None,
     ];
     for step in steps {
@@ -70,6 +74,16 @@ fn thinned(series: &Series, together: usize) -> Series {
             p99: lost(&series.response.p99),
         },
         nodes: series.nodes.clone(),
+    }
+}
+
+/// Workloads without their histograms, but for those of `kept`.
+fn without_hists(document: &mut Document, kept: Option<Metric>) {
+    let kept = kept.map(Metric::name);
+    for (name, latency) in document.workloads.iter_mut().flat_map(|of| &mut of.latency_ns) {
+        if let Some(latency) = latency.as_mut().filter(|_| kept != Some(name.as_str())) {
+            latency.hdr_v2_deflate_b64 = None;
+        }
     }
 }
 

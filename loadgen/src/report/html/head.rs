@@ -139,7 +139,7 @@ pub(super) fn tiles(out: &mut String, document: &Document) {
     };
     let longest = response.as_ref().map_or_else(|| "–".to_owned(), Values::max);
     let errors = totals.errors;
-    let failed = errors.timeout + errors.no_quorum + errors.quarantined + errors.other;
+    let failed = errors.failed();
     let violations = document.safety.violation_count;
     let rate = totals.ok_rate.map_or_else(|| "–".to_owned(), format::rate);
     let share = match totals.offered {

@@ -34,6 +34,7 @@ pub(crate) fn render_against(document: &Document, baseline: Option<&Document>) -
     sections::machines(&mut body, document);
     contents(&mut body);
     sections::latency(&mut body, document, baseline);
+    sections::workloads(&mut body, document);
     sections::throughput(&mut body, document);
     sections::faults(&mut body, document);
     sections::safety(&mut body, document);

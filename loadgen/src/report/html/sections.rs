@@ -4,6 +4,7 @@ mod baseline;
 mod contention;
 mod machine;
 mod witness;
+mod workloads;
 
 use super::head::{fencing_words, safety_tone, safety_words};
 use super::table::{Cell, Kind, number, table};
@@ -17,10 +18,10 @@ use crate::report::format::{self, count, many, maybe_ns, ns};
 use crate::report::rows::{ROWS, Trust, Values};
 use crate::report::svg::put;
 use crate::thresholds::Checked;
-use crate::values::Hold;
 
 pub(super) use contention::contention;
 pub(super) use machine::{environment, machines, quality, settings};
+pub(super) use workloads::workloads;
 
 pub(super) fn latency(out: &mut String, document: &Document, baseline: Option<&Document>) {
     let about = "Response counts from the planned arrival, service from the call: the difference \
@@ -52,7 +53,7 @@ fn latencies(out: &mut String, document: &Document, baseline: Option<&Document>)
     let attempts = document.attempts.contended_mean.map(|mean| format!("{mean:.2} attempts"));
     let mut rows = Vec::new();
     for (metric, name, about) in ROWS {
-        if metric == Metric::Hold && document.config.hold == Hold::Fixed(0) {
+        if metric == Metric::Hold && !document.config.holds() {
             continue;
         }
         let values = Values::of(metric, unfinished, |metric| document.hist(metric));
@@ -154,7 +155,7 @@ pub(super) fn thresholds(out: &mut String, document: &Document) {
 
 fn failed(document: &Document) -> u64 {
     let errors = document.totals.errors;
-    errors.timeout + errors.no_quorum + errors.quarantined + errors.other
+    errors.failed()
 }
 
 pub(super) fn faults(out: &mut String, document: &Document) {

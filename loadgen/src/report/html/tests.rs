@@ -4,9 +4,9 @@ use super::*;
 use crate::calibration::overload::Hottest;
 use crate::calibration::{Calibration, Pair};
 use crate::collect::heat::Heat;
-use crate::document::{Event, NodeColumns, NodeSeries, State, What};
+use crate::document::{Event, NodeColumns, NodeSeries, State, What, WorkloadReport};
 use crate::merge::Part;
-use crate::recorder::histogram;
+use crate::recorder::{Metric, histogram};
 use crate::report::NodeReport;
 use crate::report::contention::Pings;
 use crate::report::figures::tests::document;
@@ -180,6 +180,33 @@ fn a_run_of_six_hours_with_every_latency_fits() {
     };
     assert_eq!(commands(&read), commands(&document), "no command of nine nodes is lost");
     assert!(page.contains("id=\"nodes-over-time\""));
+}
+
+/// A workload whose histograms have a sample in every bucket that there can be.
+fn workload(at: usize) -> WorkloadReport {
+    let mut hist = histogram();
+    (0..40_000_u64).for_each(|n| hist.saturating_record(1_000 + n * n * 37));
+    let latency = crate::report::json::latency(&hist, &[50.0, 99.0]);
+    let all = Metric::OF_WORKLOAD.map(|of| (of.name().to_owned(), Some(latency.clone())));
+    let (name, share) = (format!("workload-number-{at:04}"), 1.0 / 16.0);
+    WorkloadReport { name, share, latency_ns: all.into(), ..WorkloadReport::default() }
+}
+
+#[test]
+fn a_mix_of_the_most_workloads_fits_and_its_table_has_them_all() {
+    let mut document = long(600);
+    document.workloads = (0..crate::workload::MOST_WORKLOADS).map(workload).collect();
+    let page = render(&document);
+    elements(&page);
+    assert!(page.len() <= MOST_BYTES, "{} bytes", page.len());
+    for of in &document.workloads {
+        assert!(page.contains(&format!(">{}<", of.name)), "{}", of.name);
+    }
+    document.workloads.truncate(1);
+    let page = render(&document);
+    assert!(page.len() <= MOST_BYTES && page.contains("id=\"workloads\""));
+    document.workloads.clear();
+    assert!(!render(&document).contains("id=\"workloads\""), "no mix, no table");
 }
 
 #[test]

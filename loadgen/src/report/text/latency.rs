@@ -9,7 +9,6 @@ use crate::recorder::Metric;
 use crate::report::RunResult;
 use crate::report::format::{self, COLUMNS, many, ns};
 use crate::report::rows::{ROWS, Values};
-use crate::values::Hold;
 
 const LABEL: usize = 18;
 
@@ -24,7 +23,7 @@ pub(super) fn table(out: &mut String, run: &RunResult) {
     let open = run.config.is_open_loop();
     for (metric, label, note) in ROWS {
         // A lock that is given back at once has no hold to speak of.
-        if metric == Metric::Hold && run.config.hold == Hold::Fixed(0) {
+        if metric == Metric::Hold && !run.config.holds() {
             continue;
         }
         let note = match metric {

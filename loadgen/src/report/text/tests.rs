@@ -92,6 +92,7 @@ pub(crate) fn sample() -> RunResult {
             transport: "tcp".into(),
         },
         totals,
+        workloads: Vec::new(),
         counts: Counts { ok: 5_000, ..Counts::default() },
         all_counts: Counts {
             ok: 5_000,

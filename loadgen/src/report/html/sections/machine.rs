@@ -193,6 +193,13 @@ fn flatten(rows: &mut Vec<(String, Option<String>)>, name: &str, value: &Value) 
             return;
         }
         Value::Null => None,
+        Value::Array(items) if name == "workloads" => {
+            for of in items {
+                let called = of.get("name").and_then(Value::as_str).unwrap_or_default();
+                flatten(rows, &format!("workload.{called}"), of);
+            }
+            return;
+        }
         Value::Array(items) => {
             let item = |item: &Value| item.as_str().map_or_else(|| item.to_string(), str::to_owned);
             Some(items.iter().map(item).collect::<Vec<_>>().join(", "))
@@ -221,6 +228,7 @@ mod tests {
             "engine": { "batch_max": null },
             "nodes": ["a", "b"],
             "fenced": false,
+            "workloads": [{ "name": "a", "think_ns": 0 }, { "name": "b", "think_ns": 5_000_000 }],
         });
         let mut rows = Vec::new();
         flatten(&mut rows, "", &value);
@@ -229,6 +237,7 @@ mod tests {
         assert_eq!(text("engine.batch_max"), None);
         assert_eq!(text("nodes").as_deref(), Some("a, b"));
         assert_eq!(text("fenced").as_deref(), Some("no"));
+        assert_eq!(text("workload.b.think").as_deref(), Some("5ms"));
         assert_eq!(gib(3 << 29), "1.5 GiB");
     }
 }
