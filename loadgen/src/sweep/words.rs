@@ -13,7 +13,7 @@ use crate::args::{self, Cli, Command, RunArgs};
 use crate::run::RunError;
 
 /// Flags that cannot change from run to run: what they set belongs to all runs together.
-const FIXED: [&str; 24] = [
+const FIXED: [&str; 25] = [
     "nodes",
     "spawn",
     "server-bin",
