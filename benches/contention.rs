@@ -242,15 +242,15 @@ async fn readers_and_a_writer(locks: &Redlock, rounds: usize) {
         .map(|_| {
             let (locks, is_over) = (locks.clone(), Arc::clone(&is_over));
             tokio::spawn(async move {
-                let mut longest = Duration::ZERO;
+                let mut sections = Vec::new();
                 while !is_over.load(Ordering::Relaxed) {
                     let guard = locks.acquire("read").mode(Mode::Shared).await.expect("a place");
                     let granted = Instant::now();
                     sleep(READING).await;
                     guard.release().await.expect("it is held");
-                    longest = longest.max(granted.elapsed());
+                    sections.push((granted, Instant::now()));
                 }
-                longest
+                sections
             })
         })
         .collect();
@@ -263,29 +263,55 @@ async fn readers_and_a_writer(locks: &Redlock, rounds: usize) {
             while !is_over.load(Ordering::Relaxed) {
                 let began = Instant::now();
                 beside.verify().await.expect("it is held");
-                trips.push(began.elapsed());
-                sleep(READING).await;
+                trips.push((began, Instant::now()));
+                sleep(Duration::from_millis(1)).await;
             }
             trips
         }
     });
-    let mut spans = Vec::new();
+    let mut waits = Vec::new();
     for _ in 0..rounds {
         sleep(READING * 4).await;
         let began = Instant::now();
         let guard = locks.acquire("read").await.expect("the lock");
-        spans.push(began.elapsed());
+        waits.push((began, Instant::now()));
         guard.release().await.expect("it is held");
     }
     is_over.store(true, Ordering::Relaxed);
-    let mut longest = Duration::ZERO;
+    let mut sections = Vec::new();
     for reader in readers {
-        longest = longest.max(reader.await.expect("a reader"));
+        sections.append(&mut reader.await.expect("a reader"));
     }
-    let mut trips = trips.await.expect("the trips");
-    show("one round trip meanwhile", "for comparison", trips.clone());
-    trips.sort_unstable();
-    let bound = longest + trips.get(trips.len() / 2).copied().unwrap_or_default() * 3;
+    let trips = trips.await.expect("the trips");
+    let mut lengths = spans(&trips);
+    show("one round trip meanwhile", "for comparison", lengths.clone());
+    lengths.sort_unstable();
+    let trip = lengths.get(lengths.len() / 2).copied().unwrap_or_default();
+    let bound = spans(&sections).into_iter().max().unwrap_or_default() + trip * 3;
     let bound = format!("max within the longest reader and 3 trips: {bound:.1?}");
-    show("writer among 64 readers", &bound, spans);
+    show("writer among 64 readers", &bound, spans(&waits));
+    // The machine is busy, and not evenly: each against what there was while it waited.
+    let late = waits.iter().filter_map(|wait| {
+        let bound = longest_beside(&sections, wait) + longest_beside(&trips, wait) * 3;
+        (wait.1 - wait.0).checked_sub(bound)
+    });
+    let late: Vec<Duration> = late.collect();
+    let worst = late.iter().max().copied().unwrap_or_default();
+    let (late, all) = (late.len(), waits.len());
+    println!(
+        "over the longest reader and 3 trips of its own time: {late} of {all}, by {worst:.1?}"
+    );
+}
+
+/// From when to when something took place.
+type Span = (Instant, Instant);
+
+fn spans(all: &[Span]) -> Vec<Duration> {
+    all.iter().map(|(began, ended)| *ended - *began).collect()
+}
+
+/// The longest of those that overlap with `span`.
+fn longest_beside(all: &[Span], span: &Span) -> Duration {
+    let beside = all.iter().filter(|(began, ended)| *began < span.1 && *ended > span.0);
+    beside.map(|(began, ended)| *ended - *began).max().unwrap_or_default()
 }
