@@ -242,8 +242,7 @@ impl Under<'_> {
             let mut probe = self.prober.probe(self.series, place, &dir)?;
             let before = self.machine.last_job_ns();
             let after = self.look(self.times.rest_ns);
-            let job_ns = [before, self.machine.last_job_ns()].into_iter().flatten();
-            probe.health.job_ns = job_ns.reduce(f64::max);
+            probe.health.job_ns = health::around(before, self.machine.last_job_ns());
             self.search.record(place, probe.passed, probe.health);
             let disturbance = self.search.disturbances().pop().flatten();
             let line = report::probe_line(number, doing, &self.label, &probe, disturbance);

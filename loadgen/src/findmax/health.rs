@@ -12,8 +12,9 @@ use serde::Serialize;
 
 use crate::report::format::ns;
 
-/// The fixed job may take so many times as long as at its best.
-const SLOWEST: f64 = 1.1;
+/// The fixed job may take so many times as long as at its best: up to there a probe is taken to have
+/// been made at a rate higher by as much, beyond that it tells of something else.
+const SLOWEST: f64 = 1.6;
 /// More of the CPU time than usual that other programs may use, and the hypervisor may take.
 const MOST_OTHERS: f64 = 0.08;
 const MOST_STOLEN: f64 = 0.03;
@@ -25,7 +26,7 @@ const FEWEST: usize = 6;
 /// The machine around a probe, or while it rests. Shares are of the CPU time of all cores.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub(crate) struct Health {
-    /// What a piece of the fixed job takes; of a probe, the longer of before and after.
+    /// What a piece of the fixed job takes; of a probe, the mean of before and after.
     pub(crate) job_ns: Option<f64>,
     /// Used by other programs than loadgen and the nodes.
     pub(crate) others: Option<f64>,
@@ -46,6 +47,14 @@ pub(crate) enum Disturbance {
     Stolen(f64),
 }
 
+/// What the fixed job takes around a probe, from before and after it.
+pub(crate) fn around(before: Option<f64>, after: Option<f64>) -> Option<f64> {
+    match (before, after) {
+        (Some(before), Some(after)) => Some(f64::midpoint(before, after)),
+        (one, other) => one.or(other),
+    }
+}
+
 impl Usual {
     pub(crate) fn of<'a>(all: impl Iterator<Item = &'a Health> + Clone) -> Self {
         let best = |pick: fn(&Health) -> Option<f64>| {
@@ -58,6 +67,12 @@ impl Usual {
             others: best(|of| of.others),
             stolen: best(|of| of.stolen),
         })
+    }
+
+    /// How many times as long as at its best the fixed job takes.
+    pub(crate) fn slowness(&self, health: &Health) -> f64 {
+        let known = health.job_ns.zip(self.0.job_ns);
+        known.map_or(1.0, |(now, best)| (now / best).clamp(1.0 / SLOWEST, SLOWEST))
     }
 
     /// Like this, but with the fixed job as fast as in `other`.
@@ -112,11 +127,22 @@ mod tests {
         let usual = Usual::of(all.iter());
         assert_eq!(usual.0.job_ns, Some(102.0));
         assert_eq!(Usual::of(all.iter().take(3)).0.job_ns, Some(100.0), "of a few, the best");
-        assert_eq!(usual.disturbance(&seen(112.0, 0.07, 0.02)), None);
+        assert_eq!(usual.disturbance(&seen(163.0, 0.07, 0.02)), None);
         let told = |health| usual.disturbance(&health).unwrap().words();
-        assert!(told(seen(113.0, 0.0, 0.0)).contains("fixed job 113ns, best 102ns"));
+        assert!(told(seen(164.0, 0.0, 0.0)).contains("fixed job 164ns, best 102ns"));
         assert!(told(seen(100.0, 0.09, 0.0)).contains("others used 9 %"));
         assert!(told(seen(100.0, 0.0, 0.04)).contains("hypervisor took 4 %"));
+    }
+
+    #[test]
+    fn slowness_is_by_the_best_and_bounded() {
+        let usual = Usual::of(vec![seen(100.0, 0.0, 0.0); 8].iter());
+        let of = |job_ns| usual.slowness(&seen(job_ns, 0.0, 0.0));
+        assert_eq!((of(100.0), of(125.0), of(900.0), of(1.0)), (1.0, 1.25, 1.6, 0.625));
+        assert_eq!(usual.slowness(&Health::default()), 1.0);
+        assert_eq!(Usual::default().slowness(&seen(9.0, 0.0, 0.0)), 1.0);
+        assert_eq!(around(Some(2.0), Some(4.0)), Some(3.0));
+        assert_eq!((around(None, Some(4.0)), around(Some(2.0), None)), (Some(4.0), Some(2.0)));
     }
 
     #[test]

@@ -42,6 +42,11 @@ pub(crate) fn level_of(rate: f64) -> i32 {
     LEVELS.clone().find(|&at| f64::from(at) >= bounded).unwrap_or(0)
 }
 
+/// So many places is a factor between two rates.
+pub(super) fn places_of(factor: f64) -> f64 {
+    factor.ln() / STEP.ln() * f64::from(GRAIN)
+}
+
 /// The place of the rung nearest to a rate.
 pub(super) fn place_of(rate: f64) -> i32 {
     level_of(rate) * GRAIN

@@ -142,12 +142,13 @@ fn answer(found: &Found, searched: &Searched) -> String {
         " found    ",
         &format!(
             "{}/s is where half of the probes keep {}; with {:.0} % certainty it lies between {} \
-             and {}",
+             and {}{}",
             rate(answer.rate),
             found.bound,
             100.0 * answer.certainty,
             rate(answer.from),
-            rate(answer.to)
+            rate(answer.to),
+            at_its_best(answer),
         ),
     );
     if let Some(window_ns) = searched.probes.iter().rev().find_map(|probe| probe.window_ns) {
@@ -172,6 +173,16 @@ fn answer(found: &Found, searched: &Searched) -> String {
         text.push_str(&wrapped(" uneven   ", &words));
     }
     text
+}
+
+/// The answer is of the machine at its best; what that was at its usual speed, where it was slower.
+fn at_its_best(answer: &Answer) -> String {
+    match answer.usual_rate {
+        Some(usual) if usual * 1.02 < answer.rate => {
+            format!(". That is the machine at its best: as it usually was, {}/s", rate(usual))
+        }
+        _ => String::new(),
+    }
 }
 
 /// What counted, and what the machine was like.
@@ -258,6 +269,7 @@ mod tests {
         let check = |place, passed| Check { rate: rate_of_place(place), passed, probes: 3 };
         let answer = Answer {
             rate: rate_of_place(100),
+            usual_rate: Some(2_220.0),
             place: 100,
             from: 2_500.0,
             to: 2_800.0,

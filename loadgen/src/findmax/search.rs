@@ -4,9 +4,13 @@
 //! From the first rate it is doubled until it fails. After that probes go where the estimate over
 //! *all* probes that count is least sure, to the end of the time, since a machine that changes is
 //! known by the whole of it; at last the rate that was found is probed again, with those 8 % below
-//! and above it. A probe during which the machine was not as usual ([`super::health`]) does not
-//! count, and what is usual is judged anew with every look: probes of a slow minute leave the
-//! estimate when the machine turns out to be faster.
+//! and above it. A probe during which others used the machine ([`super::health`]) does not count.
+//!
+//! Shared machines run faster and slower from minute to minute, and a rate is kept or not by how much
+//! of the machine it takes. So each probe is taken at the rate that it stands for on the machine at
+//! its best: a rate that was tried while the fixed job took a fifth longer says what a rate a fifth
+//! higher would. The answer is that of the machine at its best, which two searches agree on where
+//! their minutes were not alike. What the best is, is judged anew with every look.
 //!
 //! Invariants:
 //! 1. At most [`MOST_PROBES`] probes, and none when no time is left.
@@ -17,7 +21,7 @@ mod answer;
 
 use super::estimate::{Estimate, Tallies};
 use super::health::{Disturbance, Health, Usual};
-use super::ladder::{DOUBLE, GRAIN, LEVELS};
+use super::ladder::{DOUBLE, GRAIN, LEVELS, places_of};
 use crate::plan::rng::Xoshiro;
 pub(crate) use answer::Answer;
 #[cfg(test)]
@@ -126,6 +130,18 @@ impl Search {
         self.seen.iter().map(|seen| usual.disturbance(&seen.health)).collect()
     }
 
+    /// The place on the machine at its best that a probe stands for.
+    fn stands_for(seen: &Seen, usual: &Usual) -> i32 {
+        seen.place + answer::whole(places_of(usual.slowness(&seen.health)))
+    }
+
+    /// What to probe now to learn of `place` on the machine at its best.
+    fn now_at(&self, place: i32) -> i32 {
+        let slowness = self.looks.last().map_or(1.0, |look| self.usual().slowness(look));
+        let at = place - answer::whole(places_of(slowness));
+        at.clamp(*LEVELS.start() * GRAIN, *LEVELS.end() * GRAIN)
+    }
+
     fn usual(&self) -> Usual {
         let looks = Usual::of(self.looks.iter());
         Usual::of(self.seen.iter().map(|seen| &seen.health)).with_job_of(&looks)
@@ -170,13 +186,13 @@ impl Search {
                     self.phase = Phase::Check { at, next, before: self.seen.len() };
                 }
                 Phase::Around { next } => match (next.last(), self.beyond()) {
-                    (Some(&place), _) => return Step::Probe(place),
+                    (Some(&place), _) => return Step::Probe(self.now_at(place)),
                     // Those that turned it round were disturbed.
                     (None, Some(phase)) => self.phase = phase,
                     (None, None) => self.phase = Phase::Around { next: self.spread() },
                 },
                 Phase::Check { next, .. } => match next.last() {
-                    Some(&place) => return Step::Probe(place),
+                    Some(&place) => return Step::Probe(self.now_at(place)),
                     None => return Step::Done(self.answer()),
                 },
             }
@@ -236,15 +252,16 @@ impl Search {
     /// The place is looked for from the lowest rate that failed to the highest that passed, and
     /// half a doubling beyond both.
     fn estimate(&self, counted: &[Seen]) -> Estimate {
+        let usual = self.usual();
+        let stands_for = |seen: &Seen| Self::stands_for(seen, &usual);
         let mut tallies = Tallies::new();
         for seen in counted {
-            let tally = tallies.entry(seen.place).or_default();
+            let tally = tallies.entry(stands_for(seen)).or_default();
             tally.all += 1;
             tally.passed += u32::from(seen.passed);
         }
-        let places = |passed: bool| {
-            counted.iter().filter(move |seen| seen.passed == passed).map(|seen| seen.place)
-        };
+        let places =
+            |passed: bool| counted.iter().filter(move |seen| seen.passed == passed).map(stands_for);
         let middle = self.seen.last().map_or(0, |seen| seen.place);
         let (failed, passed) = (places(false).min(), places(true).max());
         let lowest = failed.or(passed).unwrap_or(middle).min(passed.unwrap_or(i32::MAX));

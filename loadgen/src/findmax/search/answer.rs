@@ -7,7 +7,8 @@
 
 use serde::Serialize;
 
-use super::super::ladder::rate_of_place;
+use super::super::health::Health;
+use super::super::ladder::{places_of, rate_of_place};
 use super::{CHECK_STEP, Phase, Search, Seen};
 use crate::num;
 use crate::report::format::rate;
@@ -20,14 +21,18 @@ const T: f64 = 2.132;
 const ENDS: [f64; 2] = [0.05, 0.95];
 /// How sure the interval is.
 pub(crate) const CERTAINTY: f64 = 0.9;
+/// Places by which the best of the fixed job is wrong: readings differ by some per cent.
+const JOB_ERROR: f64 = 1.0;
 /// An interval from so much below the answer to so much above it is what a search is for.
 const WIDEST: f64 = 1.1;
 
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Answer {
-    /// Where half of the probes keep the bound: more below, fewer above.
+    /// Where half of the probes keep the bound: more below, fewer above. On the machine at its best.
     pub(crate) rate: f64,
+    /// The same on the machine as it usually was, if its speed is known.
+    pub(crate) usual_rate: Option<f64>,
     #[serde(skip)]
     pub(crate) place: i32,
     /// It lies between these with [`CERTAINTY`].
@@ -83,11 +88,15 @@ impl Search {
         let middle = estimate.quantile(0.5);
         let apart = T * self.deviation(&counted);
         let [low, high] = ENDS.map(|end| estimate.quantile(end));
-        let [low, high] = [low.min(middle - apart), high.max(middle + apart)];
+        let [low, high] =
+            [low.min(middle - apart) - JOB_ERROR, high.max(middle + apart) + JOB_ERROR];
         let [rate, from, to] = [middle, low, high].map(|place| rate_of_place(whole(place)));
         let checks = self.checks(whole(middle), counts_disturbed);
         let mut answer = Answer {
             rate,
+            usual_rate: self
+                .usual_slowness()
+                .map(|slowness| rate_of_place(whole(middle) - whole(places_of(slowness)))),
             place: whole(middle),
             from: from.min(rate),
             to: to.max(rate),
@@ -99,6 +108,14 @@ impl Search {
         };
         answer.doubts = self.doubts(&answer);
         Ok(answer)
+    }
+
+    /// How many times as long as at its best the fixed job usually took.
+    fn usual_slowness(&self) -> Option<f64> {
+        let mut known: Vec<f64> = self.looks.iter().filter_map(|look| look.job_ns).collect();
+        known.sort_by(f64::total_cmp);
+        let job_ns = known.get(known.len() / 2).copied()?;
+        Some(self.usual().slowness(&Health { job_ns: Some(job_ns), ..Health::default() }))
     }
 
     /// By how much the estimate deviates when blocks of time are left out.
@@ -127,8 +144,11 @@ impl Search {
             .skip(before)
             .filter_map(|(seen, found)| (counts_disturbed || found.is_none()).then_some(*seen))
             .collect();
+        let usual = self.usual();
         let check = |place: i32| {
-            let here = || counted.iter().filter(move |seen| seen.place == place);
+            let is_here =
+                |seen: &&Seen| (Self::stands_for(seen, &usual) - place).abs() < CHECK_STEP / 2;
+            let here = || counted.iter().filter(is_here);
             Check {
                 rate: rate_of_place(place),
                 passed: num::u32_of(here().filter(|seen| seen.passed).count() as u64),

@@ -3,8 +3,9 @@
 //! The search before this one doubled, bisected and closed in by the whole p99 of all probes alike.
 //! On these machines, of 100 pairs of its answers 99 were within a tenth of each other where the
 //! machine was even, 43 with slow phases, and 57 with stalls and a drift as well, where of this
-//! one's it is 95.
+//! one's it is 100.
 
+use super::super::health::around;
 use super::super::ladder::{place_of, rate_of_place};
 use super::simulated::{Restless, Simulated};
 use super::*;
@@ -39,7 +40,7 @@ fn search(machine: &mut Simulated, first: f64, seed: u64) -> (Result<Answer, Str
                 let before = look.job_ns;
                 look = machine.look(0.0);
                 search.look(look);
-                let job_ns = before.into_iter().chain(look.job_ns).reduce(f64::max);
+                let job_ns = around(before, look.job_ns);
                 search.record(place, said.passed, Health { job_ns, ..said.health });
                 assert!(search.seen.len() <= MOST_PROBES);
                 assert!(machine.now_s - began_s < WITHIN_S + 2.0 * PROBE_S, "too long");
@@ -82,16 +83,17 @@ fn pairs(n: u32, how: Restless) -> Pairs {
 fn two_searches_on_an_even_machine_agree_within_a_tenth_and_have_few_doubts() {
     let all = pairs(20, Restless::default());
     assert!(all.agree >= 19 && all.inside >= 16 && all.doubtful <= 4, "{all:?} of 20");
-    // Half of the probes pass at 36 000, where the p99 is ten times that of an idle queue.
-    assert!((34_500.0..37_000.0).contains(&all.mean), "{all:?}");
+    // Half of the probes pass at 36 000, where the p99 is ten times that of an idle queue; and what
+    // stands for the best of the fixed job is among the luckiest readings.
+    assert!((34_500.0..38_500.0).contains(&all.mean), "{all:?}");
 }
 
 #[test]
 fn two_searches_agree_within_a_tenth_on_a_machine_with_slow_phases_stalls_and_a_drift() {
     let all = pairs(100, UNEVEN);
-    assert!(all.agree >= 90 && all.inside >= 70 && all.unwarned <= 4, "{all:?} of 100");
+    assert!(all.agree >= 95 && all.inside >= 70 && all.unwarned <= 2, "{all:?} of 100");
     // The answer is of the fast phases.
-    assert!((34_500.0..37_500.0).contains(&all.mean), "{all:?}");
+    assert!((34_500.0..38_500.0).contains(&all.mean), "{all:?}");
 }
 
 #[test]
@@ -171,7 +173,7 @@ fn disturbed_probes_do_not_count_whatever_they_say() {
 }
 
 #[test]
-fn probes_of_a_slow_phase_leave_the_estimate_when_the_machine_becomes_faster() {
+fn probes_of_a_slow_phase_stand_for_higher_rates_when_the_machine_becomes_faster() {
     let (slow, fast) = (place_of(6_000.0), place_of(8_000.0));
     let mut search = Search::new(place_of(1_000.0), 1);
     let mut made = 0;
@@ -188,7 +190,9 @@ fn probes_of_a_slow_phase_leave_the_estimate_when_the_machine_becomes_faster() {
         }
     };
     assert!((0.97..1.03).contains(&(answer.rate / 8_000.0)), "{answer:?}");
-    assert_eq!((answer.counted, answer.counts_disturbed), (45, false), "{answer:?}");
+    // Those of the slow phase stand for the same limit.
+    assert_eq!((answer.counted, answer.counts_disturbed), (70, false), "{answer:?}");
+    assert_eq!(answer.usual_rate, Some(answer.rate), "most looks were at its best");
 }
 
 #[test]
