@@ -159,7 +159,12 @@ fn search_all(args: &RunArgs, points: Vec<Vec<Setting>>, text: &str) -> Result<u
     let mut searches = Vec::new();
     let mut failed = None;
     for settings in &points {
-        let (searched, error) = search(&mut series, &prober(settings), first_rate, times);
+        let place = ladder::place_of(first_rate);
+        let mut search = Search::new(place, seed);
+        if !args.nodes.is_empty() {
+            search = search.of_nodes_elsewhere();
+        }
+        let (searched, error) = finish(&mut series, &prober(settings), search, times);
         let is_unsafe = searched.probes.iter().any(|probe| probe.exit_code == 4);
         searches.push(searched);
         failed = error;
@@ -192,10 +197,10 @@ struct Under<'a> {
 }
 
 /// A search to its end, or as far as it came and what ended it.
-fn search(
+fn finish(
     series: &mut Series,
     prober: &Prober<'_>,
-    first: f64,
+    search: Search,
     times: Times,
 ) -> (Searched, Option<RunError>) {
     let mut under = Under {
@@ -203,7 +208,7 @@ fn search(
         prober,
         times,
         began_ns: now_ns(),
-        search: Search::new(ladder::place_of(first), prober.seed),
+        search,
         probes: Vec::new(),
         machine: Machine::default(),
         label: words::label(prober.settings),

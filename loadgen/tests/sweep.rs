@@ -180,8 +180,10 @@ fn the_highest_rate_that_keeps_a_bound_is_found_where_it_is_known() {
     );
     let search = &found["searches"][0];
     let of = |name: &str| search["answer"][name].as_f64().unwrap();
-    // A busy machine leaves time for the doubling alone: between 2 030 and 4 100.
-    assert!((1_500.0..=4_200.0).contains(&of("rate")), "{text}");
+    // A busy machine leaves time for the doubling alone: between 2 030 and 4 100. That a faster one
+    // would keep a higher rate is not so here, where not the machine sets the limit.
+    assert!((1_300.0..=4_800.0).contains(&of("usual_rate")), "{text}");
+    assert!(of("usual_rate") <= of("rate"), "{text}");
     assert!(of("from") <= of("rate") && of("rate") <= of("to"), "{text}");
     let probes = search["probes"].as_array().unwrap();
     assert!(probes.len() >= 4 && probes.iter().any(|probe| probe["passed"] == false), "{text}");

@@ -86,6 +86,9 @@ struct Row<'a> {
 fn rows<'a>(searched: &'a Searched, answer: Option<&Answer>) -> BTreeMap<i32, Row<'a>> {
     let middle = answer.map_or(0, |answer| answer.place);
     let mut rows: BTreeMap<i32, Row<'a>> = BTreeMap::new();
+    if answer.is_some() {
+        rows.insert(0, Row::default());
+    }
     for probe in &searched.probes {
         let at = (probe.place - middle + GRAIN / 2).div_euclid(GRAIN);
         let row = rows.entry(at).or_default();
@@ -108,7 +111,7 @@ fn table(searched: &Searched) -> String {
     text.push_str("  passed\n");
     for (at, row) in rows(searched, answer) {
         let is_near = answer.is_none() || at.unsigned_abs() <= ROWS_AROUND;
-        if !is_near || (row.counted.is_empty() && row.disturbed == 0) {
+        if !is_near {
             continue;
         }
         let median = |pick: &dyn Fn(&Probe) -> Option<f64>| {

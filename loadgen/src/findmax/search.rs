@@ -10,7 +10,8 @@
 //! of the machine it takes. So each probe is taken at the rate that it stands for on the machine at
 //! its best: a rate that was tried while the fixed job took a fifth longer says what a rate a fifth
 //! higher would. The answer is that of the machine at its best, which two searches agree on where
-//! their minutes were not alike. What the best is, is judged anew with every look.
+//! their minutes were not alike. What the best is, is judged anew with every look. Of nodes on other
+//! machines the fixed job says nothing: there a rate is a rate.
 //!
 //! Invariants:
 //! 1. At most [`MOST_PROBES`] probes, and none when no time is left.
@@ -80,6 +81,8 @@ pub(crate) struct Search {
     seen: Vec<Seen>,
     /// The machine at rest.
     looks: Vec<Health>,
+    /// The nodes run on this machine.
+    is_whole: bool,
     rng: Xoshiro,
 }
 
@@ -90,8 +93,15 @@ impl Search {
             phase: Phase::Up { at: first, passed: false },
             seen: Vec::new(),
             looks: Vec::new(),
+            is_whole: true,
             rng: Xoshiro::for_client(seed, 0),
         }
+    }
+
+    /// Of nodes that may run elsewhere.
+    pub(crate) const fn of_nodes_elsewhere(mut self) -> Self {
+        self.is_whole = false;
+        self
     }
 
     /// In words, for whoever waits.
@@ -131,15 +141,19 @@ impl Search {
     }
 
     /// The place on the machine at its best that a probe stands for.
-    fn stands_for(seen: &Seen, usual: &Usual) -> i32 {
-        seen.place + answer::whole(places_of(usual.slowness(&seen.health)))
+    fn stands_for(&self, seen: &Seen, usual: &Usual) -> i32 {
+        seen.place + self.shift(usual, &seen.health)
+    }
+
+    /// Places that a machine like this is behind itself at its best.
+    fn shift(&self, usual: &Usual, health: &Health) -> i32 {
+        if self.is_whole { answer::whole(places_of(usual.slowness(health))) } else { 0 }
     }
 
     /// What to probe now to learn of `place` on the machine at its best.
     fn now_at(&self, place: i32) -> i32 {
-        let slowness = self.looks.last().map_or(1.0, |look| self.usual().slowness(look));
-        let at = place - answer::whole(places_of(slowness));
-        at.clamp(*LEVELS.start() * GRAIN, *LEVELS.end() * GRAIN)
+        let shift = self.looks.last().map_or(0, |look| self.shift(&self.usual(), look));
+        (place - shift).clamp(*LEVELS.start() * GRAIN, *LEVELS.end() * GRAIN)
     }
 
     fn usual(&self) -> Usual {
@@ -253,7 +267,7 @@ impl Search {
     /// half a doubling beyond both.
     fn estimate(&self, counted: &[Seen]) -> Estimate {
         let usual = self.usual();
-        let stands_for = |seen: &Seen| Self::stands_for(seen, &usual);
+        let stands_for = |seen: &Seen| self.stands_for(seen, &usual);
         let mut tallies = Tallies::new();
         for seen in counted {
             let tally = tallies.entry(stands_for(seen)).or_default();

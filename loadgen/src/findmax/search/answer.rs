@@ -8,7 +8,7 @@
 use serde::Serialize;
 
 use super::super::health::Health;
-use super::super::ladder::{places_of, rate_of_place};
+use super::super::ladder::rate_of_place;
 use super::{CHECK_STEP, Phase, Search, Seen};
 use crate::num;
 use crate::report::format::rate;
@@ -94,9 +94,7 @@ impl Search {
         let checks = self.checks(whole(middle), counts_disturbed);
         let mut answer = Answer {
             rate,
-            usual_rate: self
-                .usual_slowness()
-                .map(|slowness| rate_of_place(whole(middle) - whole(places_of(slowness)))),
+            usual_rate: self.usual_shift().map(|shift| rate_of_place(whole(middle) - shift)),
             place: whole(middle),
             from: from.min(rate),
             to: to.max(rate),
@@ -110,12 +108,12 @@ impl Search {
         Ok(answer)
     }
 
-    /// How many times as long as at its best the fixed job usually took.
-    fn usual_slowness(&self) -> Option<f64> {
+    /// Places that the machine usually was behind itself at its best, if that is known.
+    fn usual_shift(&self) -> Option<i32> {
         let mut known: Vec<f64> = self.looks.iter().filter_map(|look| look.job_ns).collect();
         known.sort_by(f64::total_cmp);
         let job_ns = known.get(known.len() / 2).copied()?;
-        Some(self.usual().slowness(&Health { job_ns: Some(job_ns), ..Health::default() }))
+        Some(self.shift(&self.usual(), &Health { job_ns: Some(job_ns), ..Health::default() }))
     }
 
     /// By how much the estimate deviates when blocks of time are left out.
@@ -147,7 +145,7 @@ impl Search {
         let usual = self.usual();
         let check = |place: i32| {
             let is_here =
-                |seen: &&Seen| (Self::stands_for(seen, &usual) - place).abs() < CHECK_STEP / 2;
+                |seen: &&Seen| (self.stands_for(seen, &usual) - place).abs() < CHECK_STEP / 2;
             let here = || counted.iter().filter(is_here);
             Check {
                 rate: rate_of_place(place),

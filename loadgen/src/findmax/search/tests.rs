@@ -195,6 +195,27 @@ fn probes_of_a_slow_phase_stand_for_higher_rates_when_the_machine_becomes_faster
     assert_eq!(answer.usual_rate, Some(answer.rate), "most looks were at its best");
 }
 
+/// The generator's machine is slow in every second probe, and the nodes are not on it.
+#[test]
+fn where_nodes_run_elsewhere_a_rate_is_a_rate() {
+    let limit = place_of(8_000.0);
+    let mut search = Search::new(place_of(1_000.0), 1).of_nodes_elsewhere();
+    let mut made = 0;
+    let answer = loop {
+        let health = Health { job_ns: Some(if made % 2 == 0 { 100.0 } else { 150.0 }), ..quiet() };
+        search.look(health);
+        match search.next_step(70 - made) {
+            Step::Done(answer) => break answer.unwrap(),
+            Step::Probe(place) => {
+                search.record(place, place <= limit, health);
+                made += 1;
+            }
+        }
+    };
+    assert!((0.97..1.03).contains(&(answer.rate / 8_000.0)), "{answer:?}");
+    assert!(answer.doubts.is_empty() && answer.usual_rate == Some(answer.rate), "{answer:?}");
+}
+
 #[test]
 fn an_answer_that_the_check_contradicts_is_doubted() {
     let limit = place_of(8_000.0);
