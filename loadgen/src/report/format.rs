@@ -74,9 +74,20 @@ pub(crate) fn wrapped(lead: &str, text: &str) -> String {
     let indent = lead.chars().count();
     let mut out = String::from(lead);
     let mut column = indent;
-    for (at, word) in text.split_whitespace().enumerate() {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    for (at, word) in words.iter().enumerate() {
         let width = word.chars().count();
-        if at > 0 && column + 1 + width > COLUMNS {
+        // The groups of a number stay together.
+        let mut whole = width;
+        for pair in words.windows(2).skip(at) {
+            let [left, right] = pair else { break };
+            if !is_one_number(left, right) {
+                break;
+            }
+            whole += 1 + right.chars().count();
+        }
+        let continues = at > 0 && words.get(at - 1).is_some_and(|left| is_one_number(left, word));
+        if at > 0 && !continues && column + 1 + whole > COLUMNS {
             out.push('\n');
             out.push_str(&" ".repeat(indent));
             column = indent;
@@ -89,6 +100,12 @@ pub(crate) fn wrapped(lead: &str, text: &str) -> String {
     }
     out.push('\n');
     out
+}
+
+/// Are these two groups of one number, as in `29 500/s`?
+fn is_one_number(left: &str, right: &str) -> bool {
+    let digits = right.bytes().take_while(u8::is_ascii_digit).count();
+    digits == 3 && left.ends_with(|last: char| last.is_ascii_digit())
 }
 
 /// Colours, or none.
@@ -142,6 +159,13 @@ mod tests {
         assert_eq!((rate(4_996.6), rate(3.25)), ("4 997".to_owned(), "3.2".to_owned()));
         assert_eq!((setting(10_000_000_000), setting(1_500_000)), ("10s".into(), "1500us".into()));
         assert_eq!((setting(0), setting(120_000_000_000)), ("0".into(), "2m".into()));
+    }
+
+    #[test]
+    fn a_number_is_not_broken_between_its_groups() {
+        let text = wrapped(" a ", &format!("{} 1 234 567/s and 89 000", "word ".repeat(18)));
+        assert!(text.contains("\n   1 234 567/s and 89 000\n"), "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= COLUMNS), "{text}");
     }
 
     #[test]
