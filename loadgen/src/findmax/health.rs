@@ -12,8 +12,8 @@ use serde::Serialize;
 
 use crate::report::format::ns;
 
-/// The fixed job may take so many times as long as at its best: up to there a probe is taken to have
-/// been made at a rate higher by as much, beyond that it tells of something else.
+/// The fixed job may take so many times as long as at its best: up to there a probe is taken to
+/// have been made at a rate higher by as much, beyond that it tells of something else.
 const SLOWEST: f64 = 1.6;
 /// More of the CPU time than usual that other programs may use, and the hypervisor may take.
 const MOST_OTHERS: f64 = 0.08;

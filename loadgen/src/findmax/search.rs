@@ -6,12 +6,12 @@
 //! known by the whole of it; at last the rate that was found is probed again, with those 8 % below
 //! and above it. A probe during which others used the machine ([`super::health`]) does not count.
 //!
-//! Shared machines run faster and slower from minute to minute, and a rate is kept or not by how much
-//! of the machine it takes. So each probe is taken at the rate that it stands for on the machine at
-//! its best: a rate that was tried while the fixed job took a fifth longer says what a rate a fifth
-//! higher would. The answer is that of the machine at its best, which two searches agree on where
-//! their minutes were not alike. What the best is, is judged anew with every look. Of nodes on other
-//! machines the fixed job says nothing: there a rate is a rate.
+//! Shared machines run faster and slower from minute to minute, and a rate is kept or not by how
+//! much of the machine it takes. So each probe is taken at the rate that it stands for on the
+//! machine at its best: a rate that was tried while the fixed job took a fifth longer says what a
+//! rate a fifth higher would. The answer is that of the machine at its best, which two searches
+//! agree on where their minutes were not alike. What the best is, is judged anew with every look.
+//! Of nodes on other machines the fixed job says nothing: there a rate is a rate.
 //!
 //! Invariants:
 //! 1. At most [`MOST_PROBES`] probes, and none when no time is left.

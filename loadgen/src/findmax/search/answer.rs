@@ -29,7 +29,8 @@ const WIDEST: f64 = 1.1;
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Answer {
-    /// Where half of the probes keep the bound: more below, fewer above. On the machine at its best.
+    /// Where half of the probes keep the bound: more below, fewer above; on the machine at its
+    /// best.
     pub(crate) rate: f64,
     /// The same on the machine as it usually was, if its speed is known.
     pub(crate) usual_rate: Option<f64>,
