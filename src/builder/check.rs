@@ -126,6 +126,7 @@ impl Builder {
             resp2_only: self.resp2_only,
             allow_eviction: self.allow_eviction,
             drift_ppm: self.drift.parts_per_million,
+            word_age: word_age(self.min_validity, self.drift),
             quarantine_ms: needed_ms(max_ttl, self.drift.parts_per_million),
             protections: self.protections,
         });
@@ -135,6 +136,13 @@ impl Builder {
 
 /// Three times the default ttl.
 const MAX_TTL_DEFAULT: Duration = Duration::from_secs(30);
+
+/// An eighth of the ttl; less, where a lock that has lost so much might be refused as too slow,
+/// though a confirmation could make it good.
+fn word_age(min_validity: f64, drift: Drift) -> f64 {
+    let to_spare = 1.0 - min_validity - f64::from(drift.parts_per_million) / 1e6;
+    (to_spare / 2.0).clamp(0.0, 0.125)
+}
 
 /// What can be used, but was hardly meant.
 fn warnings(nodes: usize, chose_quorum: bool, ttl: Duration, drift: Drift) -> Vec<String> {

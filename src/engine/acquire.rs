@@ -201,7 +201,11 @@ impl Acquisition {
         match engine.waiters.claim(&self.wish.resource, now, waiter) {
             Claim::Taken => {
                 self.has_slot = true;
-                self.begin_round(engine, now);
+                if self.is_to_queue(engine, now) {
+                    self.begin_ticket(engine, now);
+                } else {
+                    self.begin_round(engine, now);
+                }
             }
             Claim::Occupied => {
                 self.course.contended = true;
@@ -307,6 +311,7 @@ impl Acquisition {
                     return Poll::Pending;
                 }
                 if let Some(tally) = op.abandon() {
+                    self.note_contention(engine, op, engine.clock.now());
                     self.undo(engine, op, tally);
                     self.state = State::Done;
                     self.course.tally = Some(tally);

@@ -16,6 +16,7 @@ use crate::engine::clock::Clock;
 use crate::engine::dispatch::OWED_GRACE;
 use crate::engine::fleet::Fleet;
 use crate::engine::keeper::Keeper;
+use crate::engine::lately::Lately;
 use crate::engine::node::{Health, Node, Refusal};
 use crate::engine::op::{Op, Pool, Spec, Way};
 use crate::engine::rng::SharedRng;
@@ -35,6 +36,7 @@ pub(crate) struct Engine {
     pub(crate) pool: Pool,
     pub(crate) keeper: Keeper,
     pub(crate) waiters: Arc<Waiters>,
+    pub(crate) lately: Lately,
     pub(crate) rng: SharedRng,
     pub(crate) changed: Arc<Notify>,
     pub(crate) counters: Counters,
@@ -98,6 +100,7 @@ impl Engine {
             pool: Pool::new(),
             keeper: Keeper::new(clock.now()),
             waiters: Arc::clone(fleet.hub.waiters()),
+            lately: Lately::new(),
             fleet,
             rng: SharedRng::new(seed),
             changed,

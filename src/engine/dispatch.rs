@@ -185,7 +185,12 @@ impl Dispatch<'_> {
         if let Some(claim) = &op.claim {
             // The server tells a connection nothing of what it did itself (NOLOOP), and whoever of
             // this process waits for such a key waits on this connection.
-            self.node.fleet.hub.changed(claim.keys.iter(), self.now, self.lanes);
+            let (hub, keys) = (&self.node.fleet.hub, claim.keys.iter());
+            if vote == Vote::Granted {
+                hub.freed(keys, self.now);
+            } else {
+                hub.changed(keys, self.now, self.lanes);
+            }
         }
         let was_unknown = op.acquire_tally().vote(self.node.index) == Some(Vote::Unknown);
         if !self.is_fenced && (owed.unsure || was_unknown) && owed.until > self.now {

@@ -126,6 +126,14 @@ impl Hub {
         }
     }
 
+    /// A command of ours has released these keys, and handed them on to whom the node knows to be
+    /// in line: who only watches looks for himself.
+    pub(crate) fn freed<'a>(&self, keys: impl Iterator<Item = &'a [u8]>, now: Timestamp) {
+        let tickets = self.tickets();
+        let watches = |op: &&Arc<Op>| !op.ticket.as_ref().is_some_and(|ticket| ticket.is_queued());
+        keys.filter_map(|key| tickets.get(key)).filter(watches).for_each(|op| op.look_by(now));
+    }
+
     #[cfg(test)]
     pub(crate) fn ticket_for(&self, key: &str) -> Option<Arc<Op>> {
         self.tickets().get(key.as_bytes()).map(Arc::clone)

@@ -15,6 +15,7 @@ pub(crate) mod host;
 pub(crate) mod hub;
 pub(crate) mod initialise;
 pub(crate) mod keeper;
+pub(crate) mod lately;
 pub(crate) mod node;
 pub(crate) mod op;
 pub(crate) mod query;

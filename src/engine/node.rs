@@ -52,6 +52,8 @@ pub(crate) struct NodeSettings {
     pub(crate) resp2_only: bool,
     pub(crate) allow_eviction: bool,
     pub(crate) drift_ppm: u32,
+    /// Of a ttl, how old a node's word that the lock is ours may be to count (R10').
+    pub(crate) word_age: f64,
     /// The quarantine that this client's locks need.
     pub(crate) quarantine_ms: u64,
     pub(crate) protections: Protections,

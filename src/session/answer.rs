@@ -20,7 +20,7 @@ pub(crate) enum Kind {
     Leave,
     /// CLIENT CACHING: the next command's key is watched.
     Caching,
-    /// The drop script over one claim: a letter.
+    /// The drop script over one claim: a letter, `h` where a lock was handed on.
     Drop,
     /// The extend script over some leases: one letter each.
     Extend,
@@ -171,13 +171,13 @@ pub(crate) fn answer<'a>(
         (Kind::Extend | Kind::Keep, Reply::Bulk(letters)) => {
             is_letters(letters, items, b"emo").then_some(Answer::Letters(letters))
         }
-        (Kind::Release | Kind::Drop, Reply::Bulk(letters)) => {
+        (Kind::Release, Reply::Bulk(letters)) => {
             is_letters(letters, items, b"dmo").then_some(Answer::Letters(letters))
         }
         (Kind::Confirm, Reply::Bulk(letters)) => {
             is_letters(letters, items, b"emo").then_some(Answer::Letters(letters))
         }
-        (Kind::Leave, Reply::Bulk(letters)) => {
+        (Kind::Leave | Kind::Drop, Reply::Bulk(letters)) => {
             is_letters(letters, 1, b"hdmo").then_some(Answer::Letters(letters))
         }
         (Kind::Enter, Reply::Bulk(text)) => Place::read(text).map(Answer::Place),

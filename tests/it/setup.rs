@@ -153,7 +153,8 @@ async fn an_acl_user_needs_no_less_either() {
     }
 }
 
-/// Two readers come, one is lengthened, both go: what was refused meanwhile.
+/// Two readers come, a writer of some part does not get in, one is lengthened, both go: what was
+/// refused meanwhile, other than the writer.
 async fn read(locks: &Redlock) -> Vec<String> {
     let mut errors = Vec::new();
     let mut guards = Vec::new();
@@ -162,6 +163,11 @@ async fn read(locks: &Redlock) -> Vec<String> {
             Ok(guard) => guards.push(guard),
             Err(error) => errors.push(error.to_string()),
         }
+    }
+    match within(locks.try_acquire("r").mode(Mode::IntentExclusive)).await {
+        Ok(guard) => drop(guard),
+        Err(error) if error.to_string().contains("can't run") => errors.push(error.to_string()),
+        Err(error) => assert!(matches!(error, AcquireError::Busy { .. }), "{error}"),
     }
     for guard in guards {
         let longer = std::time::Duration::from_secs(29);

@@ -33,14 +33,15 @@ async fn the_lock_of_a_dead_holder_ends_by_its_ttl() {
 
 #[tokio::test]
 async fn a_wait_ends_when_it_was_told_to() {
+    let names = ["r", "s", "t", "u"];
     let cluster = Cluster::start(3);
     let locks = connect(&cluster).await;
-    for server in &*cluster {
-        server.command(&["SET", "r", "other", "PX", "60000"]);
+    for (server, name) in cluster.iter().flat_map(|server| names.map(|name| (server, name))) {
+        server.command(&["SET", name, "other", "PX", "60000"]);
     }
-    for wait in [Duration::ZERO, ms(1), ms(50), ms(200)] {
+    for (wait, name) in [Duration::ZERO, ms(1), ms(50), ms(200)].into_iter().zip(names) {
         let began = since_boot();
-        let error = within(locks.acquire("r").wait_for(wait)).await.unwrap_err();
+        let error = within(locks.acquire(name).wait_for(wait)).await.unwrap_err();
         let waited = since_boot() - began;
         assert!(waited >= wait, "gave up after {waited:?} of {wait:?}");
         assert!(
@@ -54,6 +55,10 @@ async fn a_wait_ends_when_it_was_told_to() {
             assert!(report.contended && report.attempts > 1, "{error}");
         }
     }
+    // Known to be another's, it is waited for in line at once.
+    let error = within(locks.acquire("u").wait_for(ms(200))).await.unwrap_err();
+    let report = error.report().unwrap();
+    assert!(report.contended && report.attempts == 1, "{error}");
     // Too long to count is as good as for ever.
     let mut endless = tokio_test(locks.acquire("r").wait_for(Duration::MAX));
     tokio::select! {

@@ -4,7 +4,8 @@
 -- A queue is a sorted set. A member is a token and the ttl that its ticket asks for; its score is
 -- the ticket's number, whose last six bits give way to when it was shown, in quarters of a second.
 -- A free lock goes to the queue's head (R10): ours in full, with a ttl, another's as a reservation
--- of which its process is told, if it listens. Whoever holds the lock is told that somebody waits.
+-- of which its process is told, if it listens; 16 who do not are passed over, then one has it.
+-- Whoever holds the lock is told that somebody waits.
 -- The answer: g taken, r reserved for us before; or w (the holder knows) or d (the holder is deaf:
 -- another library's, or gone) and how long the lock lives, in ms, negative if it lives on.
 local lock, queue, me = KEYS[2], KEYS[3], ARGV[3]
@@ -21,7 +22,8 @@ local shown = (time[1] * 4 + math.floor(time[2] / 250000)) % 64
 local score = string.format('%.0f', ARGV[2] - ARGV[2] % 64 + shown)
 redis.call('ZADD', queue, score, me .. ARGV[4])
 redis.call('PEXPIRE', queue, ARGV[6])
-while not holder do
+for _ = 1, 16 do
+  if holder then break end
   local head = string.sub(redis.call('ZPOPMIN', queue)[1], 1, 32)
   if head == me then
     redis.call('SET', lock, me, 'PX', ARGV[4])
@@ -30,6 +32,12 @@ while not holder do
   redis.call('SET', lock, head, 'PX', ARGV[5])
   if tell(head, 'g' .. head) > 0 then holder = head end
 end
-local told = 0
-if type(holder) == 'string' and #holder == 32 then told = tell(holder, 'w' .. me) end
-return (told > 0 and 'w' or 'd') .. redis.call('PTTL', lock)
+local is_told = false
+if type(holder) == 'string' then
+  is_told = #holder == 32 and tell(holder, 'w' .. me) > 0
+elseif holder then
+  -- Ours of several owners: the last one to release it hands it on, as the script that drops does.
+  local owner = redis.pcall('HRANDFIELD', lock)
+  is_told = type(owner) == 'string' and #owner == 32
+end
+return (is_told and 'w' or 'd') .. redis.call('PTTL', lock)

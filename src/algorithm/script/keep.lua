@@ -31,7 +31,8 @@ for i = 2, #KEYS do
     if left < ttl then redis.call('PEXPIRE', KEYS[i], ARGV[3]) end
   elseif ends[i] < now + ttl then
     -- In this order: what needs no memory is a script's first write, and a full server takes it.
-    redis.call('PEXPIREAT', KEYS[i], string.format('%.0f', now + math.max(left, ttl)))
+    -- As a span: the time has gone on since it was read, and others live as long as the key.
+    redis.call('PEXPIRE', KEYS[i], string.format('%.0f', math.max(left, ttl)))
     redis.call('HSET', KEYS[i], token, string.format('%s %.0f', modes[i], now + ttl))
   end
 end

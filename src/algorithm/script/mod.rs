@@ -31,15 +31,16 @@ pub(crate) const RAISE: Script =
 
 /// Takes several locks in their modes, all or none: answers 1, nil, or -n where permit n is free.
 pub(crate) const TAKE: Script =
-    Script { sha: "71389f25d3778455c0aeb526c34f2e088952582b", body: include_str!("take.lua") };
+    Script { sha: "726b6952296c6fb25d469a9e1a94995daca3a69d", body: include_str!("take.lua") };
 
 /// Lengthens all that [`TAKE`] took with one token: answers one of `e`, `m`, `o`.
 pub(crate) const KEEP: Script =
-    Script { sha: "e62d36ba64d03e776e9dff1243174d17f30d474c", body: include_str!("keep.lua") };
+    Script { sha: "74305aa420a4c4afec2f695c92c3a3e39340f71b", body: include_str!("keep.lua") };
 
-/// Releases all that [`TAKE`] took with one token: answers one of `d`, `m`, `o`.
+/// Releases all that [`TAKE`] took with one token, and hands it on: answers one of `h`, `d`, `m`,
+/// `o`.
 pub(crate) const DROP: Script =
-    Script { sha: "298e91e59bf25af8b29307687868ad7238c38655", body: include_str!("drop.lua") };
+    Script { sha: "a9257534569e0b31a18859717317bf88de1afe99", body: include_str!("drop.lua") };
 
 /// Reads a node's epoch, time and incarnation; begins a new epoch where locks may be forgotten.
 pub(crate) const STAMP: Script =
@@ -47,7 +48,7 @@ pub(crate) const STAMP: Script =
 
 /// Queues a ticket up, or takes a free lock: answers `g`, `r`, or `w` or `d` and a number.
 pub(crate) const ENTER: Script =
-    Script { sha: "42ceae79d4a589ce6dc277ac2a10cedc617f8e3d", body: include_str!("enter.lua") };
+    Script { sha: "076480df14b0d84af73c5d101789da6ede3774ef", body: include_str!("enter.lua") };
 
 /// Compare-and-hand-on of one lock: answers one of `h`, `d`, `m`, `o`.
 pub(crate) const LEAVE: Script =

@@ -16,6 +16,7 @@ use crate::time::Timestamp;
 impl Acquisition {
     pub(super) fn succeed(&mut self, engine: &Engine, op: &Arc<Op>, now: Timestamp) {
         self.cancel_timer(engine);
+        self.note_contention(engine, op, now);
         op.has_slot.store(self.has_slot, Ordering::Release);
         self.has_slot = false;
         self.state = State::Done;

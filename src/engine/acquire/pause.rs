@@ -66,6 +66,7 @@ impl Acquisition {
         }
         if engine.may_queue() {
             if !was_queued {
+                engine.lately.note(&self.wish.resource, now);
                 self.begin_ticket(engine, now);
             }
             return !was_queued;

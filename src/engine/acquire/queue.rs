@@ -11,6 +11,24 @@ use crate::engine::wish::Failure;
 use crate::time::Timestamp;
 
 impl Acquisition {
+    /// Is a round of SETs that would be denied to be left out? Where a node has to count a fencing
+    /// token up, a round is the shorter way to a free lock.
+    pub(super) fn is_to_queue(&self, engine: &Engine, now: Timestamp) -> bool {
+        engine.lately.was_contended(&self.wish.resource, now)
+            && !self.wish.once
+            && !self.wish.fenced
+            && engine.settings.retry.attempts.is_none()
+            && engine.may_queue()
+    }
+
+    /// A place in line was decided or given up: somebody had the lock when it was shown, or not.
+    pub(super) fn note_contention(&mut self, engine: &Engine, op: &Op, now: Timestamp) {
+        if op.ticket.as_ref().is_some_and(|ticket| ticket.is_queued() && ticket.taken(0) != 0) {
+            self.course.contended = true;
+            engine.lately.note(&self.wish.resource, now);
+        }
+    }
+
     /// Queues up on the nodes; with the number of its first ticket, if it had one.
     pub(super) fn begin_ticket(&mut self, engine: &Engine, now: Timestamp) {
         self.begin_ticket_behind(engine, now, Wakes::default());

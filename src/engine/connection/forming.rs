@@ -187,7 +187,7 @@ impl<S> Connection<S> {
             }
             if owed.op.claim.is_some() {
                 if self.script.is_empty() {
-                    return self.form_drop(owed);
+                    return self.form_drop(node, owed);
                 }
                 self.staged.releases.push_front(owed);
                 break;

@@ -43,7 +43,8 @@ impl Dispatch<'_> {
         let sent_at = *self.answered;
         let age = self.now.since(sent_at);
         // A fenced op's token is counted by the confirmation.
-        let is_vote = self.proof == Proof::Watch && op.fence.is_none() && age <= op.ttl / 8;
+        let is_young = age <= op.ttl.mul_f64(self.node.settings.word_age);
+        let is_vote = self.proof == Proof::Watch && op.fence.is_none() && is_young;
         if !is_vote || age > op.ttl / 32 {
             // The rest of the ttl, a moment later; or without R10' the vote.
             self.lanes.confirm(Arc::clone(&op));

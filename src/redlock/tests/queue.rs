@@ -10,6 +10,7 @@ use crate::builder::Builder;
 use crate::engine::clock::at_next_reading;
 
 mod given;
+mod readers;
 mod schedules;
 
 type Request<'a> = Pin<Box<AcquireFuture<'a>>>;

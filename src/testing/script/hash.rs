@@ -31,6 +31,11 @@ impl Invocation<'_> {
         fields
     }
 
+    /// `redis.pcall('HRANDFIELD', key)`: of a hash the first field, which is as good as any.
+    pub(super) fn any_field(&mut self, key: &[u8]) -> Option<Vec<u8>> {
+        self.fields(key).into_iter().next().map(|(field, _)| field)
+    }
+
     /// `redis.call('HSET', key, field, value)`.
     pub(super) fn hset(
         &mut self,

@@ -3,6 +3,7 @@
 use super::Answer;
 use super::host::{Invocation, Raised, as_lua};
 use super::locks::same_epoch;
+use super::queue::Lines;
 use crate::algorithm::script::OWNERS_MAX;
 
 type Ended = Result<Answer, Raised>;
@@ -13,7 +14,8 @@ struct Step {
     ends: i64,
     last: i64,
     dead: Vec<Vec<u8>>,
-    own: bool,
+    /// Beside others, all of whom may stay as they are.
+    joins: bool,
 }
 
 pub(super) fn take(call: &mut Invocation<'_>) -> Ended {
@@ -42,15 +44,19 @@ pub(super) fn take(call: &mut Invocation<'_>) -> Ended {
     }
     for ((key, mode), step) in locks.into_iter().zip(plan) {
         if mode != b"X" {
-            call.hset(82, key, token, &entry(mode, step.ends))?;
-            call.pexpire_at(83, key, step.last)?;
+            call.hset(98, key, token, &entry(mode, step.ends))?;
+            if !step.joins {
+                call.pexpire_at(100, key, step.last)?;
+            } else if call.pttl(key) < ttl_ms {
+                call.pexpire(102, key, as_lua(ttl_ms))?;
+            }
             for field in step.dead {
-                call.hdel(84, key, &field)?;
+                call.hdel(104, key, &field)?;
             }
         } else if step.kind != "string" {
-            call.set(86, &[Some(key), Some(token), Some(b"PX"), Some(ttl_text)])?;
+            call.set(106, &[Some(key), Some(token), Some(b"PX"), Some(ttl_text)])?;
         } else if call.pttl(key) < ttl_ms {
-            call.pexpire(88, key, as_lua(ttl_ms))?;
+            call.pexpire(108, key, as_lua(ttl_ms))?;
         }
     }
     Ok(Answer::Integer(1))
@@ -66,26 +72,36 @@ fn look(
     permits: Option<i64>,
 ) -> Result<Result<Step, Answer>, Raised> {
     let kind = call.kind(key);
-    let mut step = Step { kind, ends: end_ms, last: end_ms, dead: Vec::new(), own: false };
+    let mut step = Step { kind, ends: end_ms, last: end_ms, dead: Vec::new(), joins: false };
     let denied = Ok(Err(Answer::Nil));
+    let fields = if kind == "hash" { call.fields(key) } else { Vec::new() };
+    let own = fields.iter().find(|(field, _)| field == token);
+    let own_end = own.and_then(|(_, value)| read(value)).map_or(0, |(_, ends)| ends);
+    let queue = [b"redlatch:queue:", key].concat();
+    if mode == b"S" && (own.is_none() || own_end < call.now_ms) && call.exists(&queue) {
+        return denied;
+    }
     let mut alive: Vec<Vec<u8>> = Vec::new();
     match kind {
         "none" => {}
         "string" => {
-            if mode != b"X" || call.get(37, Some(key))?.as_deref() != Some(token) {
+            if mode != b"X" || call.get(55, Some(key))?.as_deref() != Some(token) {
                 return denied;
             }
         }
+        "hash" if own.is_none() && joins(&fields, mode, call.now_ms) => step.joins = true,
         "hash" => {
             let mut is_taken = false;
-            for (field, value) in call.fields(key) {
-                let Some((held, ends)) = read(&value) else { return denied };
+            for (field, value) in &fields {
+                let Some((held, ends)) = read(value) else { return denied };
                 if ends < call.now_ms {
-                    step.dead.push(field);
+                    if field != token {
+                        step.dead.push(field.clone());
+                    }
                     continue;
                 }
                 if field == token {
-                    (step.ends, step.own) = (step.ends.max(ends), true);
+                    step.ends = step.ends.max(ends);
                 } else if is_mode(mode) {
                     if !is_beside(mode, held) {
                         return denied;
@@ -101,17 +117,25 @@ fn look(
             if is_taken {
                 return Ok(Err(free_permit(mode, permits, &alive)));
             }
-            if alive.len() >= usize::from(OWNERS_MAX) && !step.own {
+            let left = fields.len() - step.dead.len();
+            if left >= usize::from(OWNERS_MAX) && own.is_none() {
                 return denied;
             }
         }
         _ => return denied,
     }
-    let queue = [b"redlatch:queue:", key].concat();
-    if mode == b"S" && !step.own && call.exists(&queue) {
-        return denied;
-    }
     Ok(Ok(step))
+}
+
+/// Whether all these owners may stay beside a new one, the first of them is not over, and there is
+/// room.
+fn joins(fields: &[(Vec<u8>, Vec<u8>)], mode: &[u8], now_ms: i64) -> bool {
+    let is_over = |value: &[u8]| read(value).is_none_or(|(_, ends)| ends < now_ms);
+    let stays = |value: &[u8]| read(value).is_some_and(|(held, _)| is_beside(mode, held));
+    is_mode(mode)
+        && fields.len() < usize::from(OWNERS_MAX)
+        && fields.first().is_some_and(|(_, value)| !is_over(value))
+        && fields.iter().all(|(_, value)| stays(value))
 }
 
 fn free_permit(mode: &[u8], permits: Option<i64>, taken: &[Vec<u8>]) -> Answer {
@@ -156,8 +180,8 @@ pub(super) fn keep(call: &mut Invocation<'_>) -> Ended {
             match entry_of {
                 None if left_ms < ttl_ms => call.pexpire(31, key, as_lua(ttl_ms))?,
                 Some((mode, ends)) if ends < end_ms => {
-                    call.pexpire_at(34, key, call.now_ms + left_ms.max(ttl_ms))?;
-                    call.hset(35, key, token, &entry(&mode, end_ms))?;
+                    call.pexpire(35, key, as_lua(left_ms.max(ttl_ms)))?;
+                    call.hset(36, key, token, &entry(&mode, end_ms))?;
                 }
                 _ => {}
             }
@@ -168,16 +192,20 @@ pub(super) fn keep(call: &mut Invocation<'_>) -> Ended {
 
 pub(super) fn release(call: &mut Invocation<'_>) -> Ended {
     let token = call.arg(1).unwrap_or_default();
-    let mut letter = b'd';
+    let (mut letter, mut is_handed_on) = (b'd', false);
     for key in call.keys {
         let kind = call.kind(key);
-        if kind == "string" && call.get(9, Some(key))?.as_deref() == Some(token) {
-            call.del(10, &[key])?;
-        } else if kind == "hash" && call.hdel(11, key, token)? {
-            let fields = call.fields(key);
-            let ends = fields.iter().filter_map(|(_, value)| read(value)).map(|(_, ends)| ends);
-            if let Some(last) = ends.max() {
-                call.pexpire_at(17, key, last)?;
+        let fields = if kind == "hash" { call.fields(key) } else { Vec::new() };
+        let own = fields.into_iter().find(|(field, _)| field == token);
+        if kind == "string" && call.get(53, Some(key))?.as_deref() == Some(token) {
+            is_handed_on |= hand_on(call, key)?;
+        } else if let Some((_, entry)) = own {
+            call.hdel(56, key, token)?;
+            if call.exists(key) {
+                shorten(call, key, &entry)?;
+            }
+            if !call.exists(key) {
+                is_handed_on |= hand_on(call, key)?;
             }
         } else if kind == "string" {
             letter = b'o';
@@ -185,7 +213,35 @@ pub(super) fn release(call: &mut Invocation<'_>) -> Ended {
             letter = b'm';
         }
     }
+    let letter = if is_handed_on && letter == b'd' { b'h' } else { letter };
     Ok(Answer::Bulk(vec![letter]))
+}
+
+/// A key lives as long as the last of its owners, who is not the one of this entry if it ends long
+/// before the key.
+fn shorten(call: &mut Invocation<'_>, key: &[u8], entry: &[u8]) -> Result<(), Raised> {
+    let ends = call.now_ms + call.pttl(key);
+    if read(entry).is_some_and(|(_, own)| own + 5 < ends) {
+        return Ok(());
+    }
+    let fields = call.fields(key);
+    let ends = fields.iter().filter_map(|(_, value)| read(value)).map(|(_, ends)| ends);
+    ends.max().map_or(Ok(()), |last| call.pexpire_at(47, key, last))
+}
+
+/// What nobody holds any more goes to the head of its queue.
+fn hand_on(call: &mut Invocation<'_>, key: &[u8]) -> Result<bool, Raised> {
+    let queue = [b"redlatch:queue:", key].concat();
+    let lines = Lines { pop: 16, set: 22, first: 24 };
+    let is_handed_on = match call.hand_on(&lines, Some(key), Some(&queue), call.arg(2)) {
+        // `redis.pcall`: a queue that is none is as an empty one.
+        Err(Raised::At(line, _)) if line == lines.pop => false,
+        handed_on => handed_on?,
+    };
+    if !is_handed_on {
+        call.del(34, &[key])?;
+    }
+    Ok(is_handed_on)
 }
 
 fn is_mode(mode: &[u8]) -> bool {

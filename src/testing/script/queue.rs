@@ -10,9 +10,9 @@ use crate::testing::store::Value;
 use crate::token::Token;
 
 pub(super) fn enter(call: &mut Invocation<'_>) -> Ended {
-    same_epoch(call, 11)?;
+    same_epoch(call, 12)?;
     let (lock, queue, me, ttl_ms) = (call.key(2), call.key(3), call.arg(3), call.arg(4));
-    let held = holder(call, 17, lock)?;
+    let held = holder(call, 18, lock)?;
     if let Some(Some(holder)) = &held
         && Some(&**holder) == me
     {
@@ -20,36 +20,51 @@ pub(super) fn enter(call: &mut Invocation<'_>) -> Ended {
     }
     let ticket = ticket_number(call.arg(2))?;
     let score = format!("{:.0}", ticket - modulo(ticket, 64.0) + quarters(call.now_ms) % 64.0);
-    let member = member(22, me, ttl_ms)?;
-    call.zadd(22, queue, Some(score.as_bytes()), Some(&member))?;
-    call.pexpire_by(23, queue, call.arg(6))?;
-    let holder = match held {
-        None => None,
-        Some(Some(holder)) => Some(holder),
-        Some(None) => loop {
-            let Some((member, _)) = call.zpopmin(25, queue)? else {
-                return Err(Raised::lua(25, "bad argument #1 to 'sub' (string expected, got nil)"));
-            };
-            let (head, _) = parts(&member);
-            if Some(head) == me {
-                call.set(27, &[lock, me, Some(b"PX"), ttl_ms])?;
-                return letter(b'g');
-            }
-            call.set(30, &[lock, Some(head), Some(b"PX"), call.arg(5)])?;
-            if lock.is_some_and(|lock| call.tell(head, &[b"g", head, lock]) > 0) {
-                break Some(head.to_vec());
-            }
-        },
+    let member = member(23, me, ttl_ms)?;
+    call.zadd(23, queue, Some(score.as_bytes()), Some(&member))?;
+    call.pexpire_by(24, queue, call.arg(6))?;
+    let mut holder = match held {
+        Some(None) => None,
+        Some(Some(holder)) => Some(Holder::One(holder)),
+        None => Some(Holder::OtherType),
     };
-    let mut told = 0;
-    if let (Some(holder), Some(me), Some(lock)) = (holder, me, lock)
-        && holder.len() == Token::LEN
-    {
-        told = call.tell(&holder, &[b"w", me, lock]);
+    for _ in 0..HEADS_MAX {
+        if holder.is_some() {
+            break;
+        }
+        let Some((member, _)) = call.zpopmin(27, queue)? else {
+            return Err(Raised::lua(27, "bad argument #1 to 'sub' (string expected, got nil)"));
+        };
+        let (head, _) = parts(&member);
+        if Some(head) == me {
+            call.set(29, &[lock, me, Some(b"PX"), ttl_ms])?;
+            return letter(b'g');
+        }
+        call.set(32, &[lock, Some(head), Some(b"PX"), call.arg(5)])?;
+        if lock.is_some_and(|lock| call.tell(head, &[b"g", head, lock]) > 0) {
+            holder = Some(Holder::One(head.to_vec()));
+        }
     }
-    let left_ms = call.pttl(lock.ok_or_else(|| Raised::at(35, NOT_TEXT))?);
-    let word = if told > 0 { "w" } else { "d" };
-    Ok(Answer::Bulk(format!("{word}{}", written(left_ms)).into_bytes()))
+    let lock = lock.ok_or_else(|| Raised::at(43, NOT_TEXT))?;
+    let is_told = match holder {
+        Some(Holder::One(holder)) => {
+            holder.len() == Token::LEN
+                && call.tell(&holder, &[b"w", me.unwrap_or_default(), lock]) > 0
+        }
+        Some(Holder::OtherType) => {
+            call.any_field(lock).is_some_and(|name| name.len() == Token::LEN)
+        }
+        None => false,
+    };
+    let word = if is_told { "w" } else { "d" };
+    Ok(Answer::Bulk(format!("{word}{}", written(call.pttl(lock))).into_bytes()))
+}
+
+/// Who has a lock.
+enum Holder {
+    One(Vec<u8>),
+    /// What GET has an error for.
+    OtherType,
 }
 
 pub(super) fn leave(call: &mut Invocation<'_>) -> Ended {
@@ -63,27 +78,18 @@ pub(super) fn leave(call: &mut Invocation<'_>) -> Ended {
             return letter(b'o');
         }
     }
-    let name = lock.unwrap_or_default();
-    for _ in 0..HEADS_MAX {
-        let Some((member, score)) = call.zpopmin(19, queue)? else { break };
-        let (token, life) = parts(&member);
-        let age = modulo(quarters(call.now_ms) - score, 64.0);
-        let life = Some(life).filter(|life| age < 3.0 && number(life).is_some());
-        let word: &[u8] = if life.is_some() { b"G" } else { b"g" };
-        let reserved = call.arg(2);
-        call.set(26, &[lock, Some(token), Some(b"PX"), life.or(reserved)])?;
-        if call.tell(token, &[word, token, name]) == 0 {
-            continue;
-        }
-        if let Some(next) = call.first(28, queue)? {
-            let (next, _) = parts(&next);
-            call.tell(next, &[b"n", next, name]);
-            call.tell(token, &[b"w", next, name]);
-        }
+    if call.hand_on(&Lines { pop: 19, set: 26, first: 28 }, lock, queue, call.arg(2))? {
         return letter(if is_held { b'h' } else { b'm' });
     }
     call.del(37, &[lock.ok_or_else(|| Raised::at(37, NOT_TEXT))?])?;
     letter(if is_held { b'd' } else { b'm' })
+}
+
+/// Where a script that hands on asks what.
+pub(super) struct Lines {
+    pub(super) pop: u32,
+    pub(super) set: u32,
+    pub(super) first: u32,
 }
 
 /// Heads for whom nobody listens that one call passes over at most.
@@ -109,7 +115,7 @@ fn ticket_number(text: Option<&[u8]>) -> Result<f64, Raised> {
     let kind = if text.is_some() { "string" } else { "nil" };
     let text = text.and_then(number);
     text.ok_or_else(|| {
-        Raised::lua(21, &format!("attempt to perform arithmetic on field '?' (a {kind} value)"))
+        Raised::lua(22, &format!("attempt to perform arithmetic on field '?' (a {kind} value)"))
     })
 }
 
@@ -146,6 +152,35 @@ fn holder(
 }
 
 impl Invocation<'_> {
+    /// A free lock goes to the head of its queue for whom somebody listens, if there is one.
+    pub(super) fn hand_on(
+        &mut self,
+        lines: &Lines,
+        lock: Option<&[u8]>,
+        queue: Option<&[u8]>,
+        reserved: Option<&[u8]>,
+    ) -> Result<bool, Raised> {
+        let name = lock.unwrap_or_default();
+        for _ in 0..HEADS_MAX {
+            let Some((member, score)) = self.zpopmin(lines.pop, queue)? else { break };
+            let (token, life) = parts(&member);
+            let age = modulo(quarters(self.now_ms) - score, 64.0);
+            let life = Some(life).filter(|life| age < 3.0 && number(life).is_some());
+            let word: &[u8] = if life.is_some() { b"G" } else { b"g" };
+            self.set(lines.set, &[lock, Some(token), Some(b"PX"), life.or(reserved)])?;
+            if self.tell(token, &[word, token, name]) == 0 {
+                continue;
+            }
+            if let Some(next) = self.first(lines.first, queue)? {
+                let (next, _) = parts(&next);
+                self.tell(next, &[b"n", next, name]);
+                self.tell(token, &[b"w", next, name]);
+            }
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
     /// `redis.call('ZADD', key, score, member)`.
     fn zadd(
         &mut self,

@@ -233,7 +233,7 @@ fn moded(digests: &Args) -> impl Strategy<Value = Args> + use<> {
                 [&["k0"], &*locks, &["t0", token, ttl], &modes[..locks.len()], &[permits]].concat()
             }
             1 => [&["k0"], &*locks, &["t0", token, ttl]].concat(),
-            _ => [&*locks, &[token]].concat(),
+            _ => [&*locks, &[token, ttl]].concat(),
         };
         [head, words(&rest)].concat()
     })

@@ -36,7 +36,7 @@ impl Scripts {
     }
 
     fn drop(&self, key: &str, token: &str) -> Args {
-        Self::call(&self.drop, &["1", key, token])
+        Self::call(&self.drop, &["1", key, token, "50"])
     }
 }
 
@@ -132,7 +132,7 @@ fn several_keys_are_taken_together_or_not_at_all() {
             let both = |digest: &[u8], rest: &[&str]| Scripts::call(digest, rest);
             for token in ["t", "other"] {
                 pair.ask_equal(both(&scripts.keep, &["3", "e", "a", "b", "id", token, "80000"]));
-                pair.ask_equal(both(&scripts.drop, &["2", "a", "b", token]));
+                pair.ask_equal(both(&scripts.drop, &["2", "a", "b", token, "50"]));
                 pair.ask_equal(words(&["PTTL", "a"]));
                 pair.ask_equal(words(&["PTTL", "b"]));
             }

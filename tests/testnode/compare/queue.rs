@@ -5,7 +5,7 @@ use std::net::TcpStream;
 
 use redlatch::testing::{NodeCore, Options, Session};
 
-use super::{CONFIRM, ENTER, LEAVE, SCRIPTS, connect, masked_place};
+use super::{CONFIRM, DROP, ENTER, LEAVE, SCRIPTS, TAKE, connect, masked_place};
 use crate::server::Server;
 use crate::wire::{frame, read_message};
 
@@ -41,6 +41,12 @@ impl Clients {
         Self { core, all, story: Vec::new() }
     }
 
+    /// Loads a script on either side: its digest.
+    fn load(&mut self, script: usize) -> String {
+        let loaded = self.ask(0, &["SCRIPT", "LOAD", SCRIPTS[script].1]).remove(0);
+        loaded.chars().skip(7).take(40).collect()
+    }
+
     /// One client's command; whatever everybody receives, up to the answer to a mark each.
     fn ask(&mut self, by: usize, args: &[&str]) -> Vec<String> {
         self.story.push(format!("{by}: {args:?}"));
@@ -74,7 +80,12 @@ impl Clients {
 fn masked(message: Vec<u8>) -> String {
     let text = String::from_utf8(message).unwrap();
     let place = masked_place(&text).map(|place| String::from_utf8(place).unwrap());
-    place.unwrap_or(text).escape_default().to_string()
+    // An owner's end, which is a time of day.
+    let words = text.split_inclusive(['\r', ' ']).map(|word| match word.trim_end() {
+        ends if ends.len() == 13 && ends.bytes().all(|digit| digit.is_ascii_digit()) => "<end>\r",
+        _ => word,
+    });
+    place.unwrap_or_else(|| words.collect()).escape_default().to_string()
 }
 
 #[test]
@@ -87,10 +98,7 @@ fn what_is_said_of_a_queue_is_heard_as_from_the_real_server() {
         let channel = format!("redlatch:p:{}", process.repeat(16));
         clients.ask(client, &["SUBSCRIBE", &channel]);
     }
-    let digests = [ENTER, LEAVE, CONFIRM].map(|at| {
-        let loaded = clients.ask(0, &["SCRIPT", "LOAD", SCRIPTS[at].1]).remove(0);
-        loaded.chars().skip(7).take(40).collect::<String>()
-    });
+    let digests = [ENTER, LEAVE, CONFIRM, TAKE, DROP].map(|at| clients.load(at));
     clients.ask(0, &["SET", "e", "id"]);
     let mut bits = 1_u64;
     let mut pick = |below: usize| {
@@ -107,21 +115,23 @@ fn what_is_said_of_a_queue_is_heard_as_from_the_real_server() {
         let number = number.as_str();
         let epoch = if pick(20) == 0 { "other" } else { "id" };
         let own = format!("redlatch:p:{}", &token[..16]);
-        let [enter, leave, confirm] = [0, 1, 2].map(|at| digests[at].as_str());
+        let [enter, leave, confirm, take, drop] = [0, 1, 2, 3, 4].map(|at| digests[at].as_str());
         let keys = ["3", "e", "l", "redlatch:queue:l"];
-        let call: Vec<&str> = match pick(20) {
+        let call: Vec<&str> = match pick(28) {
             0..8 => [&["EVALSHA", enter][..], &keys, &[epoch, number, token]].concat(),
             8..15 => vec!["EVALSHA", leave, "2", "l", keys[3], token, "100000", "60000"],
             15 => vec!["EVALSHA", confirm, "3", "e", "l", "c", epoch, token, "80000", "5", "99999"],
             16 => vec!["DEL", "l"],
             17 => vec!["SET", "l", ["theirs", token][pick(2)], "PX", "60000"],
             18 => vec!["PUBLISH", &own, number],
+            20..23 => vec!["EVALSHA", take, "2", "e", "l", epoch, token, "60000", "S"],
+            23..28 => vec!["EVALSHA", drop, "1", "l", token, "100000"],
             _ => vec![["SUBSCRIBE", "UNSUBSCRIBE"][pick(2)], &own, number],
         };
         let lives = ["60000", "100000", "3600000"];
         let call = if call[1] == enter { [&call[..], &lives].concat() } else { call };
         heard.extend(clients.ask(by, &call));
-        for look in [&["GET", "l"][..], &["ZRANGE", keys[3], "0", "-1"]] {
+        for look in [&["GET", "l"][..], &["HGETALL", "l"], &["ZRANGE", keys[3], "0", "-1"]] {
             clients.ask(by, look);
         }
     }
@@ -135,6 +145,46 @@ fn what_is_said_of_a_queue_is_heard_as_from_the_real_server() {
     for answer in ["$w60000", "$d60000", r"$1\r\nr", r"$1\r\ng", r"$1\r\nh", r"$1\r\no", r"$1\r\nm"]
     {
         assert!(heard.iter().any(|message| message.starts_with(answer)), "{answer} never came");
+    }
+}
+
+/// One call passes over no more heads than sixteen for whom nobody listens.
+#[test]
+fn dead_heads_are_passed_over_as_by_the_real_server() {
+    let server = Server::start_virgin(&[]);
+    let mut clients = Clients::new(&server, 1);
+    clients.ask(0, &["HELLO", "3"]);
+    clients.ask(0, &["SET", "e", "id"]);
+    let [enter, leave, take, drop] = [ENTER, LEAVE, TAKE, DROP].map(|at| clients.load(at));
+    let queue = "redlatch:queue:l";
+    let me = TOKENS[0];
+    for (heads, left) in [(15, 0), (16, 0), (17, 1), (40, 24)] {
+        let calls: [&[&[&str]]; 3] = [
+            &[&["EVALSHA", &enter, "3", "e", "l", queue, "id", "64000", me, "9", "70000", "9999"]],
+            &[
+                &["SET", "l", me, "PX", "60000"],
+                &["EVALSHA", &leave, "2", "l", queue, me, "70000", "9"],
+            ],
+            &[
+                &["EVALSHA", &take, "2", "e", "l", "id", me, "60000", "IS"],
+                &["EVALSHA", &drop, "1", "l", me, "70000"],
+            ],
+        ];
+        for (at, call) in calls.into_iter().enumerate() {
+            clients.ask(0, &["DEL", "l", queue]);
+            for head in 0..heads {
+                let member = format!("dddddddddddddddd{head:016}60000");
+                clients.ask(0, &["ZADD", queue, &(head * 64).to_string(), &member]);
+            }
+            for command in call {
+                clients.ask(0, command);
+            }
+            // Who enters is behind them, and takes the lock if it is reached.
+            let own = usize::from(at == 0 && heads > 15);
+            let stands = format!(":{}\\r\\n", left + own);
+            assert_eq!(clients.ask(0, &["ZCARD", queue]), [stands], "{at}: {heads}");
+            clients.ask(0, &["GET", "l"]);
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::algorithm::script;
 use crate::engine::connection::Connection;
 use crate::engine::dispatch::Item;
-use crate::engine::node::{Extension, Owed};
+use crate::engine::node::{Extension, Node, Owed};
 use crate::engine::op::Op;
 use crate::resp::command::{self, Bulks};
 use crate::session::answer::Kind;
@@ -37,9 +37,11 @@ impl<S> Connection<S> {
         self.pipeline.push(Kind::Keep, 1);
     }
 
-    pub(super) fn form_drop(&mut self, owed: Owed) {
+    pub(super) fn form_drop(&mut self, node: &Node, owed: Owed) {
         let Some(claim) = &owed.op.claim else { return };
-        let head = [owed.op.token.as_bytes().as_slice()];
+        let mut reserved = itoa::Buffer::new();
+        let reserved = reserved.format(node.reservation_ms());
+        let head = [owed.op.token.as_bytes().as_slice(), reserved.as_bytes()];
         let (keys, args) = ((NO_PARTS, &claim.keys), (head.as_slice(), &Bulks::default()));
         command::evalsha_bulks(&mut self.write, script::DROP.sha, keys, args);
         self.pipeline.push_item(Item::Release(owed));

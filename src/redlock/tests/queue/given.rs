@@ -84,6 +84,28 @@ async fn its_validity_counts_from_the_last_answer_in_front_of_it() {
     }
 }
 
+/// A lock that has lost a part of its ttl is confirmed first where so much must be left.
+#[tokio::test(start_paused = true)]
+async fn a_word_too_old_for_the_least_validity_is_confirmed_first() {
+    for (min_validity, by_word) in [(0.5, true), (0.9, false)] {
+        let net = taken_directly();
+        let locks = net.started(0, patient(&net).min_validity(min_validity)).await;
+        let (mut request, ticket) = in_line(&net, &locks).await;
+        net.advance(110 * MS).await;
+        settle().await;
+        (0..3).for_each(|node| hand_on(&net, node));
+        settle().await;
+        let granted = poll(&mut request);
+        assert_eq!(granted.is_ready(), by_word, "{min_validity}: {granted:?}");
+        net.serve();
+        settle().await;
+        let granted = if by_word { granted } else { poll(&mut request) };
+        let Poll::Ready(Ok(guard)) = granted else { panic!("{granted:?}") };
+        assert_eq!(confirms(&net, &ticket), 3);
+        assert_eq!(guard.report().attempts, 2, "a round and a ticket: {:?}", guard.report());
+    }
+}
+
 /// What was said and what is said behind it come in one read.
 #[tokio::test(start_paused = true)]
 async fn a_word_behind_the_end_of_the_epoch_is_no_vote() {
