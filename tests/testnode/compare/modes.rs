@@ -178,3 +178,25 @@ fn a_full_node_keeps_what_is_held() {
         assert_eq!(pair.ask_equal(scripts.drop("l", token)), b"$1\r\nd\r\n");
     }
 }
+
+/// However often one owner lengthens its lock, another's lives as long as it was told: the server
+/// reads its clock again and again while a script runs, and each time it may be a millisecond later.
+#[test]
+fn an_owner_that_renews_all_the_time_takes_nothing_off_the_others() {
+    let server = Server::start_virgin(&[]);
+    let (mut pair, scripts) = pair(&server, Options::new());
+    assert_eq!(pair.ask_equal(scripts.take("l", "t", "60000", "S")), b":1\r\n");
+    assert_eq!(pair.ask_equal(scripts.take("l", "u", "9999", "S")), b":1\r\n");
+    // Only what lengthens a lock is written.
+    for round in 0..40_u32 {
+        let renewals: Vec<Args> = (1..=500)
+            .map(|step| scripts.keep("l", "u", &(10_000 + round * 500 + step).to_string()))
+            .collect();
+        let answers = pair.ask(&renewals);
+        assert!(answers.iter().all(|(real, _)| real == b"$1\r\ne\r\n"), "{answers:?}");
+    }
+    let entry = server.command(&["HGET", "l", "t"]).text().unwrap();
+    let ends: i64 = entry.strip_prefix("S ").unwrap().parse().unwrap();
+    let until = server.command(&["PEXPIRETIME", "l"]).int();
+    assert!(until >= ends, "the key ends at {until}, and its owner's lock at {ends}");
+}
