@@ -200,3 +200,32 @@ fn an_owner_that_renews_all_the_time_takes_nothing_off_the_others() {
     let until = server.command(&["PEXPIRETIME", "l"]).int();
     assert!(until >= ends, "the key ends at {until}, and its owner's lock at {ends}");
 }
+
+/// Who comes again when its time is over is an owner like any other, and is not swept out with
+/// those that do not.
+#[test]
+fn an_owner_that_comes_again_too_late_is_a_new_one() {
+    let server = Server::start_virgin(&[]);
+    let (mut pair, scripts) = pair(&server, Options::new());
+    for mode in ["S", "IS", "IX", "P1"] {
+        pair.ask_equal(words(&["DEL", "l"]));
+        let stays = if mode == "P1" { "P0" } else { "IS" };
+        pair.ask_equal(scripts.take("l", "stays", "60000", stays));
+        pair.ask_equal(scripts.take("l", "late", "1", mode));
+        let is_over = |pair: &mut Pair| pair.ask(&[scripts.keep("l", "late", "0")]).remove(0).0;
+        poll_until("the entry to end", || (is_over(&mut pair) == b"$1\r\nm\r\n").then_some(()));
+        pair.clock.advance(Duration::from_millis(2));
+        assert_eq!(pair.ask_equal(scripts.take("l", "late", "50000", mode)), b":1\r\n", "{mode}");
+        assert_eq!(pair.ask_equal(scripts.keep("l", "late", "0")), b"$1\r\ne\r\n", "{mode}");
+        pair.ask_equal(words(&["HGETALL", "l"]));
+        // Behind a writer that waits it is one, too.
+        pair.ask_equal(scripts.take("l", "brief", "1", mode));
+        let is_over = |pair: &mut Pair| pair.ask(&[scripts.keep("l", "brief", "0")]).remove(0).0;
+        poll_until("the entry to end", || (is_over(&mut pair) == b"$1\r\nm\r\n").then_some(()));
+        pair.clock.advance(Duration::from_millis(2));
+        pair.ask_equal(words(&["SET", "redlatch:queue:l", "ticket"]));
+        let again = pair.ask_equal(scripts.take("l", "brief", "50000", mode));
+        assert_eq!(again == b":1\r\n", matches!(mode, "IS" | "IX"), "{mode}");
+        pair.ask_equal(words(&["DEL", "redlatch:queue:l"]));
+    }
+}
