@@ -4,10 +4,10 @@
 use super::net::{MS, Net};
 use super::rules::{asked, granted, poll};
 use super::*;
-use crate::Mode;
 use crate::algorithm::tally::{Decision, Vote};
 use crate::builder::Builder;
 use crate::engine::clock::at_next_reading;
+use crate::{Mode, Waiting};
 
 mod given;
 mod readers;
@@ -365,24 +365,30 @@ async fn turns(intervals: [u32; 3], node_timeout: Duration) -> [u32; 4] {
 const TURNS: u32 = 40;
 
 /// A server tells a connection nothing of what that connection did: whoever waits for the readers
-/// of its own process is told by the process.
+/// of its own process is told by the process, in line or not.
 #[tokio::test(start_paused = true)]
 async fn a_writer_is_told_of_the_readers_of_its_own_process() {
-    let net = Net::new(3);
-    let locks = net.started(0, patient(&net)).await;
-    let readers = [0, 1].map(|_| asked(locks.acquire("r").mode(Mode::Shared).ttl(TTL)));
-    let [one, two] = readers;
-    let (one, two) = (granted(&net, one).await, granted(&net, two).await);
-    let mut writer = asked(locks.acquire("r").ttl(TTL));
-    net.run(10 * MS).await;
-    assert!(poll(&mut writer).is_pending());
-    drop(one);
-    net.run(10 * MS).await;
-    assert!(poll(&mut writer).is_pending(), "granted beside a reader");
-    drop(two);
-    net.run(10 * MS).await;
-    // Long before it would have looked by itself.
-    assert!(poll(&mut writer).is_ready(), "not told");
+    for waiting in [Waiting::Queue, Waiting::Race] {
+        let net = Net::new(3);
+        let locks = net.started(0, patient(&net).waiting(waiting)).await;
+        let readers = [0, 1].map(|_| asked(locks.acquire("r").mode(Mode::Shared).ttl(TTL)));
+        let [one, two] = readers;
+        let (one, two) = (granted(&net, one).await, granted(&net, two).await);
+        let mut writer = asked(locks.acquire("r").ttl(TTL));
+        net.run(10 * MS).await;
+        assert!(poll(&mut writer).is_pending());
+        drop(one);
+        net.run(10 * MS).await;
+        assert!(poll(&mut writer).is_pending(), "granted beside a reader");
+        drop(two);
+        // Long before it would have looked by itself.
+        let mut is_told = false;
+        for _ in 0..10 {
+            net.run(MS).await;
+            is_told = is_told || poll(&mut writer).is_ready();
+        }
+        assert!(is_told, "{waiting:?}: not told");
+    }
 }
 
 /// Reservations live long enough to be confirmed, and a node that is near does not make whoever

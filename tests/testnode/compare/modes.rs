@@ -229,3 +229,35 @@ fn an_owner_that_comes_again_too_late_is_a_new_one() {
         pair.ask_equal(words(&["DEL", "redlatch:queue:l"]));
     }
 }
+
+/// The one that came first is looked at, and where it has ended all of them are.
+#[test]
+fn who_joins_others_sweeps_the_ended_out_when_the_first_one_has() {
+    let server = Server::start_virgin(&[]);
+    let (mut pair, scripts) = pair(&server, Options::new());
+    poll_until("two owners before the first one ends", || {
+        pair.ask_equal(words(&["DEL", "l"]));
+        pair.ask(&[
+            scripts.take("l", "brief", "20", "S"),
+            scripts.take("l", "stays", "60000", "S"),
+        ]);
+        (server.command(&["HLEN", "l"]).int() == 2).then_some(())
+    });
+    std::thread::sleep(Duration::from_millis(25));
+    pair.clock.advance(Duration::from_millis(25));
+    assert_eq!(pair.ask_equal(scripts.take("l", "new", "50000", "S")), b":1\r\n");
+    assert_eq!(server.command(&["HLEN", "l"]).int(), 2, "the ended one is still there");
+    pair.ask_equal(words(&["HGETALL", "l"]));
+    pair.ask_equal(words(&["PTTL", "l"]));
+    // In one go beside those that all stay; and who ends before others goes without a look at them.
+    let looks = || ["hvals", "hgetall"].map(|name| server.calls(name));
+    let before = looks();
+    assert_eq!(pair.ask_equal(scripts.take("l", "more", "70000", "S")), b":1\r\n");
+    let joined = looks();
+    assert_eq!((joined[0] - before[0], joined[1] - before[1]), (1, 0));
+    assert_eq!(pair.ask_equal(scripts.drop("l", "new")), b"$1\r\nd\r\n");
+    assert_eq!(looks(), joined);
+    assert_eq!(pair.ask_equal(scripts.drop("l", "more")), b"$1\r\nd\r\n");
+    assert_eq!(looks()[0] - joined[0], 1);
+    pair.ask_equal(words(&["PTTL", "l"]));
+}
