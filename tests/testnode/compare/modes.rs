@@ -179,8 +179,8 @@ fn a_full_node_keeps_what_is_held() {
     }
 }
 
-/// However often one owner lengthens its lock, another's lives as long as it was told: the server
-/// reads its clock again and again while a script runs, and each time it may be a millisecond later.
+/// However often one owner lengthens its lock, another's lives as long as it was told. A script
+/// reads the server's clock several times, and each time it may be a millisecond later.
 #[test]
 fn an_owner_that_renews_all_the_time_takes_nothing_off_the_others() {
     let server = Server::start_virgin(&[]);
