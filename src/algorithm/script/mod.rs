@@ -67,7 +67,7 @@ pub(crate) const ALL: [&Script; 11] =
 pub(crate) const KEYS_MAX: usize = 64;
 
 /// Owners of one key at once at most, where its mode allows several: [`TAKE`] reads them all, and
-/// a thousand take it a millisecond and a half.
+/// a thousand take it up to a millisecond and a half.
 pub(crate) const OWNERS_MAX: u16 = 1_024;
 
 /// Keys of the engine's own begin with this; no resource may.
