@@ -9,7 +9,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput};
 use redlatch::Token;
-use redlatch::bench_internals::{Replies, encode_acquire, encode_release};
+use redlatch::bench_internals::{Lock, Replies, encode_acquire, encode_release};
 
 const TTL_MS: u64 = 10_000;
 
@@ -30,7 +30,9 @@ fn encode(criterion: &mut Criterion) {
         });
     });
     for count in [1_usize, 16, 64] {
-        let lock = |number| (format!("orders:{number:08}").into_bytes(), token(number));
+        let lock = |number| {
+            Lock::asked_for(format!("orders:{number:08}").as_bytes(), token(number), TTL_MS)
+        };
         let locks: Vec<_> = (0..count).map(lock).collect();
         group.throughput(Throughput::Elements(count as u64));
         group.bench_function(format!("release/{count}"), |bencher| {

@@ -6,6 +6,7 @@
 use std::future::{poll_fn, ready};
 use std::hint::black_box;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,9 +37,28 @@ pub fn encode_acquire(out: &mut Vec<u8>, key: &[u8], token: &Token, ttl_ms: u64)
     command::set_nx_px(out, [key, b""], token.as_bytes(), ttl_ms);
 }
 
+/// A lock that was asked for, with the frame in which it was.
+#[derive(Debug)]
+pub struct Lock {
+    frame: Vec<u8>,
+    key: Range<usize>,
+    token: Token,
+}
+
+impl Lock {
+    /// As every attempt has it.
+    pub fn asked_for(key: &[u8], token: Token, ttl_ms: u64) -> Self {
+        let mut frame = Vec::new();
+        let key = command::set_nx_px(&mut frame, [key, b""], token.as_bytes(), ttl_ms);
+        Self { frame, key, token }
+    }
+}
+
 /// Appends the call of the release script over some locks.
-pub fn encode_release(out: &mut Vec<u8>, locks: &[(Vec<u8>, Token)]) {
-    let locks = locks.iter().map(|(key, token)| (key.as_slice(), token.as_bytes().as_slice()));
+pub fn encode_release(out: &mut Vec<u8>, locks: &[Lock]) {
+    let locks = locks
+        .iter()
+        .map(|Lock { frame, key, token }| command::bulks_of_set(frame, key, token.as_bytes()));
     command::evalsha_tokens(out, RELEASE.sha, locks);
 }
 

@@ -14,6 +14,7 @@
 //! - I1 the phase leaves Open once, by one vote or one caller.
 //! - I2 a node votes once per round; only an unknown answer may still become a known one.
 //! - I3 every grant is seen by whoever moves the phase, or, later, by its voter as Kept or Owed.
+//! - I4 of an open round fewer than a quorum carry it, and with those that have not voted enough do.
 
 /// Nodes in one fleet at most: three planes of 15 bits, the phase and the sizes fill one word.
 pub(crate) const NODES_MAX: usize = 15;
@@ -45,17 +46,22 @@ pub(crate) enum Vote {
 }
 
 impl Vote {
-    const ALL: [Self; 6] = [
-        Self::Granted,
-        Self::Denied,
-        Self::NotSent,
-        Self::Unknown,
-        Self::Ineligible,
-        Self::Missing,
-    ];
+    const fn from_code(code: u64) -> Option<Self> {
+        match code {
+            1 => Some(Self::Granted),
+            2 => Some(Self::Denied),
+            3 => Some(Self::NotSent),
+            4 => Some(Self::Unknown),
+            5 => Some(Self::Ineligible),
+            6 => Some(Self::Missing),
+            _ => None,
+        }
+    }
 
-    fn from_code(code: u64) -> Option<Self> {
-        Self::ALL.into_iter().find(|vote| *vote as u64 == code)
+    /// Its code, a bit in each plane, for node 0.
+    const fn planes(self) -> u64 {
+        let code = self as u64;
+        (code & 1) | ((code & 2) << (PLANE_BITS - 1)) | ((code & 4) << (2 * PLANE_BITS - 2))
     }
 }
 
@@ -198,8 +204,11 @@ impl Tally {
         let next = self.with_vote(node, vote);
         let carries = vote == Vote::Granted || (rule == Rule::Gone && vote == Vote::Missing);
         let decision = match self.phase() {
-            Phase::Open if next.carried(rule) >= next.quorum() => Decision::Won,
-            Phase::Open if next.carried(rule) + next.open() < next.quorum() => Decision::Lost,
+            // I4: the one can only win, and the other only lose.
+            Phase::Open if carries && next.carried(rule) >= next.quorum() => Decision::Won,
+            Phase::Open if !carries && next.carried(rule) + next.open() < next.quorum() => {
+                Decision::Lost
+            }
             Phase::Open => Decision::Counted,
             Phase::Won if carries => Decision::Kept,
             Phase::Won => Decision::Counted,
@@ -235,23 +244,17 @@ impl Tally {
         Self((self.0 & !(0xf << PHASE_SHIFT)) | ((phase as u64) << PHASE_SHIFT))
     }
 
-    fn with_vote(self, node: usize, vote: Vote) -> Self {
-        let code = vote as u64;
-        let mut word = self.0;
-        for plane in 0..3u32 {
-            let shift = plane * PLANE_BITS;
-            word &= !(1 << shift << node);
-            word |= ((code >> plane) & 1) << shift << node;
-        }
-        Self(word)
+    const fn with_vote(self, node: usize, vote: Vote) -> Self {
+        const ALL_PLANES: u64 = 1 | (1 << PLANE_BITS) | (1 << (2 * PLANE_BITS));
+        Self((self.0 & !(ALL_PLANES << node)) | (vote.planes() << node))
     }
 
     const fn carried(self, rule: Rule) -> usize {
-        let granted = self.count(Vote::Granted);
-        match rule {
-            Rule::Grants => granted,
-            Rule::Gone => granted + self.count(Vote::Missing),
-        }
+        let carry = match rule {
+            Rule::Grants => self.set(Vote::Granted),
+            Rule::Gone => self.set(Vote::Granted) | self.set(Vote::Missing),
+        };
+        carry.count_ones() as usize
     }
 
     /// Nodes whose vote may still become a grant *within the round*: those that have not voted.

@@ -194,6 +194,11 @@ impl Op {
         self.frame.get(self.key_at.clone()).unwrap_or_default()
     }
 
+    /// Key and token, as a release sends them.
+    pub(crate) fn key_and_token(&self) -> (&[u8], &[u8]) {
+        command::bulks_of_set(&self.frame, &self.key_at, self.token.as_bytes())
+    }
+
     pub(crate) fn acquire_tally(&self) -> Tally {
         Tally::from_word(self.acquire.load(Ordering::Acquire))
     }

@@ -16,7 +16,7 @@ pub(crate) fn set_nx_px(
     token: &[u8],
     ttl_ms: u64,
 ) -> Range<usize> {
-    out.extend_from_slice(b"*6\r\n$3\r\nSET\r\n");
+    out.extend_from_slice(SET);
     let [prefix, name] = key;
     let len = prefix.len().saturating_add(name.len());
     head(out, b'$', len);
@@ -30,14 +30,33 @@ pub(crate) fn set_nx_px(
     at..at.saturating_add(len)
 }
 
-/// EVALSHA of a script that takes one token per key: `(key, token)`.
+/// What stands in front of the key in a frame of [`set_nx_px`].
+const SET: &[u8] = b"*6\r\n$3\r\nSET\r\n";
+
+/// The key and the token as they stand in a frame of [`set_nx_px`], for [`evalsha_tokens`]; where
+/// the key is, that function has said.
+pub(crate) fn bulks_of_set<'a>(
+    frame: &'a [u8],
+    key: &Range<usize>,
+    token: &[u8],
+) -> (&'a [u8], &'a [u8]) {
+    let at = key.end.saturating_add(LINE_END);
+    let (front, behind) = frame.split_at_checked(at).unwrap_or_default();
+    let digits = if token.len() < 10 { 1 } else { token.len().ilog10() as usize + 1 };
+    let token_len = 1 + digits + LINE_END + token.len() + LINE_END;
+    (front.get(SET.len()..).unwrap_or_default(), behind.get(..token_len).unwrap_or_default())
+}
+
+const LINE_END: usize = 2;
+
+/// EVALSHA of a script that takes one token per key: `(key, token)`, bulk strings both of them.
 pub(crate) fn evalsha_tokens<'a, I>(out: &mut Vec<u8>, sha: &str, locks: I)
 where
     I: ExactSizeIterator<Item = (&'a [u8], &'a [u8])> + Clone,
 {
     evalsha_head(out, sha, locks.len(), locks.len());
-    locks.clone().for_each(|(key, _)| bulk(out, key));
-    locks.for_each(|(_, token)| bulk(out, token));
+    locks.clone().for_each(|(key, _)| out.extend_from_slice(key));
+    locks.for_each(|(_, token)| out.extend_from_slice(token));
 }
 
 /// EVALSHA of the extend script: the epoch, then `(key, token, ttl_ms)` per lease.
@@ -255,6 +274,15 @@ fn begin(out: &mut Vec<u8>, parts: usize) {
 
 #[inline]
 fn head(out: &mut Vec<u8>, kind: u8, count: usize) {
+    if let Ok(small @ 0..100) = u8::try_from(count) {
+        let [tens, ones] = [b'0' + small / 10, b'0' + small % 10];
+        if small < 10 {
+            out.extend_from_slice(&[kind, ones, b'\r', b'\n']);
+        } else {
+            out.extend_from_slice(&[kind, tens, ones, b'\r', b'\n']);
+        }
+        return;
+    }
     out.push(kind);
     out.extend_from_slice(itoa::Buffer::new().format(count).as_bytes());
     out.extend_from_slice(b"\r\n");

@@ -110,8 +110,15 @@ impl<T> Pipeline<T> {
     pub(crate) fn pop(&mut self, mut each: impl FnMut(usize, T)) {
         let Some(entry) = self.entries.pop_front() else { return };
         let count = usize::from(entry.items);
-        for (at, item) in self.items.drain(..count.min(self.items.len())).enumerate() {
-            each(at, item);
+        if count == 1 {
+            // The usual one.
+            if let Some(item) = self.items.pop_front() {
+                each(0, item);
+            }
+        } else {
+            for (at, item) in self.items.drain(..count.min(self.items.len())).enumerate() {
+                each(at, item);
+            }
         }
         self.expired.entries = self.expired.entries.saturating_sub(1);
         self.expired.items = self.expired.items.saturating_sub(count);

@@ -221,10 +221,7 @@ impl<S> Connection<S> {
             return;
         }
         let items = self.script.len();
-        let locks = self.script.iter().map(|owed| {
-            let op = &owed.op;
-            (op.key(), op.token.as_bytes().as_slice())
-        });
+        let locks = self.script.iter().map(|owed| owed.op.key_and_token());
         command::evalsha_tokens(&mut self.write, script::RELEASE.sha, locks);
         for owed in self.script.drain(..) {
             self.pipeline.push_item(Item::Release(owed));

@@ -118,7 +118,15 @@ proptest! {
         let with = |args: Vec<Vec<u8>>| [head.clone(), args].concat();
 
         let tokens: Vec<_> = leases.iter().map(|(_, token, _)| token.clone()).collect();
-        let locks = leases.iter().map(|(key, token, _)| (key.as_slice(), token.as_slice()));
+        let frames: Vec<_> = leases
+            .iter()
+            .map(|(key, token, ttl_ms)| {
+                let mut frame = Vec::new();
+                let at = command::set_nx_px(&mut frame, [key, b""], token, *ttl_ms);
+                (frame, at, token)
+            })
+            .collect();
+        let locks = frames.iter().map(|(frame, at, token)| command::bulks_of_set(frame, at, token));
         prop_assert_eq!(written(|out| command::evalsha_tokens(out, sha, locks)), with(tokens));
 
         let args = leases.iter().flat_map(|(_, token, ttl_ms)| {
