@@ -14,7 +14,7 @@
 //! - I1 the phase leaves Open once, by one vote or one caller.
 //! - I2 a node votes once per round; only an unknown answer may still become a known one.
 //! - I3 every grant is seen by whoever moves the phase, or, later, by its voter as Kept or Owed.
-//! - I4 of an open round fewer than a quorum carry it, and with those that have not voted enough do.
+//! - I4 of an open round fewer than a quorum carry it; with those that have not voted enough do.
 
 /// Nodes in one fleet at most: three planes of 15 bits, the phase and the sizes fill one word.
 pub(crate) const NODES_MAX: usize = 15;
