@@ -243,7 +243,8 @@ fn who_joins_others_sweeps_the_ended_out_when_the_first_one_has() {
         ]);
         (server.command(&["HLEN", "l"]).int() == 2).then_some(())
     });
-    std::thread::sleep(Duration::from_millis(25));
+    let is_over = |pair: &mut Pair| pair.ask(&[scripts.keep("l", "brief", "0")]).remove(0).0;
+    poll_until("the entry to end", || (is_over(&mut pair) == b"$1\r\nm\r\n").then_some(()));
     pair.clock.advance(Duration::from_millis(25));
     assert_eq!(pair.ask_equal(scripts.take("l", "new", "50000", "S")), b":1\r\n");
     assert_eq!(server.command(&["HLEN", "l"]).int(), 2, "the ended one is still there");
