@@ -112,7 +112,7 @@ impl Ops {
             claims: None,
         });
         for node in 0..nodes {
-            op.raise_bound(node, now, op.ttl, 0);
+            op.raise_granted(node, now, 0);
             op.vote(node, Vote::Granted, now);
         }
         let is_won = op.acquire_tally().phase() == Phase::Won;

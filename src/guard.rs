@@ -20,6 +20,7 @@ use crate::lease::{Deadline, Lease};
 use crate::redlock::Core;
 use crate::report::Report;
 use crate::resource::Resource;
+use crate::time::nanos;
 use crate::token::Token;
 
 /// A held lock. Dropping it releases the lock in the background: that never blocks, never waits
@@ -161,7 +162,8 @@ impl Guard {
             }
         }
         let waited = engine.clock.now().since(began);
-        let course = Course { attempts: 1, waited, tally: Some(tally), ..Course::default() };
+        let waited_ns = nanos(waited);
+        let course = Course { attempts: 1, waited_ns, tally: Some(tally), ..Course::default() };
         Err(ExtendError::Unconfirmed {
             resource: self.resource().clone(),
             remaining: self.remaining(),
@@ -213,7 +215,12 @@ impl Guard {
         let tally = std::future::poll_fn(|cx| {
             op.waker.register(cx.waker());
             let tally = op.release_tally();
-            if tally.phase() == Phase::Open { Poll::Pending } else { Poll::Ready(tally) }
+            if tally.phase() == Phase::Open {
+                engine.fleet.rousing.help();
+                Poll::Pending
+            } else {
+                Poll::Ready(tally)
+            }
         })
         .await;
         let outcome =

@@ -88,7 +88,7 @@ impl Lease {
         if !self.is_valid() {
             return 0;
         }
-        (self.op.holding(now).count_ones() as usize).saturating_sub(self.op.quorum)
+        (self.op.holding(now).count_ones() as usize).saturating_sub(self.op.quorum())
     }
 
     /// Up to when a quorum of nodes holds the lock, as far as is known now; renewals move it on.

@@ -246,10 +246,11 @@ impl Redlock {
         let tally = op.extended(engine.extend(&op, ttl)).await;
         let now = engine.clock.now();
         engine.drop_voided(&op, began);
+        let waited_ns = crate::time::nanos(now.since(began));
         let course = Course {
             attempts: 1,
-            waited: now.since(began),
-            quorum_wait: now.since(began),
+            waited_ns,
+            quorum_wait_ns: waited_ns,
             tally: Some(tally),
             ..Course::default()
         };
@@ -257,8 +258,7 @@ impl Redlock {
             let report = Box::new(self.report(&course));
             return Err(ResumeError::NotHeld { resource, report });
         }
-        let keep = engine.settings.keep(engine.settings.renewal);
-        engine.keeper.keep(&op, keep, now, course.waited);
+        engine.keeper.keep(&op, engine.settings.keep(engine.settings.renewal), now, waited_ns);
         Ok(Guard::new(&self.core, op, course))
     }
 

@@ -184,8 +184,8 @@ impl<'a> IntoFuture for TryAcquire<'a> {
 #[must_use = "futures do nothing unless polled"]
 pub struct AcquireFuture<'a> {
     locks: &'a Redlock,
-    acquisition: Acquisition,
     invalid: Option<Box<AcquireError>>,
+    acquisition: Acquisition,
 }
 
 impl Future for AcquireFuture<'_> {
@@ -193,7 +193,9 @@ impl Future for AcquireFuture<'_> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        if let Some(error) = this.invalid.take() {
+        if this.invalid.is_some()
+            && let Some(error) = this.invalid.take()
+        {
             return Poll::Ready(Err(*error));
         }
         let engine = this.locks.engine();
@@ -203,7 +205,10 @@ impl Future for AcquireFuture<'_> {
             polled = this.acquisition.poll(engine, cx);
         }
         match polled {
-            Poll::Pending => Poll::Pending,
+            Poll::Pending => {
+                engine.fleet.rousing.help();
+                Poll::Pending
+            }
             Poll::Ready(Ok(op)) => {
                 let course = *this.acquisition.course();
                 Poll::Ready(Ok(Guard::new(this.locks.core(), op, course)))

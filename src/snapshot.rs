@@ -18,9 +18,9 @@ impl Core {
             attempts: course.attempts,
             contended: course.contended,
             handed_over: course.handed,
-            queued: course.queued,
-            waited: course.waited,
-            quorum_wait: course.quorum_wait,
+            queued: Duration::from_nanos(course.queued_ns),
+            waited: Duration::from_nanos(course.waited_ns),
+            quorum_wait: Duration::from_nanos(course.quorum_wait_ns),
             quorum: self.engine.settings.quorum,
             votes: self.votes(course.tally),
         }

@@ -103,6 +103,13 @@ pub(crate) enum Decision {
     Counted,
 }
 
+impl Decision {
+    /// Whether it ends an open round.
+    pub(crate) const fn is_final(self) -> bool {
+        matches!(self, Self::Won | Self::Lost)
+    }
+}
+
 /// Which votes carry a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rule {

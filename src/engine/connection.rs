@@ -85,6 +85,8 @@ pub(crate) struct Connection<S> {
     reloads_left: u32,
     /// Replies handed out since the last write: their callers are about to come back.
     handed_out: usize,
+    /// Of callers whose answers the last read brought.
+    calls: Vec<Waker>,
     blocked_since: Option<Timestamp>,
     last_activity: Timestamp,
     has_leftover: bool,
@@ -161,6 +163,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             reload: false,
             reloads_left: RELOADS_MAX,
             handed_out: 0,
+            calls: Vec::new(),
             blocked_since: None,
             last_activity: now,
             has_leftover: !leftover.is_empty(),

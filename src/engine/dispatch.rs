@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::Duration;
 
 use crate::algorithm::tally::Vote;
@@ -64,6 +65,8 @@ pub(crate) struct Dispatch<'a> {
     pub(crate) answered: &'a mut Timestamp,
     pub(crate) stamped: &'a mut Option<(Stamp, Timestamp)>,
     pub(crate) refused: &'a mut VecDeque<Owed>,
+    /// Callers to wake when the read is dealt with.
+    pub(crate) calls: &'a mut Vec<Waker>,
     pub(crate) reload: &'a mut bool,
     pub(crate) reloads_left: &'a mut u32,
 }
@@ -181,7 +184,9 @@ impl Dispatch<'_> {
     /// A release is answered. It comes again as long as an earlier connection's SET might.
     fn released(&mut self, owed: Owed, vote: Vote) {
         let op = &owed.op;
-        op.vote_release(self.node.index, vote);
+        if op.count_release(self.node.index, vote) {
+            self.call(op);
+        }
         if let Some(claim) = &op.claim {
             // The server tells a connection nothing of what it did itself (NOLOOP), and whoever of
             // this process waits for such a key waits on this connection.
@@ -197,6 +202,11 @@ impl Dispatch<'_> {
             count(&self.node.counters.releases_repeated, 1);
             self.refused.push_back(owed);
         }
+    }
+
+    /// The op's round is decided.
+    fn call(&mut self, op: &Op) {
+        self.node.fleet.rousing.call(&op.waker, self.calls);
     }
 
     fn letter(&mut self, item: Item, letter: u8, sent_at: Timestamp) {

@@ -12,6 +12,7 @@ use atomic_waker::AtomicWaker;
 
 use crate::endpoint::Endpoint;
 use crate::engine::hub::Hub;
+use crate::engine::rousing::Rousing;
 use crate::session::stamp::Stamp;
 use crate::time::Timestamp;
 
@@ -21,6 +22,8 @@ pub(crate) struct Fleet {
     pub(crate) alarm: AtomicWaker,
     /// What the nodes tell this process.
     pub(crate) hub: Hub,
+    /// The callers that are to be woken.
+    pub(crate) rousing: Rousing,
     /// When what any node held was last voided: one word to read instead of every node's.
     pub(crate) voided_at: AtomicU64,
     /// When each node's clock last stepped forward.
@@ -34,10 +37,17 @@ pub(crate) struct Fleet {
 }
 
 impl Fleet {
-    pub(crate) fn new(endpoints: &[Endpoint], quorum: usize, quarantine_ms: u64, hub: Hub) -> Self {
+    pub(crate) fn new(
+        endpoints: &[Endpoint],
+        quorum: usize,
+        quarantine_ms: u64,
+        hub: Hub,
+        rousing: Rousing,
+    ) -> Self {
         Self {
             alarm: AtomicWaker::new(),
             hub,
+            rousing,
             voided_at: AtomicU64::new(0),
             stepped: Mutex::new(vec![None; endpoints.len()]),
             token_floor_us: AtomicI64::new(0),
@@ -157,7 +167,13 @@ mod tests {
     fn fleet(urls: &[&str], quorum: usize) -> Fleet {
         let endpoints: Vec<Endpoint> =
             urls.iter().map(|url| Endpoint::try_from(*url).unwrap()).collect();
-        Fleet::new(&endpoints, quorum, 10, Hub::new(1, "", Arc::new(Waiters::new())))
+        Fleet::new(
+            &endpoints,
+            quorum,
+            10,
+            Hub::new(1, "", Arc::new(Waiters::new())),
+            Rousing::new(true),
+        )
     }
 
     #[test]

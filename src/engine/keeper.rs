@@ -89,14 +89,14 @@ impl Keeper {
     }
 
     /// Starts keeping a lease that was just granted.
-    pub(crate) fn keep(&self, op: &Arc<Op>, keep: Keep, now: Timestamp, latency: Duration) {
+    pub(crate) fn keep(&self, op: &Arc<Op>, keep: Keep, now: Timestamp, latency_ns: u64) {
         op.keep(keep, now);
         let renew_at = op.decided_at().plus(op.ttl / 3);
         let lease = Lease { op: Arc::clone(op), renew_at, round: None, is_doubtful: false };
         let due = lease.due(now, Duration::ZERO);
         let mut state = self.state();
         if let Some(histogram) = &mut state.acquire_latency {
-            histogram.saturating_record(crate::time::nanos(latency));
+            histogram.saturating_record(latency_ns);
         }
         state.leases += 1;
         let key = state.wheel.insert(due, Timed::Lease(lease));
@@ -105,10 +105,10 @@ impl Keeper {
     }
 
     /// A kept lease has a new holder since [`Op::keep`] said how it wants it kept.
-    pub(crate) fn handed(&self, op: &Op, now: Timestamp, latency: Duration) {
+    pub(crate) fn handed(&self, op: &Op, now: Timestamp, latency_ns: u64) {
         let mut state = self.state();
         if let Some(histogram) = &mut state.acquire_latency {
-            histogram.saturating_record(crate::time::nanos(latency));
+            histogram.saturating_record(latency_ns);
         }
         // In the keeper's own hands just now: it goes back as the new holder wants it.
         let Some(key) = Key::from_word(op.keeper_key.load(Ordering::Acquire)) else { return };
@@ -318,7 +318,7 @@ fn look_after(engine: &Engine, mut lease: Lease, now: Timestamp) -> Option<Lease
         // renewal was due, for a push makes us ask.
         let tally = op.extend_tally();
         let gone = tally.count(Vote::Denied) + tally.count(Vote::Missing);
-        let is_gone = gone > op.nodes - op.quorum || op.valid_until() == Timestamp::ZERO;
+        let is_gone = gone > op.nodes() - op.quorum() || op.valid_until() == Timestamp::ZERO;
         let reason = if is_gone {
             Lost::TakenOver
         } else if may_renew {

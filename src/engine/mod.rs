@@ -21,6 +21,7 @@ pub(crate) mod op;
 pub(crate) mod query;
 pub(crate) mod queue;
 pub(crate) mod rng;
+pub(crate) mod rousing;
 pub(crate) mod sealed;
 pub(crate) mod start;
 pub(crate) mod waiters;

@@ -46,25 +46,29 @@ pub(crate) use ticket::{Ticket, Way};
 pub(crate) struct Op {
     acquire: AtomicU64,
     release: AtomicU64,
-    /// The acquire frame, encoded once, copied into each node's write.
-    pub(crate) frame: Vec<u8>,
-    /// Where in the frame the Redis key is.
-    key_at: Range<usize>,
     /// `ttl` less the drift that is configured.
     share_ns: u64,
     /// Woken by the deciding vote of whichever round is awaited.
     pub(crate) waker: AtomicWaker,
-    decided_at: AtomicU64,
+    /// The acquire frame, encoded once, copied into each node's write.
+    pub(crate) frame: Vec<u8>,
+    /// Where in the frame the Redis key is.
+    key_at: Range<u32>,
     pub(crate) fence: Option<Box<Fencing>>,
     /// Its place in line, if it queues up on the nodes instead of racing there.
     pub(crate) ticket: Option<Box<Ticket>>,
     /// Not a plain lock: what it takes, and in which modes.
     pub(crate) claim: Option<Box<Claim>>,
+    /// The drift that `share_ns` allows for.
+    share_ppm: u32,
+    lost: AtomicU8,
+    /// Whether this op still occupies its resource's local slot.
+    pub(crate) has_slot: AtomicBool,
+    /// Its releases hand the lock on to whoever waits for it on the nodes.
+    pub(crate) hands_on: AtomicBool,
+    decided_at: AtomicU64,
     bounds: [AtomicU64; NODES_MAX],
-    pub(crate) token: Token,
     pub(crate) ttl: Duration,
-    pub(crate) nodes: usize,
-    pub(crate) quorum: usize,
     /// Whose lease it is, once it is one.
     pub(crate) hold: Hold,
     /// The keeper's key of this lease plus one; zero while it is not kept.
@@ -74,17 +78,13 @@ pub(crate) struct Op {
     /// No renewal extends the validity beyond this.
     renew_until: AtomicU64,
     pub(crate) resource: Resource,
-    lost: AtomicU8,
-    /// Whether this op still occupies its resource's local slot.
-    pub(crate) has_slot: AtomicBool,
-    /// Its releases hand the lock on to whoever waits for it on the nodes.
-    pub(crate) hands_on: AtomicBool,
     /// Nodes that were asked to hold the key after the attempt.
     topped_up: AtomicU16,
     /// Nodes that must not be asked to hold it any more: a release may still come there.
     barred: AtomicU16,
     /// Extension rounds begun: the next one's number.
     pub(crate) rounds: AtomicU32,
+    pub(crate) token: Token,
     extend: AtomicU64,
     /// By how much the keys outlive the validity.
     lock_delay_ms: u64,
@@ -119,6 +119,7 @@ impl Op {
             frame: Vec::new(),
             key_at: 0..0,
             share_ns: 0,
+            share_ppm: 0,
             waker: AtomicWaker::new(),
             decided_at: AtomicU64::new(0),
             fence: None,
@@ -127,8 +128,6 @@ impl Op {
             bounds: [const { AtomicU64::new(0) }; NODES_MAX],
             token: spec.token,
             ttl: spec.ttl,
-            nodes: spec.nodes,
-            quorum: spec.quorum,
             hold: Hold::new(),
             keeper_key: AtomicU64::new(0),
             renew_ttl_ms: AtomicU64::new(0),
@@ -158,7 +157,9 @@ impl Op {
         self.frame.clear();
         let px = self.key_ttl_ms(spec.ttl);
         let key = [spec.prefix, spec.resource.as_bytes()];
-        self.key_at = command::set_nx_px(&mut self.frame, key, spec.token.as_bytes(), px);
+        let at = command::set_nx_px(&mut self.frame, key, spec.token.as_bytes(), px);
+        // A name is bounded.
+        self.key_at = u32::try_from(at.start).unwrap_or(0)..u32::try_from(at.end).unwrap_or(0);
         self.fence = spec.fencing.map(|proposal| Box::new(Fencing::new(self.key(), proposal)));
         self.ticket = spec.ticket.map(|way| Box::new(Ticket::new(self.key(), way)));
         self.claim = spec.claims.map(|claims| Box::new(Claim::new(claims, spec.prefix)));
@@ -167,8 +168,7 @@ impl Op {
         self.ttl = spec.ttl;
         self.drift = spec.drift;
         self.share_ns = nanos(spec.drift.share(spec.ttl));
-        self.nodes = spec.nodes;
-        self.quorum = spec.quorum;
+        self.share_ppm = spec.drift.parts_per_million;
         let word = Tally::new(spec.nodes, spec.quorum, 0).word();
         *self.acquire.get_mut() = word;
         *self.extend.get_mut() = word;
@@ -189,14 +189,18 @@ impl Op {
         *self.rounds.get_mut() = 0;
     }
 
+    fn key_at(&self) -> Range<usize> {
+        self.key_at.start as usize..self.key_at.end as usize
+    }
+
     /// The Redis key: prefix and resource.
     pub(crate) fn key(&self) -> &[u8] {
-        self.frame.get(self.key_at.clone()).unwrap_or_default()
+        self.frame.get(self.key_at()).unwrap_or_default()
     }
 
     /// Key and token, as a release sends them.
     pub(crate) fn key_and_token(&self) -> (&[u8], &[u8]) {
-        command::bulks_of_set(&self.frame, &self.key_at, self.token.as_bytes())
+        command::bulks_of_set(&self.frame, &self.key_at(), self.token.as_bytes())
     }
 
     pub(crate) fn acquire_tally(&self) -> Tally {
@@ -213,10 +217,18 @@ impl Op {
 
     /// Counts a vote on the acquisition; the caller releases what the decision says is owed.
     pub(crate) fn vote(&self, node: usize, vote: Vote, now: Timestamp) -> Option<Decision> {
-        let decision = cast(&self.acquire, node, vote, Rule::Grants, None)?;
-        if matches!(decision, Decision::Won | Decision::Lost) {
-            self.decided_at.store(now.as_nanos(), Ordering::Release);
+        let decision = self.count_vote(node, vote, now)?;
+        if decision.is_final() {
             self.waker.wake();
+        }
+        Some(decision)
+    }
+
+    /// As [`Op::vote`], but whoever waits for a decision is the caller's to wake.
+    pub(crate) fn count_vote(&self, node: usize, vote: Vote, now: Timestamp) -> Option<Decision> {
+        let decision = cast(&self.acquire, node, vote, Rule::Grants, None)?;
+        if decision.is_final() {
+            self.decided_at.store(now.as_nanos(), Ordering::Release);
         }
         Some(decision)
     }
@@ -244,10 +256,14 @@ impl Op {
 
     /// Counts a vote on the release.
     pub(crate) fn vote_release(&self, node: usize, vote: Vote) {
-        let decision = cast(&self.release, node, vote, Rule::Gone, None);
-        if matches!(decision, Some(Decision::Won | Decision::Lost)) {
+        if self.count_release(node, vote) {
             self.waker.wake();
         }
+    }
+
+    /// As [`Op::vote_release`], but whoever waits is the caller's to wake. `true`: it is decided.
+    pub(crate) fn count_release(&self, node: usize, vote: Vote) -> bool {
+        cast(&self.release, node, vote, Rule::Gone, None).is_some_and(Decision::is_final)
     }
 
     /// The caller is gone: ends an open round. `false`: it was decided already.
@@ -283,8 +299,8 @@ impl Op {
     /// Begins extension round `round` among `nodes`: all others have no say in it.
     pub(crate) fn begin_extend(&self, nodes: u16) -> u8 {
         let round = (self.rounds.fetch_add(1, Ordering::AcqRel) & 0xf) as u8;
-        let mut tally = Tally::new(self.nodes, self.quorum, round);
-        for node in (0..self.nodes).filter(|node| nodes & (1 << node) == 0) {
+        let mut tally = Tally::new(self.nodes(), self.quorum(), round);
+        for node in (0..self.nodes()).filter(|node| nodes & (1 << node) == 0) {
             tally = tally.apply(node, Vote::NotSent, Rule::Grants).map_or(tally, |next| next.0);
         }
         self.extend.store(tally.word(), Ordering::Release);
@@ -295,8 +311,8 @@ impl Op {
 
     /// Begins the release among `nodes`: all others hold nothing of ours.
     pub(crate) fn begin_release(&self, nodes: u16) {
-        let mut tally = Tally::new(self.nodes, self.quorum, 0);
-        for node in (0..self.nodes).filter(|node| nodes & (1 << node) == 0) {
+        let mut tally = Tally::new(self.nodes(), self.quorum(), 0);
+        for node in (0..self.nodes()).filter(|node| nodes & (1 << node) == 0) {
             tally = tally.apply(node, Vote::NotSent, Rule::Gone).map_or(tally, |next| next.0);
         }
         self.release.store(tally.word(), Ordering::Release);
@@ -305,8 +321,8 @@ impl Op {
     /// Takes over a key that another op of ours, or another process, set with this token: every
     /// node may hold it, none is counted before it has answered an extension.
     pub(crate) fn adopt(&self) {
-        let mut tally = Tally::new(self.nodes, self.quorum, 0);
-        for node in 0..self.nodes {
+        let mut tally = Tally::new(self.nodes(), self.quorum(), 0);
+        for node in 0..self.nodes() {
             tally = tally.apply(node, Vote::Unknown, Rule::Grants).map_or(tally, |next| next.0);
         }
         self.acquire.store(tally.adopted().word(), Ordering::Release);

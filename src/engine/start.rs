@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::Notify;
 
 use crate::config::Settings;
@@ -17,6 +17,7 @@ use crate::engine::initialise::{Answer, greet_all};
 use crate::engine::keeper::KeeperTask;
 use crate::engine::node::{Node, NodeSettings};
 use crate::engine::rng::Rng;
+use crate::engine::rousing::Rousing;
 use crate::engine::waiters::Waiters;
 use crate::error::{ConfigError, InitError};
 use crate::net::{Sockets, Transport};
@@ -52,7 +53,8 @@ pub(crate) fn start<T: Transport + Clone>(
     // Zero stands for nobody in a token.
     let (process, seed) = (random()?.max(1), random()?);
     let hub = Hub::new(process, &settings.key_prefix, Arc::new(Waiters::new()));
-    let fleet = Fleet::new(&endpoints, settings.quorum, node_settings.quarantine_ms, hub);
+    let rousing = Rousing::new(runtime.runtime_flavor() != RuntimeFlavor::CurrentThread);
+    let fleet = Fleet::new(&endpoints, settings.quorum, node_settings.quarantine_ms, hub, rousing);
     let fleet = Arc::new(fleet);
     let node = |(index, endpoint)| {
         let (settings, fleet) = (Arc::clone(node_settings), Arc::clone(&fleet));
@@ -67,7 +69,7 @@ pub(crate) fn start<T: Transport + Clone>(
         let rng = Rng::new(random()?);
         drivers.push(Driver::new(Arc::clone(node), transport.clone(), clock, rng));
     }
-    runtime.spawn(Host::new(drivers));
+    runtime.spawn(Host::new(Arc::clone(&engine.fleet), drivers));
     runtime.spawn(KeeperTask::new(Arc::clone(&engine)));
     Ok(engine)
 }

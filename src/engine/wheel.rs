@@ -6,6 +6,8 @@
 //! - I1 an entry is handed out once, at or after its deadline, never before.
 //! - I2 a key is never valid for another entry: it carries the generation of its slab place.
 
+use std::num::NonZeroU64;
+
 use crate::time::Timestamp;
 
 /// One slot is 2^20 ns.
@@ -15,21 +17,24 @@ const NONE: u32 = u32::MAX;
 
 /// Names an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Key(u64);
+pub(crate) struct Key(NonZeroU64);
 
 impl Key {
     /// For an atomic cell in which zero means "none".
     pub(crate) const fn to_word(self) -> u64 {
-        self.0
+        self.0.get()
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "the two halves")]
     const fn parts(self) -> (u32, u32) {
-        (self.0 as u32, (self.0 >> 32) as u32)
+        (self.0.get() as u32, (self.0.get() >> 32) as u32)
     }
 
     pub(crate) const fn from_word(word: u64) -> Option<Self> {
-        if word == 0 { None } else { Some(Self(word)) }
+        match NonZeroU64::new(word) {
+            Some(word) => Some(Self(word)),
+            None => None,
+        }
     }
 }
 
@@ -93,7 +98,8 @@ impl<T> Wheel<T> {
         }
         self.link(index, due);
         self.len += 1;
-        Key((u64::from(generation) << 32) | u64::from(index))
+        let key = NonZeroU64::new((u64::from(generation) << 32) | u64::from(index));
+        Key(key.unwrap_or(NonZeroU64::MIN))
     }
 
     /// Puts the entry at `index`, which is in no slot, into that of `due`.

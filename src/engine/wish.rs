@@ -30,13 +30,25 @@ pub(crate) struct Course {
     pub(crate) contended: bool,
     /// The lease was another caller's of this process, who handed it on.
     pub(crate) handed: bool,
-    pub(crate) queued: Duration,
-    pub(crate) waited: Duration,
-    pub(crate) quorum_wait: Duration,
+    pub(crate) queued_ns: u64,
+    pub(crate) waited_ns: u64,
+    pub(crate) quorum_wait_ns: u64,
     pub(crate) tally: Option<Tally>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+impl Course {
+    pub(crate) const NONE: Self = Self {
+        attempts: 0,
+        contended: false,
+        handed: false,
+        queued_ns: 0,
+        waited_ns: 0,
+        quorum_wait_ns: 0,
+        tally: None,
+    };
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Failure {
     Busy,
     Closed,
@@ -44,6 +56,7 @@ pub(crate) enum Failure {
     Overloaded,
     /// Too few nodes may vote.
     Quarantined(Opening),
+    #[default]
     TimedOut,
     TooSlow(Duration),
 }

@@ -1,7 +1,9 @@
 //! Many callers on one lock: exclusion, order, fairness, and callers that leave.
 
+use std::future::{Future, IntoFuture};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use redlatch::{AcquireError, Redlock, Verdict};
@@ -229,5 +231,38 @@ async fn many_locks_at_once_stay_apart() {
         within(task).await.unwrap();
     }
     assert_eq!(rooms.iter().map(Room::visits).sum::<u64>(), 100 * 30);
+    drained(&cluster).await;
+}
+
+/// On several workers the callers whose answers came in one read wake each other. Some that are
+/// never polled again, as in a `select!` that has gone on to something else, must not stop that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn callers_that_are_not_polled_again_hold_up_nobody() {
+    let cluster = Cluster::start(3);
+    let locks = connect(&cluster).await;
+    for round in 0..8 {
+        let mut asleep: Vec<_> = (0..64)
+            .map(|at| Box::pin(locks.acquire(format!("asleep{round}:{at}")).into_future()))
+            .collect();
+        let mut nobody = Context::from_waker(Waker::noop());
+        for request in &mut asleep {
+            assert!(request.as_mut().poll(&mut nobody).is_pending());
+        }
+        let awake = (0..64).map(|at| {
+            let locks = locks.clone();
+            tokio::spawn(async move {
+                for _ in 0..4 {
+                    locks.acquire(format!("awake{at}")).await.unwrap().release().await.unwrap();
+                }
+            })
+        });
+        for task in awake.collect::<Vec<_>>() {
+            within(task).await.unwrap();
+        }
+        // They have their locks all the same.
+        for request in asleep {
+            within(request).await.unwrap().release().await.unwrap();
+        }
+    }
     drained(&cluster).await;
 }

@@ -18,10 +18,6 @@ pub(super) struct Search {
 }
 
 impl Search {
-    pub(super) const fn new() -> Self {
-        Self { next: None, tries: 0 }
-    }
-
     /// The permit that a node said is free, if it is one of so many: a node may say anything.
     fn take(&mut self, permits: u16) -> Option<u16> {
         self.next.take().filter(|permit| *permit < permits)
@@ -34,13 +30,15 @@ impl Acquisition {
         let Wish { resource, ttl, fenced, claims, .. } = &mut self.wish;
         let Some(claims) = claims else {
             // Others may have been told of the same release.
-            let way = self.was_told.then_some(Way::Staged);
+            let was_told = self.late.as_ref().is_some_and(|late| late.was_told);
+            let way = was_told.then_some(Way::Staged);
             return engine.prepare(resource, *ttl, *fenced, way);
         };
         engine.admit()?;
         if let Some(permits) = claims.permits {
             let any = || below(permits, engine.rng.next());
-            claims.choose(self.search.take(permits).unwrap_or_else(any));
+            let told = self.late.as_mut().and_then(|late| late.search.take(permits));
+            claims.choose(told.unwrap_or_else(any));
         }
         let spec = engine.spec(resource, *ttl, engine.fresh_token());
         Ok(engine.pool.take(&Spec { claims: Some(claims), ..spec }))
@@ -48,14 +46,14 @@ impl Acquisition {
 
     /// A round is lost: notes what the nodes said of other permits, before its op is given up.
     pub(super) fn note_permit(&mut self, op: &Op) {
-        self.search.next = op.claim.as_ref().and_then(|claim| claim.free());
+        self.late().search.next = op.claim.as_ref().and_then(|claim| claim.free());
     }
 
     /// I1: whether the next round is to follow at once.
     pub(super) fn goes_on(&mut self, failure: Failure) -> bool {
-        let goes_on =
-            failure == Failure::Busy && self.search.next.is_some() && self.search.tries < TRIES_MAX;
-        self.search.tries = if goes_on { self.search.tries + 1 } else { 0 };
+        let search = &mut self.late().search;
+        let goes_on = failure == Failure::Busy && search.next.is_some() && search.tries < TRIES_MAX;
+        search.tries = if goes_on { search.tries + 1 } else { 0 };
         goes_on
     }
 }

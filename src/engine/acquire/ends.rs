@@ -11,7 +11,7 @@ use crate::engine::handoff::Ended;
 use crate::engine::op::Op;
 use crate::engine::waiters::Place;
 use crate::engine::wish::Failure;
-use crate::time::Timestamp;
+use crate::time::{Timestamp, nanos};
 
 impl Acquisition {
     pub(super) fn succeed(&mut self, engine: &Engine, op: &Arc<Op>, now: Timestamp) {
@@ -20,7 +20,7 @@ impl Acquisition {
         op.has_slot.store(self.has_slot, Ordering::Release);
         self.has_slot = false;
         self.state = State::Done;
-        engine.keeper.keep(op, self.wish.keep, now, self.course.waited);
+        engine.keeper.keep(op, self.wish.keep, now, self.course.waited_ns);
         // Voided in this very moment, before the keeper knew of the lease.
         engine.drop_voided(op, self.round_began);
         self.count(engine);
@@ -38,7 +38,7 @@ impl Acquisition {
         engine: &Engine,
         failure: Failure,
     ) -> Poll<Result<Arc<Op>, Failure>> {
-        self.course.waited = engine.clock.now().since(self.began);
+        self.course.waited_ns = nanos(engine.clock.now().since(self.began));
         engine.counters.failed.fetch_add(1, Ordering::Relaxed);
         self.leave(engine);
         Poll::Ready(Err(failure))
@@ -61,7 +61,7 @@ impl Acquisition {
         }
         self.course.handed = true;
         self.course.tally = Some(op.acquire_tally());
-        self.course.waited = now.since(self.began);
+        self.course.waited_ns = nanos(now.since(self.began));
         self.has_slot = false;
         self.state = State::Done;
         op.has_slot.swap(true, Ordering::AcqRel);
@@ -71,7 +71,7 @@ impl Acquisition {
             engine.give_slot_up(op, &mut wakes);
             engine.wake(wakes);
         }
-        engine.keeper.handed(op, now, self.course.waited);
+        engine.keeper.handed(op, now, self.course.waited_ns);
         self.count(engine);
         true
     }

@@ -17,25 +17,28 @@ impl Acquisition {
             _ => false,
         };
         self.cancel_timer(engine);
-        self.failure = failure;
+        self.late().failure = failure;
         if self.goes_on(failure) {
             self.course.contended = true;
-            self.failure = if self.wish.once { failure } else { Failure::TimedOut };
+            if !self.wish.once {
+                self.late().failure = Failure::TimedOut;
+            }
             self.state = State::Pausing(now);
             return;
         }
         let bits = engine.rng.next();
         let pause = if failure == Failure::Busy {
             self.course.contended = true;
-            self.unanswered_since = None;
+            self.late().unanswered_since = None;
             if self.has_slot {
                 engine.waiters.contended(&self.wish.resource, now);
             }
-            let pause = full_jitter(retry.base, retry.cap, self.denied, bits);
-            self.denied = self.denied.saturating_add(1);
+            let denied = &mut self.late().denied;
+            let pause = full_jitter(retry.base, retry.cap, *denied, bits);
+            *denied = denied.saturating_add(1);
             pause
         } else {
-            let since = *self.unanswered_since.get_or_insert(now);
+            let since = *self.late().unanswered_since.get_or_insert(now);
             if self.deadline == Timestamp::MAX && now.since(since) >= self.wish.ttl * PATIENCE_TTLS
             {
                 self.deadline = now;
@@ -50,7 +53,7 @@ impl Acquisition {
         if self.wish.once || used_up {
             self.deadline = now;
         } else if failure == Failure::Busy {
-            self.failure = Failure::TimedOut;
+            self.late().failure = Failure::TimedOut;
             // A ticket that failed makes a pause, like any round that others won.
             if retry.attempts.is_none() && self.wait_in_line(engine, now, was_queued) {
                 return;
@@ -72,7 +75,7 @@ impl Acquisition {
             return !was_queued;
         }
         // Told again and again in vain: there are many, and a pause keeps them apart.
-        let rests = self.denied.is_multiple_of(FRUITLESS_MAX);
+        let rests = self.late().denied.is_multiple_of(FRUITLESS_MAX);
         engine.may_watch() && !rests && self.begin_watch(engine).is_some()
     }
 

@@ -38,13 +38,14 @@ impl Acquisition {
     /// slip in between the release of an earlier ticket and this one.
     fn begin_ticket_behind(&mut self, engine: &Engine, now: Timestamp, mut wakes: Wakes) {
         self.round_began = now;
-        self.yield_at = None;
+        self.late().yield_at = None;
+        let number = self.late().number;
         let (ttl, fenced) = (self.wish.ttl, self.wish.fenced);
-        let failure = match engine.ticket(&self.wish.resource, ttl, fenced, self.number) {
+        let failure = match engine.ticket(&self.wish.resource, ttl, fenced, number) {
             Ok(op) => {
-                self.number = op.ticket.as_ref().map(|ticket| ticket.number);
+                self.late().number = op.ticket.as_ref().map(|ticket| ticket.number);
                 self.course.attempts = self.course.attempts.saturating_add(1);
-                let is_shown = engine.show(&op, self.spared, &mut wakes);
+                let is_shown = engine.show(&op, self.late().spared, &mut wakes);
                 if is_shown || !self.give_ticket_up(engine, &op, &mut wakes) {
                     engine.wake(wakes);
                     self.state = State::Racing(op);
@@ -88,7 +89,7 @@ impl Acquisition {
             return Poll::Pending;
         }
         engine.unwatch(op);
-        self.was_told = true;
+        self.late().was_told = true;
         self.state = State::Pausing(Timestamp::ZERO);
         Poll::Ready(())
     }
@@ -125,16 +126,17 @@ impl Acquisition {
             return self.poll_staged(engine, op, cx);
         }
         let now = engine.clock.now();
-        if self.yield_at.is_none() && op.acquire_tally().count(Vote::Granted) > 0 {
-            self.yield_at = Some(engine.yield_at(now, self.yields));
+        let late = self.late();
+        if late.yield_at.is_none() && op.acquire_tally().count(Vote::Granted) > 0 {
+            late.yield_at = Some(engine.yield_at(now, late.yields));
         }
-        if self.yield_at.is_some_and(|at| at <= now) {
+        if late.yield_at.is_some_and(|at| at <= now) {
             // Others have what is missing, and may miss what we have: for good, if one of them
             // holds the lock, which shows when giving way was no use.
-            let was_in_vain = self.yields > 0 && engine.is_hopeless(op);
+            let was_in_vain = late.yields > 0 && engine.is_hopeless(op);
             let ours = op.acquire_tally().set(Vote::Granted);
-            self.spared = if was_in_vain { self.spared | ours } else { 0 };
-            self.yields = self.yields.saturating_add(1);
+            late.spared = if was_in_vain { late.spared | ours } else { 0 };
+            late.yields = late.yields.saturating_add(1);
             let mut wakes = Wakes::default();
             if self.give_ticket_up(engine, op, &mut wakes) {
                 self.begin_ticket_behind(engine, now, wakes);
@@ -143,10 +145,10 @@ impl Acquisition {
         }
         if ticket.look_at() <= now {
             if !engine.is_hopeless(op) {
-                self.spared = 0;
+                late.spared = 0;
             }
             let mut wakes = Wakes::default();
-            let is_shown = engine.show(op, self.spared, &mut wakes);
+            let is_shown = engine.show(op, late.spared, &mut wakes);
             let is_given_up = !is_shown && self.give_ticket_up(engine, op, &mut wakes);
             engine.wake(wakes);
             if is_given_up {
@@ -156,7 +158,7 @@ impl Acquisition {
                 return Poll::Ready(());
             }
         }
-        let next = ticket.look_at().min(self.yield_at.unwrap_or(Timestamp::MAX));
+        let next = ticket.look_at().min(self.late().yield_at.unwrap_or(Timestamp::MAX));
         self.wait_anew(engine, next.min(self.deadline), cx)
     }
 }

@@ -23,14 +23,14 @@ impl Acquisition {
     ) -> Poll<Result<(), Failure>> {
         let Some(fence) = &op.fence else { return Poll::Ready(Ok(())) };
         let granted = tally.set(Vote::Granted);
-        let Some((round, value)) = self.raise else {
-            if let Some(token) = fence.agreed(granted, op.quorum) {
+        let Some((round, value)) = self.late().raise else {
+            if let Some(token) = fence.agreed(granted, op.quorum()) {
                 fence.choose(token);
                 return Poll::Ready(Ok(()));
             }
             let value = fence.beyond(granted);
             let round = engine.raise(op, granted, value);
-            self.raise = Some((round, value));
+            self.late().raise = Some((round, value));
             self.course.attempts = self.course.attempts.saturating_add(1);
             return self.poll_token(engine, op, tally, cx);
         };
@@ -39,13 +39,13 @@ impl Acquisition {
         match votes.phase() {
             Phase::Open if votes.round() == round => Poll::Pending,
             Phase::Won if votes.round() == round => {
-                self.raise = None;
+                self.late().raise = None;
                 fence.choose(value);
                 Poll::Ready(Ok(()))
             }
             // Somebody was granted the lock meanwhile, or too few nodes answered.
             _ => {
-                self.raise = None;
+                self.late().raise = None;
                 let taken = votes.count(Vote::Denied) > 0;
                 Poll::Ready(Err(if taken { Failure::Busy } else { Failure::NoQuorum }))
             }

@@ -45,7 +45,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             count(&node.counters.reads, 1);
             self.last_activity = now;
         }
-        self.parse(node, now)?;
+        let parsed = self.parse(node, now);
+        node.fleet.rousing.rouse(&mut self.calls);
+        parsed?;
         Ok(bytes > 0)
     }
 
@@ -83,6 +85,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             answered: &mut self.answered,
             stamped: &mut self.stamped,
             refused: &mut self.refused,
+            calls: &mut self.calls,
             reload: &mut self.reload,
             reloads_left: &mut self.reloads_left,
         };

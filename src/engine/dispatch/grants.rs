@@ -58,9 +58,12 @@ impl Dispatch<'_> {
                     op.lose(Lost::Expired);
                 }
                 // Op I1: the bound first, then the vote that lets it count.
-                op.raise_bound(self.node.index, sent_at, op.ttl, self.node.drift_ppm());
-                if op.vote(self.node.index, Vote::Granted, self.now) == Some(Decision::Owed)
-                    && op.acquire_tally().phase() != Phase::Released
+                op.raise_granted(self.node.index, sent_at, self.node.drift_ppm());
+                let decision = op.count_vote(self.node.index, Vote::Granted, self.now);
+                if decision.is_some_and(Decision::is_final) {
+                    self.call(&op);
+                }
+                if decision == Some(Decision::Owed) && op.acquire_tally().phase() != Phase::Released
                 {
                     // Nobody wants it any more: the release follows on the same connection.
                     count(&self.node.counters.late_grants_released, 1);

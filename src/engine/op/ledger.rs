@@ -18,16 +18,34 @@ impl Op {
     ///
     /// Redlock: `validity = ttl - elapsed - drift`, elapsed counted from before the request left.
     pub(crate) fn raise_bound(&self, node: usize, sent_at: Timestamp, ttl: Duration, ppm: u32) {
-        let share = if ttl == self.ttl && ppm <= self.drift.parts_per_million {
-            Duration::from_nanos(self.share_ns)
-        } else {
-            let parts_per_million = self.drift.parts_per_million.max(ppm);
-            Drift { parts_per_million, ..self.drift }.share(ttl)
-        };
-        let until = sent_at.plus(share).as_nanos();
+        let parts_per_million = self.drift.parts_per_million.max(ppm);
+        let share = Drift { parts_per_million, ..self.drift }.share(ttl);
+        self.raise_to(node, sent_at.plus(share).as_nanos());
+    }
+
+    /// As [`Op::raise_bound`], for the ttl of the attempt: for what nearly always is so, the share
+    /// is known.
+    pub(crate) fn raise_granted(&self, node: usize, sent_at: Timestamp, ppm: u32) {
+        if ppm > self.share_ppm {
+            return self.raise_bound(node, sent_at, self.ttl, ppm);
+        }
+        self.raise_to(node, sent_at.as_nanos().saturating_add(self.share_ns));
+    }
+
+    fn raise_to(&self, node: usize, until: u64) {
         if let Some(bound) = self.bounds.get(node) {
             bound.fetch_max(until, Ordering::AcqRel);
         }
+    }
+
+    /// How many nodes there are.
+    pub(crate) fn nodes(&self) -> usize {
+        self.acquire_tally().nodes()
+    }
+
+    /// How many of them must hold the key.
+    pub(crate) fn quorum(&self) -> usize {
+        self.acquire_tally().quorum()
     }
 
     /// A node answered that it does not hold our key.
@@ -40,22 +58,22 @@ impl Op {
     /// The instant up to which a quorum holds our key: the ledger's q-th largest bound.
     pub(crate) fn valid_until(&self) -> Timestamp {
         let mut bounds = [0u64; NODES_MAX];
-        for (bound, atomic) in bounds.iter_mut().zip(&self.bounds).take(self.nodes) {
+        for (bound, atomic) in bounds.iter_mut().zip(&self.bounds).take(self.nodes()) {
             *bound = atomic.load(Ordering::Acquire);
         }
-        let counted = bounds.get(..self.nodes).unwrap_or_default();
-        Timestamp::from_nanos(quorum_expiry(counted, self.quorum))
+        let counted = bounds.get(..self.nodes()).unwrap_or_default();
+        Timestamp::from_nanos(quorum_expiry(counted, self.quorum()))
     }
 
     /// Whether a quorum held our key and, by `now`, does not any more: what cannot be mended (R6).
     pub(crate) fn has_run_out(&self, now: Timestamp) -> bool {
         let (mut held, mut holding) = (0, 0);
-        for bound in self.bounds.iter().take(self.nodes) {
+        for bound in self.bounds.iter().take(self.nodes()) {
             let bound = bound.load(Ordering::Acquire);
             held += usize::from(bound > 0);
             holding += usize::from(bound > now.as_nanos());
         }
-        held >= self.quorum && holding < self.quorum
+        held >= self.quorum() && holding < self.quorum()
     }
 
     /// Nodes that may hold our key, as far as `tally` knows: everybody but those who said no.
@@ -76,7 +94,7 @@ impl Op {
 
     /// Nodes that count towards the validity at `now`.
     pub(crate) fn holding(&self, now: Timestamp) -> u16 {
-        let counted = self.bounds.iter().take(self.nodes).enumerate();
+        let counted = self.bounds.iter().take(self.nodes()).enumerate();
         let holds = |(at, bound): (usize, &AtomicU64)| {
             u16::from(bound.load(Ordering::Acquire) > now.as_nanos()) << at
         };

@@ -111,7 +111,7 @@ impl Op {
     pub(crate) fn note_place(&self, node: usize, end: Timestamp) {
         let Some(ticket) = &self.ticket else { return };
         ticket.note(node, end);
-        if let Some(at) = ticket.expired_at(self.quorum) {
+        if let Some(at) = ticket.expired_at(self.quorum()) {
             self.look_by(at);
         }
     }
