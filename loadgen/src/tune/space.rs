@@ -66,7 +66,7 @@ impl Knob {
             Self::Gather => {
                 [Gather::Adaptive, Gather::Always, Gather::Off].map(Value::Gather).into()
             }
-            Self::MaxCommands => numbers(&[1, 4, 16, 64, 128, 256]),
+            Self::MaxCommands => numbers(&[1, 4, 16, 64, 128, 512]),
             Self::MinInflight => numbers(&[1, 2, 4, 8, 16]),
             Self::MaxBytes => numbers(&[2_048, 4_096, 16_384, 65_536]),
             Self::MaxInflight => numbers(&[256, 1_024, 4_096, 16_384]),

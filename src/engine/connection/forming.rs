@@ -28,7 +28,8 @@ type Full<'a> = dyn Fn(&Vec<u8>, &Pipeline<Item>) -> bool + 'a;
 impl<S> Connection<S> {
     /// Forms the next write out of what is staged, within the caps. `false`: nothing to send.
     pub(super) fn form_write(&mut self, node: &Node, now: Timestamp) -> bool {
-        let batching = &node.settings.batching;
+        let is_sealed = self.proof == Proof::Seal;
+        let (most, most_bytes) = node.settings.batching.caps(is_sealed);
         let before = self.pipeline.len();
         if std::mem::take(&mut self.reload) {
             // The stamp first: a process that was restarted unnoticed must not answer a script
@@ -43,7 +44,7 @@ impl<S> Connection<S> {
             count(&node.counters.script_reloads, 1);
         }
         let full = |write: &Vec<u8>, pipeline: &Pipeline<Item>| {
-            pipeline.len() - before >= batching.max_commands || write.len() >= batching.max_bytes
+            pipeline.len() - before >= most || write.len() >= most_bytes
         };
         while !self.staged.releases.is_empty() && !full(&self.write, &self.pipeline) {
             self.form_releases(node, now);
@@ -67,13 +68,10 @@ impl<S> Connection<S> {
         }
         self.form_queue(node, &full);
         // The seal's place in the caps is kept free for it; a write may always hold one SET.
-        let is_sealed = self.proof == Proof::Seal;
         let (commands, bytes) = if is_sealed { (SEAL_COMMANDS, SEAL_BYTES) } else { (0, 0) };
         let sealed = |write: &Vec<u8>, pipeline: &Pipeline<Item>| {
             let formed = pipeline.len() - before;
-            formed > 0
-                && (formed + commands >= batching.max_commands
-                    || write.len() + bytes >= batching.max_bytes)
+            formed > 0 && (formed + commands >= most || write.len() + bytes >= most_bytes)
         };
         let mut sets = 0;
         while !sealed(&self.write, &self.pipeline)
