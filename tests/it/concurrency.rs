@@ -241,13 +241,16 @@ async fn callers_that_are_not_polled_again_hold_up_nobody() {
     let cluster = Cluster::start(3);
     let locks = connect(&cluster).await;
     for round in 0..8 {
-        let mut asleep: Vec<_> = (0..64)
-            .map(|at| Box::pin(locks.acquire(format!("asleep{round}:{at}")).into_future()))
-            .collect();
-        let mut nobody = Context::from_waker(Waker::noop());
-        for request in &mut asleep {
-            assert!(request.as_mut().poll(&mut nobody).is_pending());
+        let mut asleep = Vec::new();
+        for at in 0..64 {
+            let name = format!("asleep{round}:{at}");
+            let mut request = Box::pin(locks.acquire(name).into_future());
+            // One that has its lock already, so fast may the nodes be, is released where it stands.
+            if request.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+                asleep.push(request);
+            }
         }
+        assert!(asleep.len() > 8, "{} of 64 wait", asleep.len());
         let awake = (0..64).map(|at| {
             let locks = locks.clone();
             tokio::spawn(async move {
