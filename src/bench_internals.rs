@@ -91,7 +91,7 @@ pub struct Ops(Pool);
 impl Ops {
     /// Nothing to recycle yet.
     pub fn empty() -> Self {
-        Self(Pool::new())
+        Self(Pool::new(1))
     }
 
     /// One attempt that all nodes grant: an op from the pool, a bound and a vote per node, the
@@ -101,7 +101,6 @@ impl Ops {
         let op = self.0.take(&Spec {
             resource,
             prefix: b"",
-            token: Token::new(1, attempt),
             ttl: Duration::from_secs(10),
             lock_delay: Duration::ZERO,
             drift: Drift::default(),

@@ -225,7 +225,9 @@ impl Guard {
         .await;
         let outcome =
             if tally.phase() == Phase::Won { Ok(()) } else { Err(self.unreleased(tally)) };
-        engine.pool.put(Arc::clone(op));
+        if op.caller_is_done() {
+            engine.fleet.pool.put_free(Arc::clone(op));
+        }
         outcome
     }
 
@@ -275,8 +277,8 @@ impl Drop for Guard {
         let mut wakes = Wakes::default();
         let ended = engine.end_hold(op, self.lease.generation(), &mut wakes);
         engine.wake(wakes);
-        if ended != Ended::HandedOn {
-            engine.pool.put(Arc::clone(op));
+        if ended != Ended::HandedOn && op.caller_is_done() {
+            engine.fleet.pool.put_free(Arc::clone(op));
         }
     }
 }

@@ -241,7 +241,7 @@ impl Redlock {
         self.check_name(&resource).map_err(ResumeError::Invalid)?;
         let ttl = whole_millis(engine.settings.ttl);
         let began = engine.clock.now();
-        let op = Arc::new(Op::new(&engine.spec(&resource, ttl, token)));
+        let op = Arc::new(Op::new(&engine.spec(&resource, ttl), token));
         op.adopt();
         let tally = op.extended(engine.extend(&op, ttl)).await;
         let now = engine.clock.now();

@@ -36,18 +36,20 @@ fn scale(bound: u64, bits: u64) -> u64 {
 pub(crate) struct Turn {
     began: Timestamp,
     passes: u32,
-    burst: Duration,
+    /// How often the burst has doubled since another process was in the way.
+    doublings: u8,
 }
 
 /// The design's bound: 10 ms or 1 024 passes, whichever is first.
 const BURST_MIN: Duration = Duration::from_millis(10);
-const BURST_MAX: Duration = Duration::from_millis(160);
+/// Bursts of 160 ms, 16 384 passes.
+const DOUBLINGS_MAX: u8 = 4;
 const PASSES_MIN: u32 = 1_024;
 const GAP: Duration = Duration::from_millis(3);
 
 impl Turn {
     pub(crate) const fn new(now: Timestamp) -> Self {
-        Self { began: now, passes: 0, burst: BURST_MIN }
+        Self { began: now, passes: 0, doublings: 0 }
     }
 
     /// The lock passes to another caller of this process: a gap to leave first, if one is due.
@@ -57,7 +59,7 @@ impl Turn {
         if !is_over {
             return None;
         }
-        self.burst = (self.burst * 2).min(BURST_MAX);
+        self.doublings = (self.doublings + 1).min(DOUBLINGS_MAX);
         self.passes = 0;
         let gap = GAP / 2 + Duration::from_nanos(scale_half(bits));
         self.began = now.plus(gap);
@@ -66,9 +68,9 @@ impl Turn {
 
     /// Whether the next pass ends the burst.
     pub(crate) fn is_over(&self, now: Timestamp) -> bool {
-        let scale = u32::try_from(self.burst.as_millis() / BURST_MIN.as_millis()).unwrap_or(1);
+        let scale = 1 << self.doublings;
         let passes = self.passes.saturating_add(1);
-        now.since(self.began) >= self.burst || passes >= PASSES_MIN.saturating_mul(scale)
+        now.since(self.began) >= BURST_MIN * scale || passes >= PASSES_MIN * scale
     }
 
     /// A pass within the burst, for which [`Turn::is_over`] was asked.

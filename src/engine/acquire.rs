@@ -379,7 +379,7 @@ impl Acquisition {
         let mut wakes = Wakes::default();
         engine.let_go(op, None, &mut wakes);
         engine.wake(wakes);
-        engine.pool.put(Arc::clone(op));
+        engine.fleet.pool.put(Arc::clone(op));
         if let Some(late) = &mut self.late {
             late.raise = None;
         }
@@ -389,6 +389,6 @@ impl Acquisition {
         let mut wakes = Wakes::default();
         engine.undo(op, tally, &mut wakes);
         engine.wake(wakes);
-        engine.pool.put(Arc::clone(op));
+        engine.fleet.pool.put(Arc::clone(op));
     }
 }

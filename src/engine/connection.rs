@@ -83,6 +83,8 @@ pub(crate) struct Connection<S> {
     native: Option<NativeRelease>,
     reload: bool,
     reloads_left: u32,
+    /// Replies that it has brought.
+    replies: u64,
     /// Replies handed out since the last write: their callers are about to come back.
     handed_out: usize,
     /// Of callers whose answers the last read brought.
@@ -152,7 +154,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             decoder,
             read,
             filled: leftover.len(),
-            write: Vec::with_capacity(READ_BYTES),
+            write: Vec::new(),
             written: 0,
             pipeline: Pipeline::new(),
             staged: Lanes::default(),
@@ -162,6 +164,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             native: capabilities.native_release,
             reload: false,
             reloads_left: RELOADS_MAX,
+            replies: 0,
             handed_out: 0,
             calls: Vec::new(),
             blocked_since: None,
@@ -263,6 +266,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     fn take_lanes(&mut self, node: &Node, now: Timestamp) {
         self.handed_out = 0;
+        // Empty already: from now on they fill from their first place on. A queue that goes round
+        // in all of its room, which the largest batch of all times has made, stays in no cache.
+        self.staged.acquires.clear();
+        self.staged.releases.clear();
         let mut outbox = node.outbox();
         std::mem::swap(&mut self.staged, &mut outbox.lanes);
         outbox.bytes = 0;
@@ -287,8 +294,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 }
             }
         }
-        self.write.clear();
-        self.written = 0;
+        if self.written > 0 {
+            node.fleet.buffers.give(std::mem::take(&mut self.write));
+            self.written = 0;
+        }
         Ok(wrote)
     }
 

@@ -18,13 +18,12 @@ use crate::engine::fleet::Fleet;
 use crate::engine::keeper::Keeper;
 use crate::engine::lately::Lately;
 use crate::engine::node::{Health, Node, Refusal};
-use crate::engine::op::{Op, Pool, Spec, Way};
+use crate::engine::op::{Op, Spec, Way};
 use crate::engine::rng::SharedRng;
 use crate::engine::waiters::{Place, Waiters};
 use crate::error::Lost;
 use crate::resource::Resource;
 use crate::time::Timestamp;
-use crate::token::Token;
 
 /// Everything that handles, guards and tasks share.
 #[derive(Debug)]
@@ -33,15 +32,12 @@ pub(crate) struct Engine {
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) settings: Settings,
     pub(crate) clock: Clock,
-    pub(crate) pool: Pool,
     pub(crate) keeper: Keeper,
     pub(crate) waiters: Arc<Waiters>,
     pub(crate) lately: Lately,
     pub(crate) rng: SharedRng,
     pub(crate) changed: Arc<Notify>,
     pub(crate) counters: Counters,
-    process: u64,
-    attempts: AtomicU64,
     closed: AtomicBool,
     over: AtomicBool,
 }
@@ -90,14 +86,12 @@ impl Engine {
         settings: Settings,
         clock: Clock,
         changed: Arc<Notify>,
-        process: u64,
         seed: u64,
     ) -> Self {
         Self {
             nodes,
             settings,
             clock,
-            pool: Pool::new(),
             keeper: Keeper::new(clock.now()),
             waiters: Arc::clone(fleet.hub.waiters()),
             lately: Lately::new(),
@@ -105,8 +99,6 @@ impl Engine {
             rng: SharedRng::new(seed),
             changed,
             counters: Counters::default(),
-            process,
-            attempts: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             over: AtomicBool::new(false),
         }
@@ -121,21 +113,10 @@ impl Engine {
         self.over.load(Ordering::Acquire)
     }
 
-    /// A token that was never used before (R11).
-    pub(super) fn fresh_token(&self) -> Token {
-        Token::new(self.process, self.attempts.fetch_add(1, Ordering::Relaxed))
-    }
-
-    pub(crate) fn spec<'a>(
-        &'a self,
-        resource: &'a Resource,
-        ttl: Duration,
-        token: Token,
-    ) -> Spec<'a> {
+    pub(crate) fn spec<'a>(&'a self, resource: &'a Resource, ttl: Duration) -> Spec<'a> {
         Spec {
             resource,
             prefix: self.settings.key_prefix.as_bytes(),
-            token,
             ttl,
             lock_delay: self.settings.lock_delay,
             drift: self.settings.drift,
@@ -202,12 +183,12 @@ impl Engine {
         ticket: Option<Way>,
     ) -> Result<Arc<Op>, Unstartable> {
         self.admit()?;
-        let mut spec = self.spec(resource, ttl, self.fresh_token());
+        let mut spec = self.spec(resource, ttl);
         spec.ticket = ticket;
         if fenced {
             spec.fencing = Some(self.propose());
         }
-        Ok(self.pool.take(&spec))
+        Ok(self.fleet.pool.take(&spec))
     }
 
     /// Queues an attempt at every node that takes it; the others vote *not sent*.
@@ -273,9 +254,9 @@ impl Engine {
             return;
         }
         let ttl = op.ttl.max(op.renew_ttl()).saturating_add(self.settings.lock_delay);
-        let until = self.clock.now().plus(ttl).plus(OWED_GRACE);
+        op.owe_until(self.clock.now().plus(ttl).plus(OWED_GRACE));
         for node in self.nodes.iter().filter(|node| holders & (1 << node.index) != 0) {
-            wakes.add(node.index, node.submit_release(op, until));
+            wakes.add(node.index, node.submit_release(op));
         }
     }
 

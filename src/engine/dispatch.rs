@@ -14,6 +14,7 @@ use crate::algorithm::tally::Vote;
 use crate::engine::connection::Fault;
 use crate::engine::node::{Extension, Lanes, Node, Owed, TopUp, count};
 use crate::engine::op::Op;
+use crate::engine::op::ahead::{self, AHEAD};
 use crate::engine::query::Query;
 use crate::engine::sealed::{Proof, Sealed};
 use crate::error::Lost;
@@ -36,12 +37,27 @@ pub(crate) enum Item {
     Confirm(Arc<Op>),
     /// A ticket that is shown.
     Enter(Arc<Op>),
-    Extend(Extension),
+    Extend(Box<Extension>),
     Query(Arc<Query>),
     Release(Owed),
-    TopUp(TopUp),
+    TopUp(Box<TopUp>),
     /// A held key that is watched.
     Watch(Arc<Op>),
+}
+
+/// A thousand of them are in flight to a busy node: the larger they are, the more of the cache
+/// their queues take. That is why what is rarely sent is boxed.
+const _: () = assert!(size_of::<Item>() == 16);
+
+impl Item {
+    /// What its reply will need of its op; see [`ahead`].
+    fn for_reply(&self) -> u64 {
+        match self {
+            Self::Acquire(op) => op.for_vote(),
+            Self::Release(owed) => owed.op.for_release(),
+            _ => 0,
+        }
+    }
 }
 
 /// Beyond its ttl a key is owed a release for this long: a command of a dead connection may still
@@ -69,6 +85,10 @@ pub(crate) struct Dispatch<'a> {
     pub(crate) calls: &'a mut Vec<Waker>,
     pub(crate) reload: &'a mut bool,
     pub(crate) reloads_left: &'a mut u32,
+    /// Items at the head of the FIFO whose ops have been read ahead.
+    pub(crate) ahead: usize,
+    /// How many the connection has brought.
+    pub(crate) replies: &'a mut u64,
 }
 
 impl Dispatch<'_> {
@@ -83,10 +103,14 @@ impl Dispatch<'_> {
         };
         let answer = answer(head.kind, head.items, reply)?;
         *self.answered = head.sent_at;
-        if self.node.counters.operations.load(std::sync::atomic::Ordering::Relaxed) & 63 == 0 {
+        if self.ahead < head.items {
+            self.ahead = ahead::read(pipeline.ahead(head.items.max(AHEAD)), Item::for_reply);
+        }
+        self.ahead = self.ahead.saturating_sub(head.items);
+        if *self.replies & 63 == 0 {
             self.sample(head);
         }
-        count(&self.node.counters.operations, 1);
+        *self.replies += 1;
         match answer {
             Answer::Granted if self.proof == Proof::Seal => {
                 pipeline.pop(|_, item| self.sealed.hold(item, head.sent_at));
@@ -198,9 +222,11 @@ impl Dispatch<'_> {
             }
         }
         let was_unknown = op.acquire_tally().vote(self.node.index) == Some(Vote::Unknown);
-        if !self.is_fenced && (owed.unsure || was_unknown) && owed.until > self.now {
+        if !self.is_fenced && (owed.unsure || was_unknown) && op.owed_until() > self.now {
             count(&self.node.counters.releases_repeated, 1);
             self.refused.push_back(owed);
+        } else if op.nodes_are_done() {
+            self.node.fleet.pool.put_free(owed.op);
         }
     }
 
@@ -219,10 +245,13 @@ impl Dispatch<'_> {
             self.node.answered_in(self.now.since(sent_at));
             return self.granted(item, sent_at);
         }
-        if let Item::Extend(Extension { raise: Some(_), .. }) = &item {
+        if let Item::Extend(extension) = &item
+            && extension.raise.is_some()
+        {
             return self.vote(item, vote);
         }
-        if let Item::Extend(Extension { op, ttl_ms, .. }) = &item {
+        if let Item::Extend(extension) = &item {
+            let (op, ttl_ms) = (&extension.op, &extension.ttl_ms);
             // DESIGN R6: an answer that comes when validity is over makes the loss final.
             if op.has_run_out(self.now) {
                 op.lose(Lost::Expired);
@@ -321,7 +350,7 @@ impl Dispatch<'_> {
         self.begin_reload()?;
         pipeline.pop(|_, item| match item {
             Item::Release(owed) => self.lanes.releases.push_back(owed),
-            Item::Extend(extension) => self.lanes.extensions.push_back(extension),
+            Item::Extend(extension) => self.lanes.extensions.push_back(*extension),
             Item::Acquire(op) => self.lanes.acquires.push_back(op),
             Item::Confirm(op) => self.lanes.confirms.push_back(op),
             Item::Enter(op) => self.lanes.enters.push_back(op),

@@ -11,7 +11,9 @@ use std::sync::{Mutex, PoisonError};
 use atomic_waker::AtomicWaker;
 
 use crate::endpoint::Endpoint;
+use crate::engine::buffers::Buffers;
 use crate::engine::hub::Hub;
+use crate::engine::op::Pool;
 use crate::engine::rousing::Rousing;
 use crate::session::stamp::Stamp;
 use crate::time::Timestamp;
@@ -24,6 +26,8 @@ pub(crate) struct Fleet {
     pub(crate) hub: Hub,
     /// The callers that are to be woken.
     pub(crate) rousing: Rousing,
+    pub(crate) buffers: Buffers,
+    pub(crate) pool: Pool,
     /// When what any node held was last voided: one word to read instead of every node's.
     pub(crate) voided_at: AtomicU64,
     /// When each node's clock last stepped forward.
@@ -43,11 +47,14 @@ impl Fleet {
         quarantine_ms: u64,
         hub: Hub,
         rousing: Rousing,
+        pool: Pool,
     ) -> Self {
         Self {
             alarm: AtomicWaker::new(),
             hub,
             rousing,
+            buffers: Buffers::default(),
+            pool,
             voided_at: AtomicU64::new(0),
             stepped: Mutex::new(vec![None; endpoints.len()]),
             token_floor_us: AtomicI64::new(0),
@@ -173,6 +180,7 @@ mod tests {
             10,
             Hub::new(1, "", Arc::new(Waiters::new())),
             Rousing::new(true),
+            Pool::new(1),
         )
     }
 

@@ -98,6 +98,7 @@ mod tests {
 
     use super::*;
     use crate::engine::hub::Hub;
+    use crate::engine::op::Pool;
     use crate::engine::rousing::Rousing;
     use crate::engine::waiters::Waiters;
 
@@ -122,7 +123,7 @@ mod tests {
     fn host_with(callers: usize) -> (Host<Idle>, Arc<Counted>, Arc<Counted>) {
         let endpoints = ["redis://10.0.0.1:1".parse().unwrap()];
         let hub = Hub::new(1, "", Arc::new(Waiters::new()));
-        let fleet = Arc::new(Fleet::new(&endpoints, 1, 10, hub, Rousing::new(true)));
+        let fleet = Arc::new(Fleet::new(&endpoints, 1, 10, hub, Rousing::new(true), Pool::new(1)));
         let (task, woken): (Arc<Counted>, Arc<Counted>) = (Arc::default(), Arc::default());
         let mut calls = vec![Waker::from(Arc::clone(&woken)); callers];
         fleet.rousing.rouse(&mut calls);

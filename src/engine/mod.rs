@@ -2,6 +2,7 @@
 
 pub(crate) mod acquire;
 mod asking;
+pub(crate) mod buffers;
 pub(crate) mod clock;
 pub(crate) mod connection;
 pub(crate) mod core;

@@ -92,24 +92,29 @@ impl Health {
 }
 
 #[derive(Debug, Default)]
+#[repr(C)]
 pub(crate) struct Outbox {
-    pub(crate) lanes: Lanes,
-    pub(crate) bytes: usize,
     /// The driver has been woken and has not looked yet.
     pub(crate) notified: bool,
+    pub(crate) bytes: usize,
+    pub(crate) lanes: Lanes,
     /// The live connection, for submitters that find it idle.
     pub(crate) shortcut: Option<Arc<dyn Flush>>,
 }
 
-/// One node, shared by its driver and all callers.
+/// One node, shared by its driver and all callers. What every command touches stands first, and
+/// together: all threads write to these cache lines.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Node {
+    pub(crate) in_flight: AtomicUsize,
+    pub(crate) queued: AtomicUsize,
+    health: AtomicU8,
+    outbox: Mutex<Outbox>,
     pub(crate) index: usize,
     pub(crate) endpoint: Endpoint,
     pub(crate) settings: Arc<NodeSettings>,
-    outbox: Mutex<Outbox>,
     pub(crate) waker: AtomicWaker,
-    health: AtomicU8,
     /// While it is quarantined: from when on its votes count, in nanoseconds.
     opens_at: AtomicU64,
     pub(crate) fleet: Arc<Fleet>,
@@ -124,8 +129,6 @@ pub(crate) struct Node {
     round_trip: AtomicU64,
     voided_at: AtomicU64,
     told: Mutex<Told>,
-    pub(crate) in_flight: AtomicUsize,
-    pub(crate) queued: AtomicUsize,
     pub(crate) closing: AtomicBool,
     pub(crate) about: Mutex<About>,
     pub(crate) counters: Counters,
@@ -233,7 +236,7 @@ impl Node {
     }
 
     /// Queues a release. `true`: the driver must be woken.
-    pub(crate) fn submit_release(&self, op: &Arc<Op>, until: Timestamp) -> bool {
+    pub(crate) fn submit_release(&self, op: &Arc<Op>) -> bool {
         let mut outbox = self.outbox();
         let health = self.health();
         if health == Health::Closed || outbox.lanes.releases.len() >= OWED_MAX {
@@ -242,7 +245,7 @@ impl Node {
             op.vote_release(self.index, Vote::Unknown);
             return false;
         }
-        outbox.lanes.releases.push_back(Owed::new(Arc::clone(op), until));
+        outbox.lanes.releases.push_back(Owed::new(Arc::clone(op)));
         let wake = self.queue_grew(&mut outbox);
         drop(outbox);
         if !health.is_connected() {
@@ -354,8 +357,9 @@ impl Node {
         self.queued.store(outbox.lanes.len(), Ordering::Relaxed);
     }
 
+    /// By one command. The lock on the outbox orders whoever writes to the number.
     fn queue_grew(&self, outbox: &mut Outbox) -> bool {
-        self.queued.store(outbox.lanes.len(), Ordering::Relaxed);
+        self.queued.store(self.queued.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         !std::mem::replace(&mut outbox.notified, true)
     }
 }

@@ -6,7 +6,9 @@
 //! - I2 loss is sticky: once set, [`Op::lost`] never clears, and the op is never valid again.
 //! - I3 an op is recycled only when nobody else refers to it (`Arc::get_mut`).
 
+pub(crate) mod ahead;
 mod claim;
+mod ending;
 mod fencing;
 mod ledger;
 mod ticket;
@@ -48,6 +50,8 @@ pub(crate) struct Op {
     release: AtomicU64,
     /// `ttl` less the drift that is configured.
     share_ns: u64,
+    /// From here on its keys must have expired, and no release is owed any more.
+    owed_until: AtomicU64,
     /// Woken by the deciding vote of whichever round is awaited.
     pub(crate) waker: AtomicWaker,
     /// The acquire frame, encoded once, copied into each node's write.
@@ -62,6 +66,8 @@ pub(crate) struct Op {
     /// The drift that `share_ns` allows for.
     share_ppm: u32,
     lost: AtomicU8,
+    /// Who is done with it.
+    done: AtomicU8,
     /// Whether this op still occupies its resource's local slot.
     pub(crate) has_slot: AtomicBool,
     /// Its releases hand the lock on to whoever waits for it on the nodes.
@@ -97,7 +103,6 @@ pub(crate) struct Op {
 pub(crate) struct Spec<'a> {
     pub(crate) resource: &'a Resource,
     pub(crate) prefix: &'a [u8],
-    pub(crate) token: Token,
     pub(crate) ttl: Duration,
     pub(crate) lock_delay: Duration,
     pub(crate) drift: Drift,
@@ -112,7 +117,7 @@ pub(crate) struct Spec<'a> {
 }
 
 impl Op {
-    pub(crate) fn new(spec: &Spec<'_>) -> Self {
+    pub(crate) fn new(spec: &Spec<'_>, token: Token) -> Self {
         let mut op = Self {
             acquire: AtomicU64::new(0),
             release: AtomicU64::new(0),
@@ -122,11 +127,12 @@ impl Op {
             share_ppm: 0,
             waker: AtomicWaker::new(),
             decided_at: AtomicU64::new(0),
+            owed_until: AtomicU64::new(0),
             fence: None,
             ticket: None,
             claim: None,
             bounds: [const { AtomicU64::new(0) }; NODES_MAX],
-            token: spec.token,
+            token,
             ttl: spec.ttl,
             hold: Hold::new(),
             keeper_key: AtomicU64::new(0),
@@ -134,6 +140,7 @@ impl Op {
             renew_until: AtomicU64::new(0),
             resource: spec.resource.clone(),
             lost: AtomicU8::new(0),
+            done: AtomicU8::new(0),
             has_slot: AtomicBool::new(false),
             hands_on: AtomicBool::new(false),
             topped_up: AtomicU16::new(0),
@@ -144,20 +151,20 @@ impl Op {
             drift: spec.drift,
             watchers: Mutex::new(Vec::new()),
         };
-        op.reset(spec);
+        op.reset(spec, token);
         op
     }
 
     /// Makes a recycled op new (I3: `&mut self` proves that nobody else refers to it).
-    pub(crate) fn reset(&mut self, spec: &Spec<'_>) {
+    pub(crate) fn reset(&mut self, spec: &Spec<'_>, token: Token) {
         self.resource = spec.resource.clone();
-        self.token = spec.token;
+        self.token = token;
         let ttl_ms = millis(spec.ttl);
         self.lock_delay_ms = millis(spec.lock_delay);
         self.frame.clear();
         let px = self.key_ttl_ms(spec.ttl);
         let key = [spec.prefix, spec.resource.as_bytes()];
-        let at = command::set_nx_px(&mut self.frame, key, spec.token.as_bytes(), px);
+        let at = command::set_nx_px(&mut self.frame, key, token.as_bytes(), px);
         // A name is bounded.
         self.key_at = u32::try_from(at.start).unwrap_or(0)..u32::try_from(at.end).unwrap_or(0);
         self.fence = spec.fencing.map(|proposal| Box::new(Fencing::new(self.key(), proposal)));
@@ -178,7 +185,9 @@ impl Op {
         }
         self.waker.take();
         *self.decided_at.get_mut() = 0;
+        *self.owed_until.get_mut() = 0;
         *self.lost.get_mut() = 0;
+        *self.done.get_mut() = 0;
         self.watchers.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
         self.hold.reset();
         *self.has_slot.get_mut() = false;
@@ -209,10 +218,6 @@ impl Op {
 
     pub(crate) fn extend_tally(&self) -> Tally {
         Tally::from_word(self.extend.load(Ordering::Acquire))
-    }
-
-    pub(crate) fn release_tally(&self) -> Tally {
-        Tally::from_word(self.release.load(Ordering::Acquire))
     }
 
     /// Counts a vote on the acquisition; the caller releases what the decision says is owed.
@@ -252,18 +257,6 @@ impl Op {
             if is_open(tally) { Poll::Pending } else { Poll::Ready(tally) }
         })
         .await
-    }
-
-    /// Counts a vote on the release.
-    pub(crate) fn vote_release(&self, node: usize, vote: Vote) {
-        if self.count_release(node, vote) {
-            self.waker.wake();
-        }
-    }
-
-    /// As [`Op::vote_release`], but whoever waits is the caller's to wake. `true`: it is decided.
-    pub(crate) fn count_release(&self, node: usize, vote: Vote) -> bool {
-        cast(&self.release, node, vote, Rule::Gone, None).is_some_and(Decision::is_final)
     }
 
     /// The caller is gone: ends an open round. `false`: it was decided already.
@@ -307,15 +300,6 @@ impl Op {
         // Whoever waits for an earlier round learns that it was overtaken.
         self.wake_watchers();
         round
-    }
-
-    /// Begins the release among `nodes`: all others hold nothing of ours.
-    pub(crate) fn begin_release(&self, nodes: u16) {
-        let mut tally = Tally::new(self.nodes(), self.quorum(), 0);
-        for node in (0..self.nodes()).filter(|node| nodes & (1 << node) == 0) {
-            tally = tally.apply(node, Vote::NotSent, Rule::Gone).map_or(tally, |next| next.0);
-        }
-        self.release.store(tally.word(), Ordering::Release);
     }
 
     /// Takes over a key that another op of ours, or another process, set with this token: every

@@ -90,7 +90,7 @@ impl Engine {
     /// Watching is over.
     pub(crate) fn unwatch(&self, op: Arc<Op>) {
         self.fleet.hub.strike(&op);
-        self.pool.put(op);
+        self.fleet.pool.put(op);
     }
 
     /// The node that whoever wants this resource asks first: the same for every process.

@@ -16,6 +16,7 @@ use crate::engine::hub::Hub;
 use crate::engine::initialise::{Answer, greet_all};
 use crate::engine::keeper::KeeperTask;
 use crate::engine::node::{Node, NodeSettings};
+use crate::engine::op::Pool;
 use crate::engine::rng::Rng;
 use crate::engine::rousing::Rousing;
 use crate::engine::waiters::Waiters;
@@ -54,7 +55,14 @@ pub(crate) fn start<T: Transport + Clone>(
     let (process, seed) = (random()?.max(1), random()?);
     let hub = Hub::new(process, &settings.key_prefix, Arc::new(Waiters::new()));
     let rousing = Rousing::new(runtime.runtime_flavor() != RuntimeFlavor::CurrentThread);
-    let fleet = Fleet::new(&endpoints, settings.quorum, node_settings.quarantine_ms, hub, rousing);
+    let fleet = Fleet::new(
+        &endpoints,
+        settings.quorum,
+        node_settings.quarantine_ms,
+        hub,
+        rousing,
+        Pool::new(process),
+    );
     let fleet = Arc::new(fleet);
     let node = |(index, endpoint)| {
         let (settings, fleet) = (Arc::clone(node_settings), Arc::clone(&fleet));
@@ -62,7 +70,7 @@ pub(crate) fn start<T: Transport + Clone>(
     };
     let nodes: Box<[Arc<Node>]> = endpoints.into_iter().enumerate().map(node).collect();
     let changed = Arc::clone(&changed);
-    let engine = Engine::new(nodes, fleet, settings, clock, changed, process, seed);
+    let engine = Engine::new(nodes, fleet, settings, clock, changed, seed);
     let engine = Arc::new(engine);
     let mut drivers = Vec::new();
     for node in &engine.nodes {

@@ -312,7 +312,10 @@ async fn play(actions: &[(u8, u8)]) {
     }
     let stats = locks.stats();
     assert_eq!((stats.held, stats.waiting), (0, 0));
-    assert!(locks.engine().pool.has_no_op_twice(), "an op that is in the pool twice is never free");
+    assert!(
+        locks.engine().fleet.pool.has_no_op_twice(),
+        "an op that is in the pool twice is never free"
+    );
 }
 
 proptest! {

@@ -132,6 +132,11 @@ impl<T> Pipeline<T> {
         }
     }
 
+    /// The next `count` items, in order.
+    pub(crate) fn ahead(&self, count: usize) -> impl Iterator<Item = &T> {
+        self.items.range(..count.min(self.items.len()))
+    }
+
     /// When the next command expires.
     pub(crate) fn next_expiry(&self, timeout: Duration) -> Option<Timestamp> {
         self.writes.get(self.expired_writes).map(|write| write.sent_at.plus(timeout))

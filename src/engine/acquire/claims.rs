@@ -40,8 +40,8 @@ impl Acquisition {
             let told = self.late.as_mut().and_then(|late| late.search.take(permits));
             claims.choose(told.unwrap_or_else(any));
         }
-        let spec = engine.spec(resource, *ttl, engine.fresh_token());
-        Ok(engine.pool.take(&Spec { claims: Some(claims), ..spec }))
+        let spec = engine.spec(resource, *ttl);
+        Ok(engine.fleet.pool.take(&Spec { claims: Some(claims), ..spec }))
     }
 
     /// A round is lost: notes what the nodes said of other permits, before its op is given up.

@@ -55,7 +55,7 @@ impl Acquisition {
             let mut wakes = Wakes::default();
             engine.let_go(op, None, &mut wakes);
             engine.wake(wakes);
-            engine.pool.put(Arc::clone(op));
+            engine.fleet.pool.put(Arc::clone(op));
             self.state = State::Pausing(Timestamp::ZERO);
             return false;
         }
@@ -111,7 +111,7 @@ impl Acquisition {
             None if op.acquire_tally().phase() == Phase::Won => _ = engine.let_go(op, None, wakes),
             None => engine.undo(op, op.acquire_tally(), wakes),
         }
-        engine.pool.put(Arc::clone(op));
+        engine.fleet.pool.put(Arc::clone(op));
     }
 
     /// It was handed a lease and goes away without it: the next one may have it.
@@ -119,7 +119,7 @@ impl Acquisition {
         // The slot goes with the lease.
         op.has_slot.store(std::mem::take(&mut self.has_slot), Ordering::Release);
         if engine.end_hold(op, op.hold.generation(), wakes) != Ended::HandedOn {
-            engine.pool.put(Arc::clone(op));
+            engine.fleet.pool.put(Arc::clone(op));
         }
     }
 }

@@ -66,7 +66,7 @@ impl Acquisition {
         let Some(tally) = op.abandon() else { return false };
         self.course.tally = Some(tally);
         engine.undo(op, tally, wakes);
-        engine.pool.put(Arc::clone(op));
+        engine.fleet.pool.put(Arc::clone(op));
         true
     }
 

@@ -10,6 +10,7 @@ use crate::engine::dispatch::Item;
 use crate::engine::driver;
 use crate::engine::node::{Extension, Node, TopUp, count};
 use crate::engine::op::Op;
+use crate::engine::op::ahead::{self, AHEAD};
 use crate::engine::query;
 use crate::engine::sealed::Proof;
 use crate::resp::command::{self, Epoch};
@@ -31,6 +32,9 @@ impl<S> Connection<S> {
         let is_sealed = self.proof == Proof::Seal;
         let (most, most_bytes) = node.settings.batching.caps(is_sealed);
         let before = self.pipeline.len();
+        if self.write.capacity() == 0 && !self.staged.is_empty() {
+            self.write = node.fleet.buffers.take();
+        }
         if std::mem::take(&mut self.reload) {
             // The stamp first: a process that was restarted unnoticed must not answer a script
             // before somebody has begun its epoch (DESIGN §3.2).
@@ -73,15 +77,19 @@ impl<S> Connection<S> {
             let formed = pipeline.len() - before;
             formed > 0 && (formed + commands >= most || write.len() + bytes >= most_bytes)
         };
-        let mut sets = 0;
+        let (mut sets, mut ahead) = (0, 0);
         while !sealed(&self.write, &self.pipeline)
             && let Some(top_up) = self.staged.top_ups.pop_front()
         {
             sets += usize::from(self.form_top_up(top_up, node, now));
         }
-        while !sealed(&self.write, &self.pipeline)
-            && let Some(op) = self.staged.acquires.pop_front()
-        {
+        while !sealed(&self.write, &self.pipeline) {
+            if ahead == 0 {
+                let next = self.staged.acquires.iter().take(AHEAD);
+                ahead = ahead::read(next, |op| op.for_forming());
+            }
+            let Some(op) = self.staged.acquires.pop_front() else { break };
+            ahead -= 1;
             sets += usize::from(self.form_acquire(op, node, now));
         }
         if sets > 0 && is_sealed {
@@ -147,11 +155,11 @@ impl<S> Connection<S> {
         let ttl = std::time::Duration::from_millis(ttl_ms);
         let px = op.key_ttl_ms(ttl);
         if op.claim.is_some() {
-            self.form_take(Item::TopUp(TopUp { op: Arc::clone(&op), ttl_ms }), &op, px);
+            self.form_take(Item::TopUp(Box::new(TopUp { op: Arc::clone(&op), ttl_ms })), &op, px);
             return false;
         }
         command::set_nx_px(&mut self.write, [op.key(), b""], op.token.as_bytes(), px);
-        self.pipeline.push_item(Item::TopUp(TopUp { op, ttl_ms }));
+        self.pipeline.push_item(Item::TopUp(Box::new(TopUp { op, ttl_ms })));
         self.pipeline.push(Kind::TopUp, 1);
         true
     }
@@ -177,9 +185,15 @@ impl<S> Connection<S> {
 
     /// One native release, or one script call over as many releases as it takes.
     fn form_releases(&mut self, node: &Node, now: Timestamp) {
-        let mut bytes = 0;
-        while let Some(owed) = self.staged.releases.pop_front() {
-            if owed.until <= now {
+        let (mut bytes, mut ahead) = (0, 0);
+        loop {
+            if ahead == 0 {
+                let next = self.staged.releases.iter().take(AHEAD);
+                ahead = ahead::read(next, |owed| owed.op.for_forming());
+            }
+            let Some(owed) = self.staged.releases.pop_front() else { break };
+            ahead -= 1;
+            if owed.op.owed_until() <= now {
                 owed.op.vote_release(node.index, Vote::Missing);
                 continue;
             }
@@ -249,7 +263,7 @@ impl<S> Connection<S> {
         let epoch = Epoch { key: script::EPOCH_KEY.as_bytes(), id: self.quarantine.id() };
         command::evalsha_leases(&mut self.write, script::EXTEND.sha, epoch, leases);
         for extension in self.staged.extensions.drain(..items) {
-            self.pipeline.push_item(Item::Extend(extension));
+            self.pipeline.push_item(Item::Extend(Box::new(extension)));
         }
         self.pipeline.push(Kind::Extend, u16::try_from(items).unwrap_or(u16::MAX));
     }
@@ -266,7 +280,7 @@ impl<S> Connection<S> {
             life.format(script::FENCE_TTL_MS).as_bytes(),
         ];
         command::evalsha(&mut self.write, script::RAISE.sha, &keys, &args);
-        self.pipeline.push_item(Item::Extend(raise));
+        self.pipeline.push_item(Item::Extend(Box::new(raise)));
         self.pipeline.push(Kind::Raise, 1);
     }
 }

@@ -45,7 +45,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             count(&node.counters.reads, 1);
             self.last_activity = now;
         }
+        let before = self.replies;
         let parsed = self.parse(node, now);
+        count(&node.counters.operations, self.replies - before);
         node.fleet.rousing.rouse(&mut self.calls);
         parsed?;
         Ok(bytes > 0)
@@ -88,6 +90,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             calls: &mut self.calls,
             reload: &mut self.reload,
             reloads_left: &mut self.reloads_left,
+            ahead: 0,
+            replies: &mut self.replies,
         };
         while let Some(input) = self.read.get(*at..self.filled).filter(|input| !input.is_empty()) {
             match self.decoder.decode(input)? {

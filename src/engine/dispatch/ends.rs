@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::algorithm::tally::{Phase, Vote};
 use crate::engine::dispatch::{Dispatch, Item, OWED_GRACE};
-use crate::engine::node::{Lanes, Node, Owed, TopUp, count};
+use crate::engine::node::{Lanes, Node, Owed, count};
 use crate::engine::sealed::Sealed;
 use crate::session::pipeline::Pipeline;
 use crate::time::Timestamp;
@@ -86,14 +86,15 @@ impl Dispatch<'_> {
                 Item::Acquire(op) => {
                     let phase = op.acquire_tally().phase();
                     if matches!(phase, Phase::Lost | Phase::Abandoned) {
-                        let until = now.plus(op.ttl).plus(OWED_GRACE);
-                        owed.push_back(Owed::new(op, until));
+                        op.owe_until(now.plus(op.ttl).plus(OWED_GRACE));
+                        owed.push_back(Owed::new(op));
                     }
                 }
-                Item::TopUp(TopUp { op, .. }) => {
+                Item::TopUp(top_up) => {
+                    let op = top_up.op;
                     if op.acquire_tally().phase() == Phase::Released {
-                        let until = now.plus(op.ttl).plus(OWED_GRACE);
-                        owed.push_back(Owed::new(op, until));
+                        op.owe_until(now.plus(op.ttl).plus(OWED_GRACE));
+                        owed.push_back(Owed::new(op));
                     }
                 }
                 Item::Release(release) => owed.push_back(release),

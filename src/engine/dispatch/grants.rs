@@ -73,7 +73,8 @@ impl Dispatch<'_> {
                     op.waker.wake();
                 }
             }
-            Item::TopUp(TopUp { op, ttl_ms }) => {
+            Item::TopUp(top_up) => {
+                let TopUp { op, ttl_ms } = *top_up;
                 // R6: behind the end of the old validity it would revive a lock.
                 if op.is_valid(self.now) {
                     let ttl = Duration::from_millis(ttl_ms);
@@ -110,7 +111,7 @@ impl Dispatch<'_> {
     /// The node never gets this token again: its release may be sent more than once (R8, R11).
     fn owe(&mut self, op: Arc<Op>) {
         op.bar(self.node.index);
-        let until = self.now.plus(op.ttl).plus(OWED_GRACE);
-        self.lanes.releases.push_back(Owed::new(op, until));
+        op.owe_until(self.now.plus(op.ttl).plus(OWED_GRACE));
+        self.lanes.releases.push_back(Owed::new(op));
     }
 }

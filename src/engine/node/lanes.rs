@@ -5,14 +5,11 @@ use std::sync::Arc;
 
 use crate::engine::op::Op;
 use crate::engine::query::Query;
-use crate::time::Timestamp;
 
-/// A release waiting to be sent.
+/// A release waiting to be sent, until its op says that nothing is owed any more.
 #[derive(Debug)]
 pub(crate) struct Owed {
     pub(crate) op: Arc<Op>,
-    /// From here on the key must have expired and nothing is owed any more.
-    pub(crate) until: Timestamp,
     /// A native release said "not yours" of a lock that looked held: ask the script why.
     pub(crate) ask: bool,
     /// Its SET went out on an earlier connection, of which the server may still have bytes.
@@ -20,8 +17,8 @@ pub(crate) struct Owed {
 }
 
 impl Owed {
-    pub(crate) const fn new(op: Arc<Op>, until: Timestamp) -> Self {
-        Self { op, until, ask: false, unsure: false }
+    pub(crate) const fn new(op: Arc<Op>) -> Self {
+        Self { op, ask: false, unsure: false }
     }
 }
 
@@ -43,9 +40,12 @@ pub(crate) struct TopUp {
     pub(crate) ttl_ms: u64,
 }
 
-/// Commands by lane. Releases and extensions are the priority lane: they leave first.
+/// Commands by lane. Releases and extensions are the priority lane: they leave first. What every
+/// lock needs stands first.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub(crate) struct Lanes {
+    pub(crate) acquires: VecDeque<Arc<Op>>,
     pub(crate) releases: VecDeque<Owed>,
     pub(crate) extensions: VecDeque<Extension>,
     pub(crate) queries: VecDeque<Arc<Query>>,
@@ -57,7 +57,6 @@ pub(crate) struct Lanes {
     pub(crate) enters: VecDeque<Arc<Op>>,
     /// Keys of locks that we do not hold, and somebody waits for.
     pub(crate) pokes: VecDeque<Vec<u8>>,
-    pub(crate) acquires: VecDeque<Arc<Op>>,
 }
 
 /// Confirmations that wait for one node at a time. What is beyond them is found at the next look.

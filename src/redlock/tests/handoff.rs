@@ -60,7 +60,7 @@ async fn nothing_left(memory: &Memory, locks: &Redlock) {
         assert!(peer.lock().unwrap().core.snapshot().is_empty());
     }
     assert_eq!((locks.stats().held, locks.stats().waiting), (0, 0));
-    assert!(locks.engine().pool.has_no_op_twice());
+    assert!(locks.engine().fleet.pool.has_no_op_twice());
 }
 
 const TTL: Duration = Duration::from_secs(10);
@@ -290,6 +290,6 @@ async fn closing_takes_a_handed_lease_back() {
     for peer in memory.0.iter() {
         assert!(peer.lock().unwrap().core.snapshot().is_empty());
     }
-    assert!(locks.engine().pool.has_no_op_twice());
+    assert!(locks.engine().fleet.pool.has_no_op_twice());
     assert_eq!((locks.stats().held, locks.stats().released), (0, 1));
 }

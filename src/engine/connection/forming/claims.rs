@@ -33,7 +33,7 @@ impl<S> Connection<S> {
         let head = [self.quarantine.id(), op.token.as_bytes(), ttl.format(px).as_bytes()];
         let (keys, args) = ((EPOCH, &claim.keys), (head.as_slice(), &Bulks::default()));
         command::evalsha_bulks(&mut self.write, script::KEEP.sha, keys, args);
-        self.pipeline.push_item(Item::Extend(extension));
+        self.pipeline.push_item(Item::Extend(Box::new(extension)));
         self.pipeline.push(Kind::Keep, 1);
     }
 

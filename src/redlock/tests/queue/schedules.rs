@@ -279,7 +279,7 @@ impl<'a> World<'a> {
         for locks in self.locks {
             let stats = locks.stats();
             assert_eq!((stats.held, stats.waiting), (0, 0));
-            assert!(locks.engine().pool.has_no_op_twice());
+            assert!(locks.engine().fleet.pool.has_no_op_twice());
             assert!(locks.engine().fleet.hub.lists_nobody(), "an op stays behind");
         }
         (0..self.net.nodes()).try_for_each(|node| check_tokens(&self.net.at(node)))
