@@ -266,10 +266,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     fn take_lanes(&mut self, node: &Node, now: Timestamp) {
         self.handed_out = 0;
-        // Empty already: from now on they fill from their first place on. A queue that goes round
-        // in all of its room, which the largest batch of all times has made, stays in no cache.
-        self.staged.acquires.clear();
-        self.staged.releases.clear();
+        self.staged.rewind();
         let mut outbox = node.outbox();
         std::mem::swap(&mut self.staged, &mut outbox.lanes);
         outbox.bytes = 0;

@@ -58,41 +58,15 @@ impl Waiter {
     }
 }
 
-/// Small, for most resources have one caller: each cache line of it is a miss, twice per lock.
+/// Small: each cache line of it is a miss, twice per lock.
 #[derive(Debug)]
 struct Slot {
-    turn: Turn,
-    queue: Option<Box<Queue>>,
+    queue: VecDeque<Arc<Waiter>>,
+    /// Waiters in the queue that left.
+    gone: u32,
     /// Another process waits for the lock: its release is to hand it on.
     awaited: bool,
-}
-
-/// Of a resource that more than one caller wanted.
-#[derive(Debug, Default)]
-struct Queue {
-    waiters: VecDeque<Arc<Waiter>>,
-    /// Of those, how many have left.
-    gone: usize,
-}
-
-impl Queue {
-    fn pop(&mut self) -> Option<Arc<Waiter>> {
-        self.waiters.pop_front()
-    }
-
-    /// A waiter that left has been passed over.
-    fn passed_over(&mut self) {
-        self.gone = self.gone.saturating_sub(1);
-    }
-
-    /// One of them leaves. Swept when half the queue is gone: constant work per waiter in the mean.
-    fn left(&mut self) {
-        self.gone += 1;
-        if self.gone * 2 > self.waiters.len() {
-            self.waiters.retain(|waiter| !matches!(*waiter.place(), Place::Gone));
-            self.gone = 0;
-        }
-    }
+    turn: Turn,
 }
 
 type Shard = HashMap<Resource, Slot, RandomState>;
@@ -148,7 +122,8 @@ impl Waiters {
     ) -> Claim {
         let Some(mut shard) = self.shard(resource.as_bytes()) else { return Claim::Occupied };
         let Some(slot) = shard.get_mut(resource) else {
-            let slot = Slot { turn: Turn::new(now), queue: None, awaited: false };
+            let slot =
+                Slot { queue: VecDeque::new(), gone: 0, awaited: false, turn: Turn::new(now) };
             shard.insert(resource.clone(), slot);
             return Claim::Taken;
         };
@@ -157,7 +132,7 @@ impl Waiters {
         }
         let Some(waiter) = waiter() else { return Claim::Occupied };
         let waiter = Arc::new(waiter);
-        slot.queue.get_or_insert_default().waiters.push_back(Arc::clone(&waiter));
+        slot.queue.push_back(Arc::clone(&waiter));
         self.waiting.fetch_add(1, Ordering::Relaxed);
         Claim::Queued(waiter)
     }
@@ -173,7 +148,7 @@ impl Waiters {
         let mut shard = self.shard(resource.as_bytes())?;
         let slot = shard.get_mut(resource)?;
         loop {
-            let Some(next) = slot.queue.as_mut().and_then(|queue| queue.pop()) else {
+            let Some(next) = slot.queue.pop_front() else {
                 if slot.awaited {
                     self.awaited.fetch_sub(1, Ordering::Relaxed);
                 }
@@ -181,7 +156,7 @@ impl Waiters {
                 return None;
             };
             if matches!(*next.place(), Place::Gone) {
-                slot.queue.iter_mut().for_each(|queue| queue.passed_over());
+                slot.gone = slot.gone.saturating_sub(1);
                 continue;
             }
             self.waiting.fetch_sub(1, Ordering::Relaxed);
@@ -202,18 +177,17 @@ impl Waiters {
         if slot.turn.is_over(now) {
             return None;
         }
-        let queue = slot.queue.as_mut()?;
         loop {
-            let next = queue.pop()?;
+            let next = slot.queue.pop_front()?;
             let mut place = next.place();
             if matches!(*place, Place::Gone) {
                 drop(place);
-                queue.passed_over();
+                slot.gone = slot.gone.saturating_sub(1);
                 continue;
             }
             let Some(given) = give(&next) else {
                 drop(place);
-                queue.waiters.push_front(next);
+                slot.queue.push_front(next);
                 return None;
             };
             *place = given;
@@ -235,8 +209,13 @@ impl Waiters {
             *place = Place::Gone;
         }
         self.waiting.fetch_sub(1, Ordering::Relaxed);
-        if let Some(queue) = shard.get_mut(resource).and_then(|slot| slot.queue.as_mut()) {
-            queue.left();
+        if let Some(slot) = shard.get_mut(resource) {
+            slot.gone += 1;
+            // Swept when half the queue is gone: constant work per waiter in the mean.
+            if slot.gone as usize * 2 > slot.queue.len() {
+                slot.queue.retain(|waiter| !matches!(*waiter.place(), Place::Gone));
+                slot.gone = 0;
+            }
         }
         true
     }
@@ -284,9 +263,7 @@ impl Waiters {
     pub(crate) fn wake_all(&self) {
         for shard in &self.shards {
             let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            for waiter in
-                shard.values().flat_map(|slot| &slot.queue).flat_map(|queue| &queue.waiters)
-            {
+            for waiter in shard.values().flat_map(|slot| &slot.queue) {
                 waiter.waker.wake();
             }
         }
@@ -350,7 +327,7 @@ mod tests {
             assert!(waiters.leave(&resource, &leaves));
         }
         let shard = waiters.shard(resource.as_bytes()).unwrap();
-        let length = shard[&resource].queue.as_ref().unwrap().waiters.len();
+        let length = shard[&resource].queue.len();
         assert!(length < 8, "{length} in the queue");
         drop(shard);
         let (next, _) = waiters.pass(&resource, || NOW, || 0).unwrap();

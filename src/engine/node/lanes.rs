@@ -70,6 +70,16 @@ impl Lanes {
         }
     }
 
+    /// Where nothing is left, the queues of every lock's commands begin at their first place again.
+    /// A queue that goes round in all of its room, which the largest batch of all times has made,
+    /// stays in no cache.
+    pub(crate) fn rewind(&mut self) {
+        if self.is_empty() {
+            self.acquires.clear();
+            self.releases.clear();
+        }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
     }

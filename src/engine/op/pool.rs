@@ -27,15 +27,26 @@ struct Ops {
     attempts: u64,
 }
 
-/// More idle ops than this are dropped; each takes about 500 bytes.
+/// More idle ops than this are dropped, of either kind; each takes about 500 bytes. A node that is
+/// down refers for a minute and more to those whose release it is owed, and they must not be in the
+/// way of the others.
 const POOL_MAX: usize = 8_192;
-/// How many still referred-to ops a caller passes over before it allocates: a node that lags behind
-/// the quorum refers to the latest ones for a while.
-const PASSES_MAX: usize = 32;
+/// How many still referred-to ops a caller passes over before it allocates: each is a cache miss.
+const PASSES_MAX: usize = 8;
 
 impl Ops {
     fn next(&mut self) -> Option<Arc<Op>> {
         self.free.pop().or_else(|| self.busy.pop_front())
+    }
+
+    /// What finds no room comes back, to be dropped outside the lock: an op may hold a waker, whose
+    /// drop may do anything.
+    fn put(&mut self, op: Arc<Op>) -> Option<Arc<Op>> {
+        if self.busy.len() >= POOL_MAX {
+            return Some(op);
+        }
+        self.busy.push_back(op);
+        None
     }
 }
 
@@ -60,8 +71,10 @@ impl Pool {
                 return op;
             }
             let mut ops = self.ops();
-            ops.busy.push_back(op);
+            let rest = ops.put(op);
             next = ops.next();
+            drop(ops);
+            drop(rest);
         }
         if let Some(op) = next {
             self.put(op);
@@ -72,15 +85,16 @@ impl Pool {
     /// Its caller is done with it.
     pub(crate) fn put(&self, op: Arc<Op>) {
         let mut ops = self.ops();
-        if ops.free.len() + ops.busy.len() < POOL_MAX {
-            ops.busy.push_back(op);
-        }
+        let rest = ops.put(op);
+        drop(ops);
+        drop(rest);
     }
 
     /// Its caller is done with it, and so is every node.
     pub(crate) fn put_free(&self, op: Arc<Op>) {
+        // Dropped before `op`, if there is no room for it.
         let mut ops = self.ops();
-        if ops.free.len() + ops.busy.len() < POOL_MAX {
+        if ops.free.len() < POOL_MAX {
             ops.free.push(op);
         }
     }
@@ -150,6 +164,18 @@ mod tests {
         let again: Vec<_> = (0..PASSES_MAX + 3).map(|_| take(&pool)).collect();
         assert!(again.iter().all(|op| Arc::strong_count(op) == 1));
         assert_eq!(kept(), 0);
+    }
+
+    #[test]
+    fn ops_that_a_node_keeps_are_not_in_the_way_of_the_others() {
+        let pool = Pool::new(1);
+        let kept: Vec<_> = (0..POOL_MAX + 10).map(|_| take(&pool)).collect();
+        kept.iter().for_each(|op| pool.put(Arc::clone(op)));
+        assert_eq!(pool.ops().busy.len(), POOL_MAX, "bounded");
+        let op = take(&pool);
+        let place = Arc::as_ptr(&op);
+        pool.put_free(op);
+        assert_eq!(Arc::as_ptr(&take(&pool)), place);
     }
 
     #[test]
