@@ -117,6 +117,7 @@ mod tests {
     use super::*;
     use crate::algorithm::tally::Vote;
     use crate::config::Drift;
+    use crate::time::Timestamp;
     use std::collections::HashSet;
     use std::time::Duration;
 
@@ -172,10 +173,20 @@ mod tests {
         let kept: Vec<_> = (0..POOL_MAX + 10).map(|_| take(&pool)).collect();
         kept.iter().for_each(|op| pool.put(Arc::clone(op)));
         assert_eq!(pool.ops().busy.len(), POOL_MAX, "bounded");
+        pool.put_free(take(&pool));
+        assert_eq!(pool.ops().free.len(), 1);
+    }
+
+    #[test]
+    fn an_op_that_is_used_again_owes_nothing_of_before() {
+        let pool = Pool::new(1);
         let op = take(&pool);
-        let place = Arc::as_ptr(&op);
+        let until = Timestamp::from_nanos(7);
+        op.owe_until(until);
+        op.owe_until(Timestamp::ZERO);
+        assert_eq!(op.owed_until(), until, "of several, the last");
         pool.put_free(op);
-        assert_eq!(Arc::as_ptr(&take(&pool)), place);
+        assert_eq!(take(&pool).owed_until(), Timestamp::ZERO);
     }
 
     #[test]
