@@ -50,8 +50,9 @@ impl<S> Connection<S> {
         let full = |write: &Vec<u8>, pipeline: &Pipeline<Item>| {
             pipeline.len() - before >= most || write.len() >= most_bytes
         };
+        let mut ahead = 0;
         while !self.staged.releases.is_empty() && !full(&self.write, &self.pipeline) {
-            self.form_releases(node, now);
+            self.form_releases(node, now, &mut ahead);
         }
         while !self.staged.extensions.is_empty() && !full(&self.write, &self.pipeline) {
             self.form_extensions();
@@ -183,16 +184,17 @@ impl<S> Connection<S> {
         }
     }
 
-    /// One native release, or one script call over as many releases as it takes.
-    fn form_releases(&mut self, node: &Node, now: Timestamp) {
-        let (mut bytes, mut ahead) = (0, 0);
+    /// One native release, or one script call over as many releases as it takes. `ahead`: of those
+    /// in front, how many have been read ahead.
+    fn form_releases(&mut self, node: &Node, now: Timestamp, ahead: &mut usize) {
+        let mut bytes = 0;
         loop {
-            if ahead == 0 {
+            if *ahead == 0 {
                 let next = self.staged.releases.iter().take(AHEAD);
-                ahead = ahead::read(next, |owed| owed.op.for_forming());
+                *ahead = ahead::read(next, |owed| owed.op.for_forming());
             }
             let Some(owed) = self.staged.releases.pop_front() else { break };
-            ahead -= 1;
+            *ahead -= 1;
             if owed.op.owed_until() <= now {
                 owed.op.vote_release(node.index, Vote::Missing);
                 continue;
@@ -202,6 +204,7 @@ impl<S> Connection<S> {
                     return self.form_drop(node, owed);
                 }
                 self.staged.releases.push_front(owed);
+                *ahead += 1;
                 break;
             }
             if owed.op.hands_on.load(Ordering::Acquire) {
