@@ -149,6 +149,7 @@ impl Sighting {
             let word = match node {
                 NodeSight::Held => "has it",
                 NodeSight::Missing => "nobody",
+                NodeSight::Once => "at one of two looks",
                 NodeSight::Other => "another",
                 NodeSight::Unknown => "unknown",
             };
@@ -200,7 +201,7 @@ mod tests {
     use crate::mode::{Claim, Class};
     use crate::oracle::judge::{Entry, Oracle};
     use crate::scratch::Scratch;
-    use NodeSight::{Held, Missing, Other, Unknown};
+    use NodeSight::{Held, Missing, Once, Other, Unknown};
 
     fn holder() -> Holder {
         let dir = Scratch::new("report").unwrap();
@@ -254,6 +255,8 @@ mod tests {
         let words = bare.examples[0].words();
         assert!(words.contains("`lg:5` held by client 3 of process 1 at 0.000006s"), "{words}");
         assert!(words.contains("n1 has it, n2 has it, n3 nobody"), "{words}");
+        let gone = judged(Sight::Unbacked, &[Held, Once, Other], &[]).examples[0].words();
+        assert!(gone.contains("n1 has it, n2 at one of two looks, n3 another"), "{gone}");
 
         let shrunk = judged(Sight::Unbacked, &nodes, &[span("ttl-shrink", &[3], 8_000, 9_500)]);
         assert_eq!((shrunk.verdict, shrunk.unbacked, shrunk.unknown), (Safety::Holds, 0, 1));

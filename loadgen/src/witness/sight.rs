@@ -41,7 +41,9 @@ pub(crate) enum NodeSight {
     Held,
     /// Nobody.
     Missing,
-    /// Somebody else, or not the same both times.
+    /// A token of the right process at one look and nobody at the other: it came or went between.
+    Once,
+    /// Somebody else, or another token at each look.
     Other,
     /// It did not answer both times, or may have forgotten since the section began.
     Unknown,
@@ -156,14 +158,17 @@ fn excludes(entry: &Entry, class: Class, is_ours: bool) -> bool {
 }
 
 fn node_sight(node: &Node<'_>, class: Class, ours: impl Fn(&Entry) -> bool) -> NodeSight {
-    if node.lasting().any(|entry| fits(entry.access, class) && ours(entry)) {
-        NodeSight::Held
+    let is_its = |entry: &Entry| fits(entry.access, class) && ours(entry);
+    if node.lasting().any(is_its) {
+        return NodeSight::Held;
     } else if !node.is_sure {
-        NodeSight::Unknown
-    } else if node.rounds.iter().flatten().all(|entries| entries.is_empty()) {
-        NodeSight::Missing
-    } else {
-        NodeSight::Other
+        return NodeSight::Unknown;
+    }
+    let mut shown = node.rounds.iter().flatten().copied().flatten();
+    match (shown.next(), shown.next()) {
+        (None, _) => NodeSight::Missing,
+        (Some(entry), None) if is_its(entry) => NodeSight::Once,
+        (Some(_), _) => NodeSight::Other,
     }
 }
 

@@ -66,8 +66,10 @@ fn one_token_on_a_quorum_backs_the_holder_and_fewer_do_not() {
         "not the same three"
     );
     let (_, nodes) = judged(&one, "a1 a1 ? - b1", "a1 a2 a1 - b1");
-    use NodeSight::{Held, Missing, Other, Unknown};
+    use NodeSight::{Held, Missing, Once, Other, Unknown};
     assert_eq!(nodes, [Held, Other, Unknown, Missing, Other]);
+    let (_, nodes) = judged(&one, "a1 - b1 - a1", "- a1 - b1 b1");
+    assert_eq!(nodes, [Once, Once, Other, Other, Other], "it came or went between the looks");
 }
 
 #[test]

@@ -44,6 +44,7 @@ pub(super) fn examples(out: &mut String, document: &Document) {
         row.extend(of.nodes.iter().map(|node| match node {
             NodeSight::Held => (Kind::Good, "has it".to_owned()),
             NodeSight::Missing => (Kind::Bad, "nobody".to_owned()),
+            NodeSight::Once => (Kind::Bad, "at one of two looks".to_owned()),
             NodeSight::Other => (Kind::Bad, "another".to_owned()),
             NodeSight::Unknown => (Kind::Warn, "unknown".to_owned()),
         }));
