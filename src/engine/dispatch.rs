@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-use crate::algorithm::tally::Vote;
+use crate::algorithm::tally::{Phase, Vote};
 use crate::engine::connection::Fault;
 use crate::engine::node::{Extension, Lanes, Node, Owed, TopUp, count};
 use crate::engine::op::Op;
@@ -165,7 +165,7 @@ impl Dispatch<'_> {
                 if let Item::Watch(op) = item
                     && value != op.token.as_bytes()
                 {
-                    self.node.tell(vec![op.key().to_vec()]);
+                    self.node.doubt(&op);
                 }
             }),
             Answer::Reply(reply) => pipeline.pop(|_, item| {
@@ -262,8 +262,9 @@ impl Dispatch<'_> {
             if vote == Vote::Granted {
                 let ttl = Duration::from_millis(*ttl_ms);
                 op.raise_bound(self.node.index, sent_at, ttl, self.node.drift_ppm());
-            } else {
-                op.clear_bound(self.node.index);
+            } else if op.clear_bound(self.node.index) && op.extend_tally().phase() != Phase::Open {
+                // Behind the decision, which counted on it: the validity may end sooner.
+                self.node.doubt(op);
             }
         }
         self.vote(item, vote);

@@ -4,6 +4,7 @@
 //! - I2 a renewal is sent at a third of the ttl and, while it fails, again and again within the
 //!   validity; an expired lease is never renewed.
 //! - I3 the keeper holds a lease only while it is held: releasing it takes it out.
+//! - I4 what a node says of a lease's key is settled by a round that began after it was said.
 
 mod heed;
 
@@ -41,9 +42,18 @@ pub(crate) struct Lease {
     /// When the next renewal is due, if its holder wants one then: whoever that is. A lease that
     /// is handed on keeps it, so that it is renewed in time however often that happens.
     renew_at: Timestamp,
-    /// The round under way.
-    round: Option<(u8, Timestamp)>,
-    /// A node said that its key may have changed: ask, renewed or not.
+    round: Option<Round>,
+    /// A node said that its key may have changed: ask, renewed or not. What is said while a round
+    /// is under way needs another one (I4).
+    is_doubtful: bool,
+}
+
+/// The round of questions under way.
+#[derive(Clone, Copy, Debug)]
+struct Round {
+    number: u8,
+    sent_at: Timestamp,
+    /// It is to settle a doubt.
     is_doubtful: bool,
 }
 
@@ -329,34 +339,35 @@ fn look_after(engine: &Engine, mut lease: Lease, now: Timestamp) -> Option<Lease
         engine.lose(op, reason);
         return None;
     }
-    if !may_renew && !lease.is_doubtful {
+    if !may_renew && lease.round.is_some_and(|round| !round.is_doubtful) {
         // I2's bound: from here on it runs out, unless a next holder wants it longer.
         lease.round = None;
     }
-    if let Some((round, sent_at)) = lease.round {
+    if let Some(Round { number, sent_at, is_doubtful }) = lease.round {
         let tally = op.extend_tally();
-        let settled = tally.round() != round || tally.phase() != Phase::Open;
+        let settled = tally.round() != number || tally.phase() != Phase::Open;
         if settled || sent_at.plus(engine.settings.node_timeout) <= now {
             lease.round = None;
-            lease.is_doubtful = false;
-            if tally.round() == round && tally.phase() == Phase::Won {
-                lease.renew_at = sent_at.plus(ttl / 3);
+            if tally.round() == number && tally.phase() == Phase::Won {
                 // R6: a quorum has just said that it is ours.
                 if may_renew {
                     engine.top_up(op, ttl, now);
-                    engine.watch(op, now);
                 }
+                engine.watch(op, now);
+                lease.renew_at = if lease.is_doubtful { now } else { sent_at.plus(ttl / 3) };
             } else {
                 // Failed: again soon, several times within what is left.
+                lease.is_doubtful |= is_doubtful;
                 let pause = (end.since(now) / 8).min(Duration::from_millis(250));
                 lease.renew_at = now.plus(pause);
             }
         }
     }
-    let is_due = (may_renew && lease.renew_at <= now) || lease.is_doubtful;
+    let is_due = lease.renew_at <= now && (may_renew || lease.is_doubtful);
     if is_due && lease.round.is_none() {
-        let round = engine.extend(op, if may_renew { ttl } else { Duration::ZERO });
-        lease.round = Some((round, now));
+        let number = engine.extend(op, if may_renew { ttl } else { Duration::ZERO });
+        let is_doubtful = std::mem::take(&mut lease.is_doubtful);
+        lease.round = Some(Round { number, sent_at: now, is_doubtful });
     }
     Some(lease)
 }

@@ -25,7 +25,7 @@ impl KeeperTask {
             if voided_at > *heeded {
                 *heeded = voided_at;
                 for op in engine.keeper.held() {
-                    op.clear_bound(node.index);
+                    let _ = op.clear_bound(node.index);
                     if engine.keeper.moved_nearer(&op, now) {
                         op.keeper_key.store(0, Ordering::Release);
                         engine.lose(&op, Lost::TakenOver);
@@ -62,7 +62,7 @@ impl Engine {
         }
         for node in &self.nodes {
             if node.voided_at() >= began {
-                op.clear_bound(node.index);
+                let _ = op.clear_bound(node.index);
             }
         }
     }
@@ -94,6 +94,7 @@ impl Keeper {
         let Some(key) = Key::from_word(op.keeper_key.load(Ordering::Acquire)) else { return };
         if let Some(Timed::Lease(lease)) = state.wheel.get_mut(key) {
             lease.is_doubtful = true;
+            lease.renew_at = lease.renew_at.min(now);
             state.wheel.reschedule(key, now);
             self.arm(state, now);
         }

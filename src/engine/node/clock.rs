@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 
 use crate::algorithm::node_clock::{NodeClock, Reading, Sample};
 use crate::engine::node::{Node, count};
+use crate::engine::op::Op;
 use crate::time::Timestamp;
 
 /// What a node told about the keys that this client watches there.
@@ -100,6 +101,11 @@ impl Node {
         }
         drop(told);
         self.fleet.alarm.wake();
+    }
+
+    /// A lease is not what it was thought to be: the keeper asks about it.
+    pub(crate) fn doubt(&self, op: &Op) {
+        self.tell(vec![op.key().to_vec()]);
     }
 
     /// What was told since the last look.

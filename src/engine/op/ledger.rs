@@ -48,11 +48,9 @@ impl Op {
         self.acquire_tally().quorum()
     }
 
-    /// A node answered that it does not hold our key.
-    pub(crate) fn clear_bound(&self, node: usize) {
-        if let Some(bound) = self.bounds.get(node) {
-            bound.store(0, Ordering::Release);
-        }
+    /// A node answered that it does not hold our key. `true`: it had been counted on.
+    pub(crate) fn clear_bound(&self, node: usize) -> bool {
+        self.bounds.get(node).is_some_and(|bound| bound.swap(0, Ordering::AcqRel) > 0)
     }
 
     /// The instant up to which a quorum holds our key: the ledger's q-th largest bound.

@@ -5,6 +5,7 @@
 use super::net::{MS, Net};
 use super::rules::{asked, granted, poll};
 use super::*;
+use crate::Lost;
 
 const EPOCH: &str = script::EPOCH_KEY;
 
@@ -137,6 +138,74 @@ async fn r1_no_invalidation_of_anything_else_ends_the_watch() {
     assert!(guard.is_valid());
     let status = &locks.nodes()[0];
     assert_eq!((status.connects, status.seals_broken, status.state), (1, 0, NodeState::Up));
+}
+
+/// Told while it is being asked about: the answers that were given before that say nothing of it.
+#[tokio::test(start_paused = true)]
+async fn a_key_that_changes_while_it_is_asked_about_is_asked_about_again() {
+    let net = Net::that_is(true, 5);
+    let locks = net.started(0, net.builder()).await;
+    // Renewed once, so that its keys are watched, and never again.
+    let bound = Renewal::AtMost(Duration::from_secs(15));
+    let guard = granted(&net, asked(locks.acquire("r").renewal(bound))).await;
+    net.run_by(Duration::from_secs(6), 10 * MS).await;
+    (3..5).for_each(|node| net.at(node).is_stalled = true);
+    assert_eq!(net.at(0).command(&["DEL", "r"]), b":1\r\n");
+    net.run(3 * MS).await;
+    assert_eq!(guard.margin(), 1, "asked: one does not hold it, two do, two are silent");
+    (1..3).for_each(|node| _ = net.at(node).command(&["DEL", "r"]));
+    net.run(3 * MS).await;
+    (3..5).for_each(|node| net.at(node).is_stalled = false);
+    net.run(30 * MS).await;
+    assert_eq!(guard.lease().ensure_valid(), Err(Lost::TakenOver), "by two of five it is held");
+}
+
+/// Nobody can tell that `key` is gone there.
+fn lose_silently(net: &Net, node: usize, key: &str) {
+    let mut station = net.at(node);
+    station.core.forget_tracked();
+    assert_eq!(station.command(&["DEL", key]), b":1\r\n");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_doubt_that_too_few_nodes_answered_is_asked_about_again() {
+    let net = Net::that_is(true, 5);
+    let locks = net.started(0, net.builder()).await;
+    let bound = Renewal::AtMost(Duration::from_secs(15));
+    let guard = granted(&net, asked(locks.acquire("r").renewal(bound))).await;
+    net.run_by(Duration::from_secs(6), 10 * MS).await;
+    (2..5).for_each(|node| net.at(node).is_stalled = true);
+    net.at(0).command(&["DEL", "r"]);
+    net.run(30 * MS).await;
+    (2..5).for_each(|node| net.at(node).is_stalled = false);
+    net.run(3 * MS).await;
+    assert_eq!(guard.margin(), 1);
+    (1..3).for_each(|node| lose_silently(&net, node, "r"));
+    net.run(300 * MS).await;
+    assert_eq!(guard.lease().ensure_valid(), Err(Lost::TakenOver), "by two of five it is held");
+}
+
+/// A renewal is decided by the first three; what the other two say behind that is not left until
+/// the next one.
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_missing_behind_a_renewals_decision_is_repaired_at_once() {
+    let net = Net::new(5);
+    // So that nobody watches the keys.
+    let locks = net.started(0, net.builder().resp2_only()).await;
+    let guard = granted(&net, asked(locks.acquire("r"))).await;
+    net.run(3_325 * MS).await;
+    let until_then = guard.valid_until();
+    for node in 3..5 {
+        lose_silently(&net, node, "r");
+        net.at(node).is_stalled = true;
+    }
+    net.run(15 * MS).await;
+    assert!(guard.valid_until() > until_then, "renewed by the others");
+    (3..5).for_each(|node| net.at(node).is_stalled = false);
+    assert_eq!(guard.margin(), 2, "they have not answered yet");
+    net.run(20 * MS).await;
+    assert_eq!((guard.margin(), net.holders("r")), (2, 0b11111));
+    assert!(locks.nodes()[3..].iter().all(|node| node.topped_up == 1));
 }
 
 /// A database of others that is flushed again and again, or a table of tracked keys that is too
