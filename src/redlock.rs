@@ -258,7 +258,8 @@ impl Redlock {
             let report = Box::new(self.report(&course));
             return Err(ResumeError::NotHeld { resource, report });
         }
-        engine.keeper.keep(&op, engine.settings.keep(engine.settings.renewal), now, waited_ns);
+        let keep = engine.settings.keep(engine.settings.renewal);
+        engine.keeper.keep(&op, keep, (now, op.valid_until()), waited_ns);
         Ok(Guard::new(&self.core, op, course))
     }
 

@@ -21,6 +21,8 @@ pub(crate) const NODES_MAX: usize = 15;
 
 const PLANE_BITS: u32 = 16;
 const PLANE_MASK: u64 = 0xffff;
+/// The bits of node 0.
+const ALL_PLANES: u64 = 1 | (1 << PLANE_BITS) | (1 << (2 * PLANE_BITS));
 const PHASE_SHIFT: u32 = 48;
 const NODES_SHIFT: u32 = 52;
 const QUORUM_SHIFT: u32 = 56;
@@ -202,11 +204,11 @@ impl Tally {
         if node >= self.nodes() {
             return None;
         }
-        match self.vote(node) {
-            None => {}
-            // I2: an unknown answer that arrives after all is still this node's one vote.
-            Some(Vote::Unknown) if vote != Vote::Unknown => {}
-            Some(_) => return None,
+        let before = (self.0 >> node) & ALL_PLANES;
+        // I2: an unknown answer that arrives after all is still this node's one vote.
+        let is_new = before == 0 || (before == Vote::Unknown.planes() && vote != Vote::Unknown);
+        if !is_new {
+            return None;
         }
         let next = self.with_vote(node, vote);
         let carries = vote == Vote::Granted || (rule == Rule::Gone && vote == Vote::Missing);
@@ -252,7 +254,6 @@ impl Tally {
     }
 
     const fn with_vote(self, node: usize, vote: Vote) -> Self {
-        const ALL_PLANES: u64 = 1 | (1 << PLANE_BITS) | (1 << (2 * PLANE_BITS));
         Self((self.0 & !(ALL_PLANES << node)) | (vote.planes() << node))
     }
 

@@ -353,7 +353,7 @@ impl Acquisition {
                     self.after_round(engine, now, Failure::TooSlow(validity));
                     return Poll::Ready(None);
                 }
-                self.succeed(engine, op, now);
+                self.succeed(engine, op, (now, until));
                 Poll::Ready(Some(Ok(())))
             }
             Phase::Lost | Phase::Abandoned | Phase::Released => {

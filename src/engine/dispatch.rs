@@ -26,7 +26,7 @@ use crate::session::stamp::Stamp;
 use crate::time::Timestamp;
 
 mod ends;
-mod grants;
+pub(crate) mod grants;
 mod places;
 
 /// What a command in flight is for.
@@ -103,14 +103,7 @@ impl Dispatch<'_> {
         };
         let answer = answer(head.kind, head.items, reply)?;
         *self.answered = head.sent_at;
-        if self.ahead < head.items {
-            self.ahead = ahead::read(pipeline.ahead(head.items.max(AHEAD)), Item::for_reply);
-        }
-        self.ahead = self.ahead.saturating_sub(head.items);
-        if *self.replies & 63 == 0 {
-            self.sample(head);
-        }
-        *self.replies += 1;
+        self.look_ahead(pipeline, head);
         match answer {
             Answer::Granted if self.proof == Proof::Seal => {
                 pipeline.pop(|_, item| self.sealed.hold(item, head.sent_at));
@@ -177,6 +170,18 @@ impl Dispatch<'_> {
         Ok(())
     }
 
+    /// Its reply has come: reads its ops ahead, and counts.
+    fn look_ahead(&mut self, pipeline: &Pipeline<Item>, head: Head) {
+        if self.ahead < head.items {
+            self.ahead = ahead::read(pipeline.ahead(head.items.max(AHEAD)), Item::for_reply);
+        }
+        self.ahead = self.ahead.saturating_sub(head.items);
+        if *self.replies & 63 == 0 {
+            self.sample(head);
+        }
+        *self.replies += 1;
+    }
+
     /// One round trip in 64 is recorded: that is enough for a histogram and costs nothing.
     fn sample(&self, head: Head) {
         self.node.answered_in(self.now.since(head.sent_at));
@@ -240,6 +245,10 @@ impl Dispatch<'_> {
             b'd' | b'e' | b'h' => Vote::Granted,
             b'o' | b'n' => Vote::Denied,
             _ => Vote::Missing,
+        };
+        let item = match item {
+            Item::Release(owed) => return self.released(owed, vote),
+            item => item,
         };
         if let (Item::Confirm(_), Vote::Granted) = (&item, vote) {
             self.node.answered_in(self.now.since(sent_at));

@@ -98,12 +98,18 @@ impl Keeper {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts keeping a lease that was just granted.
-    pub(crate) fn keep(&self, op: &Arc<Op>, keep: Keep, now: Timestamp, latency_ns: u64) {
+    /// Starts keeping a lease that was just granted, and is valid until `until` as far as is known.
+    pub(crate) fn keep(
+        &self,
+        op: &Arc<Op>,
+        keep: Keep,
+        (now, until): (Timestamp, Timestamp),
+        latency_ns: u64,
+    ) {
         op.keep(keep, now);
         let renew_at = op.decided_at().plus(op.ttl / 3);
         let lease = Lease { op: Arc::clone(op), renew_at, round: None, is_doubtful: false };
-        let due = lease.due(now, Duration::ZERO);
+        let due = lease.due_by(until, now, Duration::ZERO);
         let mut state = self.state();
         if let Some(histogram) = &mut state.acquire_latency {
             histogram.saturating_record(latency_ns);
@@ -300,7 +306,12 @@ impl Keeper {
 impl Lease {
     /// When to look at it next: `recheck` from now while a round is under way.
     fn due(&self, now: Timestamp, recheck: Duration) -> Timestamp {
-        let end = self.op.valid_until().minus(loss_margin(self.op.ttl));
+        self.due_by(self.op.valid_until(), now, recheck)
+    }
+
+    /// As [`Lease::due`] of a lease that is valid until `until`.
+    fn due_by(&self, until: Timestamp, now: Timestamp, recheck: Duration) -> Timestamp {
+        let end = until.minus(loss_margin(self.op.ttl));
         if !self.op.may_renew(now) && self.round.is_none() && !self.is_doubtful {
             return end;
         }

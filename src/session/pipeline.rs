@@ -120,11 +120,25 @@ impl<T> Pipeline<T> {
                 each(at, item);
             }
         }
-        self.expired.entries = self.expired.entries.saturating_sub(1);
-        self.expired.items = self.expired.items.saturating_sub(count);
+        self.has_left(count);
+    }
+
+    /// As [`Pipeline::pop`] of a command over one item.
+    pub(crate) fn pop_one(&mut self) -> Option<T> {
+        self.entries.pop_front()?;
+        self.has_left(1);
+        self.items.pop_front()
+    }
+
+    /// A command over `items` items has been taken out of the front.
+    fn has_left(&mut self, items: usize) {
+        if self.expired.entries > 0 {
+            self.expired.entries -= 1;
+            self.expired.items = self.expired.items.saturating_sub(items);
+        }
         if let Some(write) = self.writes.front_mut() {
             write.entries -= 1;
-            write.items -= count;
+            write.items -= items;
             if write.entries == 0 {
                 self.writes.pop_front();
                 self.expired_writes = self.expired_writes.saturating_sub(1);

@@ -14,13 +14,19 @@ use crate::engine::wish::Failure;
 use crate::time::{Timestamp, nanos};
 
 impl Acquisition {
-    pub(super) fn succeed(&mut self, engine: &Engine, op: &Arc<Op>, now: Timestamp) {
+    /// The lock is the caller's, by the ledger of `now` until `until`.
+    pub(super) fn succeed(
+        &mut self,
+        engine: &Engine,
+        op: &Arc<Op>,
+        (now, until): (Timestamp, Timestamp),
+    ) {
         self.cancel_timer(engine);
         self.note_contention(engine, op, now);
         op.has_slot.store(self.has_slot, Ordering::Release);
         self.has_slot = false;
         self.state = State::Done;
-        engine.keeper.keep(op, self.wish.keep, now, self.course.waited_ns);
+        engine.keeper.keep(op, self.wish.keep, (now, until), self.course.waited_ns);
         // Voided in this very moment, before the keeper knew of the lease.
         engine.drop_voided(op, self.round_began);
         self.count(engine);

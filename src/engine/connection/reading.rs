@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::algorithm::script;
 use crate::engine::connection::{Connection, Fault, READ_BYTES};
-use crate::engine::dispatch::Dispatch;
+use crate::engine::dispatch::{Dispatch, grants};
 use crate::engine::node::{Lanes, Node, count};
 use crate::engine::op::Op;
 use crate::engine::sealed::Proof;
@@ -94,6 +94,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             replies: &mut self.replies,
         };
         while let Some(input) = self.read.get(*at..self.filled).filter(|input| !input.is_empty()) {
+            let sets = dispatch.sets(&mut self.pipeline, input);
+            if sets > 0 {
+                *at += sets * grants::OK.len();
+                self.handed_out += sets;
+                continue;
+            }
             match self.decoder.decode(input)? {
                 Decoded::Incomplete => break,
                 Decoded::Push { push, len } => {

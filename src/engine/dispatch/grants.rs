@@ -8,11 +8,38 @@ use crate::engine::connection::Fault;
 use crate::engine::dispatch::{Dispatch, Item, OWED_GRACE, RELOADS_MAX};
 use crate::engine::node::{Owed, TopUp, count};
 use crate::engine::op::Op;
-use crate::engine::sealed::Verdict;
+use crate::engine::sealed::{Proof, Verdict};
 use crate::error::Lost;
+use crate::session::answer::Kind;
+use crate::session::pipeline::Pipeline;
 use crate::time::Timestamp;
 
+/// What a SET that was done is answered with.
+pub(crate) const OK: &[u8] = b"+OK\r\n";
+
 impl Dispatch<'_> {
+    /// What most of the answers are: that an acquisition's SET was done, one behind the other. Does
+    /// as [`Dispatch::reply`] with each, which has to ask what else it might be. How many there were
+    /// at the beginning of `input`.
+    pub(crate) fn sets(&mut self, pipeline: &mut Pipeline<Item>, input: &[u8]) -> usize {
+        let mut sets = 0;
+        for _ in input.chunks_exact(OK.len()).take_while(|reply| *reply == OK) {
+            let Some(head) = pipeline.head().filter(|head| head.kind == Kind::Acquire) else {
+                break;
+            };
+            *self.answered = head.sent_at;
+            self.look_ahead(pipeline, head);
+            let Some(item) = pipeline.pop_one() else { break };
+            sets += 1;
+            if self.proof == Proof::Seal {
+                self.sealed.hold(item, head.sent_at);
+            } else {
+                self.granted(item, head.sent_at);
+            }
+        }
+        sets
+    }
+
     /// R1: the seal of the write at the head has come. Its grants count, or are taken back.
     pub(super) fn unseal(&mut self, is_cached: bool) -> Result<(), Fault> {
         let verdict = self.sealed.verdict(is_cached);

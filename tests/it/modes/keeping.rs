@@ -84,8 +84,11 @@ async fn a_reader_that_has_ended_is_in_nobodys_way() {
     // The only reader is gone: the key goes with it, for any library.
     let brief = within(ours.acquire("r").mode(Mode::Shared).ttl(ms(300))).await.unwrap();
     drop(brief.into_lease());
+    let mut taken = 0;
     within(async {
-        while foreign_takes(&cluster, "r") < 3 {
+        // Each node by its own clock: not all of them need to be free at one look.
+        while taken < 3 {
+            taken += foreign_takes(&cluster, "r");
             tokio::time::sleep(ms(20)).await;
         }
     })
