@@ -255,8 +255,7 @@ impl Redlock {
             ..Course::default()
         };
         if !op.is_valid(now) {
-            let report = Box::new(self.report(&course));
-            return Err(ResumeError::NotHeld { resource, report });
+            return Err(ResumeError::NotHeld { resource, report: self.report(&course).into() });
         }
         let keep = engine.settings.keep(engine.settings.renewal);
         engine.keeper.keep(&op, keep, (now, op.valid_until()), waited_ns);

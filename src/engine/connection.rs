@@ -27,7 +27,7 @@ use crate::algorithm::script;
 use crate::algorithm::tally::Vote;
 use crate::engine::clock::{Clock, Timer};
 use crate::engine::connection::flush::WakeDriver;
-use crate::engine::dispatch::{Dispatch, Item, RELOADS_MAX};
+use crate::engine::dispatch::{Dispatch, Item, RELOADS_MAX, Reload};
 use crate::engine::node::{Lanes, Node, Owed, count};
 use crate::engine::rng::Rng;
 use crate::engine::sealed::{Proof, Sealed};
@@ -81,7 +81,7 @@ pub(crate) struct Connection<S> {
     script: Vec<Owed>,
     gate: Gate,
     native: Option<NativeRelease>,
-    reload: bool,
+    reload: Reload,
     reloads_left: u32,
     /// Replies that it has brought.
     replies: u64,
@@ -162,7 +162,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             script: Vec::new(),
             gate: Gate::new(&node.settings.batching),
             native: capabilities.native_release,
-            reload: false,
+            reload: Reload::Done,
             reloads_left: RELOADS_MAX,
             replies: 0,
             handed_out: 0,

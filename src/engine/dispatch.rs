@@ -18,16 +18,19 @@ use crate::engine::op::ahead::{self, AHEAD};
 use crate::engine::query::Query;
 use crate::engine::sealed::{Proof, Sealed};
 use crate::error::Lost;
-use crate::resp::reply::{ErrorClass, ErrorReply, Reply};
+use crate::resp::reply::Reply;
 use crate::session::answer::{Answer, Kind, answer};
 use crate::session::handshake::NativeRelease;
-use crate::session::pipeline::{Head, Pipeline};
+use crate::session::pipeline::Pipeline;
 use crate::session::stamp::Stamp;
 use crate::time::Timestamp;
 
 mod ends;
 pub(crate) mod grants;
 mod places;
+mod refusals;
+
+pub(crate) use refusals::{RELOADS_MAX, Reload};
 
 /// What a command in flight is for.
 #[derive(Debug)]
@@ -83,7 +86,7 @@ pub(crate) struct Dispatch<'a> {
     pub(crate) refused: &'a mut VecDeque<Owed>,
     /// Callers to wake when the read is dealt with.
     pub(crate) calls: &'a mut Vec<Waker>,
-    pub(crate) reload: &'a mut bool,
+    pub(crate) reload: &'a mut Reload,
     pub(crate) reloads_left: &'a mut u32,
     /// Items at the head of the FIFO whose ops have been read ahead.
     pub(crate) ahead: usize,
@@ -102,8 +105,7 @@ impl Dispatch<'_> {
             return Err(Fault(format!("{} without a command", reply.kind())));
         };
         let answer = answer(head.kind, head.items, reply)?;
-        *self.answered = head.sent_at;
-        self.look_ahead(pipeline, head);
+        self.answered(pipeline, head.sent_at, (1, head.items));
         match answer {
             Answer::Granted if self.proof == Proof::Seal => {
                 pipeline.pop(|_, item| self.sealed.hold(item, head.sent_at));
@@ -140,6 +142,7 @@ impl Dispatch<'_> {
                 if head.kind == Kind::Stamp {
                     *self.reloads_left = RELOADS_MAX;
                 }
+                self.was_reloaded(head.kind);
                 self.node.answered_in(self.now.since(head.sent_at));
                 *self.stamped = Some((stamp, head.sent_at));
             }
@@ -170,24 +173,31 @@ impl Dispatch<'_> {
         Ok(())
     }
 
-    /// Its reply has come: reads its ops ahead, and counts.
-    fn look_ahead(&mut self, pipeline: &Pipeline<Item>, head: Head) {
-        if self.ahead < head.items {
-            self.ahead = ahead::read(pipeline.ahead(head.items.max(AHEAD)), Item::for_reply);
+    /// Commands of one write over `items` items are answered: reads their ops ahead, and counts.
+    fn answered(
+        &mut self,
+        pipeline: &Pipeline<Item>,
+        sent_at: Timestamp,
+        (replies, items): (usize, usize),
+    ) {
+        *self.answered = sent_at;
+        if self.ahead < items {
+            self.ahead = ahead::read(pipeline.ahead(items.max(AHEAD)), Item::for_reply);
         }
-        self.ahead = self.ahead.saturating_sub(head.items);
-        if *self.replies & 63 == 0 {
-            self.sample(head);
+        self.ahead = self.ahead.saturating_sub(items);
+        let before = *self.replies;
+        *self.replies += replies as u64;
+        if before.next_multiple_of(SAMPLED) < *self.replies {
+            self.sample(sent_at);
         }
-        *self.replies += 1;
     }
 
-    /// One round trip in 64 is recorded: that is enough for a histogram and costs nothing.
-    fn sample(&self, head: Head) {
-        self.node.answered_in(self.now.since(head.sent_at));
+    /// One round trip in [`SAMPLED`] is recorded: enough for a histogram, and it costs nothing.
+    fn sample(&self, sent_at: Timestamp) {
+        self.node.answered_in(self.now.since(sent_at));
         let mut about = self.node.about();
         if let Some(histogram) = &mut about.round_trips {
-            let span = self.now.since(head.sent_at).as_nanos();
+            let span = self.now.since(sent_at).as_nanos();
             histogram.saturating_record(u64::try_from(span).unwrap_or(u64::MAX));
         }
     }
@@ -290,99 +300,7 @@ impl Dispatch<'_> {
             self.released(owed, Vote::Missing);
         }
     }
-
-    fn refused(
-        &mut self,
-        pipeline: &mut Pipeline<Item>,
-        kind: Kind,
-        error: ErrorReply<'_>,
-    ) -> Result<(), Fault> {
-        let class = error.class();
-        if class == ErrorClass::NoScript && kind.is_script() {
-            return self.reload(pipeline);
-        }
-        let may_not = matches!(class, ErrorClass::NoPerm | ErrorClass::UnknownCommand);
-        let other_type = class == ErrorClass::WrongType || !class.is_definite_refusal();
-        if kind == Kind::ReleaseNative && (may_not || other_type) {
-            // The user may not, the command was renamed, or a key of another type is in its way,
-            // which servers say in words of their own: the script does the same work on any key.
-            if may_not {
-                *self.native = None;
-            }
-            pipeline.pop(|_, item| {
-                if let Item::Release(owed) = item {
-                    self.lanes.releases.push_back(Owed { ask: true, ..owed });
-                }
-            });
-            return Ok(());
-        }
-        self.node.about().reason = Some(format!("refused: {}", error.text()));
-        pipeline.pop(|_, item| match item {
-            Item::Release(owed) => {
-                // Still owed: tried again a little later, until the key must have expired.
-                owed.op.vote_release(self.node.index, Vote::Unknown);
-                self.refused.push_back(owed);
-            }
-            other if class.is_definite_refusal() => self.vote(other, Vote::Ineligible),
-            other => self.vote(other, Vote::Unknown),
-        });
-        match (kind, class) {
-            (_, ErrorClass::Epoch) => Err(Fault::epoch()),
-            // Nothing was looked at or armed anew, and nothing has ended: the next heartbeat will.
-            (Kind::SealEpoch | Kind::Caching, class)
-                if self.proof == Proof::Watch && class.is_passing() =>
-            {
-                Ok(())
-            }
-            // Without its seal nothing that was granted may count; who may not watch any more is
-            // greeted anew, and seals.
-            (Kind::SealEpoch | Kind::SealScript, _) => Err(Fault(error.text())),
-            (Kind::Caching, _) if self.proof == Proof::Watch => Err(Fault(error.text())),
-            // Unseen, its clock may step and its role change (R3). Who takes no writes is only kept
-            // from noting something down; who is busy does nothing else either.
-            (Kind::Stamp | Kind::StampAnew, class) if !class.is_passing() => {
-                Err(Fault(error.text()))
-            }
-            // The node is not what the handshake found: greet it again before it counts.
-            (
-                _,
-                ErrorClass::Loading
-                | ErrorClass::MasterDown
-                | ErrorClass::NoAuth
-                | ErrorClass::ReadOnly,
-            ) => Err(Fault(error.text())),
-            _ => Ok(()),
-        }
-    }
-
-    /// The server forgot its scripts: stamp and load them again, then send the same calls.
-    fn reload(&mut self, pipeline: &mut Pipeline<Item>) -> Result<(), Fault> {
-        self.begin_reload()?;
-        pipeline.pop(|_, item| match item {
-            Item::Release(owed) => self.lanes.releases.push_back(owed),
-            Item::Extend(extension) => self.lanes.extensions.push_back(*extension),
-            Item::Acquire(op) => self.lanes.acquires.push_back(op),
-            Item::Confirm(op) => self.lanes.confirms.push_back(op),
-            Item::Enter(op) => self.lanes.enters.push_back(op),
-            Item::Query(_) | Item::TopUp(_) | Item::Watch(_) => {}
-        });
-        Ok(())
-    }
-
-    pub(super) fn begin_reload(&mut self) -> Result<(), Fault> {
-        if !*self.reload {
-            if *self.reloads_left == 0 {
-                let reason = "the server forgets its scripts as fast as they are loaded";
-                return Err(Fault(reason.into()));
-            }
-            *self.reload = true;
-            *self.reloads_left -= 1;
-            let reason = "refused: NOSCRIPT the server forgot its scripts, they are loaded again";
-            self.node.about().reason = Some(reason.into());
-        }
-        Ok(())
-    }
 }
 
-/// SCRIPT LOADs that one connection sends without a script call between them succeeding.
-pub(crate) const RELOADS_MAX: u32 = 8;
+/// Of so many replies one tells how long it took.
+const SAMPLED: u64 = 64;

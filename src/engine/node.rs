@@ -110,6 +110,8 @@ pub(crate) struct Node {
     pub(crate) in_flight: AtomicUsize,
     pub(crate) queued: AtomicUsize,
     health: AtomicU8,
+    /// With so much queued and in flight, no acquisition is taken any more.
+    admitted: usize,
     outbox: Mutex<Outbox>,
     pub(crate) index: usize,
     pub(crate) endpoint: Endpoint,
@@ -157,8 +159,12 @@ impl Node {
         fleet: Arc<Fleet>,
         changed: Arc<Notify>,
     ) -> Self {
+        // A tenth of the window stays free for releases and extensions: under overload, held
+        // locks end before new ones begin.
+        let admitted = settings.max_inflight - settings.max_inflight / 10;
         Self {
             index,
+            admitted,
             endpoint,
             outbox: Mutex::new(Outbox::default()),
             waker: AtomicWaker::new(),
@@ -217,10 +223,7 @@ impl Node {
             _ => return Err(Refusal::Unavailable),
         }
         let load = self.in_flight.load(Ordering::Relaxed) + self.queued.load(Ordering::Relaxed);
-        // A tenth of the window stays free for releases and extensions: under overload, held
-        // locks end before new ones begin.
-        let cap = self.settings.max_inflight - self.settings.max_inflight / 10;
-        if load >= cap { Err(Refusal::Overloaded) } else { Ok(()) }
+        if load >= self.admitted { Err(Refusal::Overloaded) } else { Ok(()) }
     }
 
     /// Queues an acquisition. `Ok(true)`: the driver must be woken.

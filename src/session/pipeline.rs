@@ -120,24 +120,31 @@ impl<T> Pipeline<T> {
                 each(at, item);
             }
         }
-        self.has_left(count);
+        self.have_left(1, count);
     }
 
-    /// As [`Pipeline::pop`] of a command over one item.
-    pub(crate) fn pop_one(&mut self) -> Option<T> {
-        self.entries.pop_front()?;
-        self.has_left(1);
-        self.items.pop_front()
+    /// How many commands at the head, `most` at most and of one write, are of `kind` over one item.
+    pub(crate) fn run(&self, kind: Kind, most: usize) -> usize {
+        let of_one_write = self.writes.front().map_or(0, |write| write.entries);
+        let is_one = |entry: &&Entry| entry.kind == kind && entry.items == 1;
+        self.entries.iter().take(most.min(of_one_write)).take_while(is_one).count()
     }
 
-    /// A command over `items` items has been taken out of the front.
-    fn has_left(&mut self, items: usize) {
+    /// As [`Pipeline::pop`] of the first `commands` of such a [`Pipeline::run`].
+    pub(crate) fn pop_run(&mut self, commands: usize, each: impl FnMut(T)) {
+        self.entries.drain(..commands.min(self.entries.len()));
+        self.items.drain(..commands.min(self.items.len())).for_each(each);
+        self.have_left(commands, commands);
+    }
+
+    /// Commands of one write, over `items` items, have been taken out of the front.
+    fn have_left(&mut self, entries: usize, items: usize) {
         if self.expired.entries > 0 {
-            self.expired.entries -= 1;
+            self.expired.entries = self.expired.entries.saturating_sub(entries);
             self.expired.items = self.expired.items.saturating_sub(items);
         }
         if let Some(write) = self.writes.front_mut() {
-            write.entries -= 1;
+            write.entries -= entries;
             write.items -= items;
             if write.entries == 0 {
                 self.writes.pop_front();
@@ -244,6 +251,51 @@ mod tests {
         ];
         assert_eq!(seen, expected);
         assert!(pipeline.is_empty() && pipeline.oldest().is_none());
+    }
+
+    /// As one after the other: whatever is asked for, expired or not.
+    #[test]
+    fn a_run_is_of_one_write_and_one_kind_and_leaves_like_its_commands() {
+        for (overdue, most, expected) in [(false, 9, 2), (true, 9, 2), (true, 1, 1), (false, 0, 0)]
+        {
+            let of_kinds = || {
+                let mut pipeline = Pipeline::new();
+                let commands = [(Kind::Acquire, 1), (Kind::Acquire, 1), (Kind::Release, 1)];
+                for (item, (kind, items)) in commands.into_iter().enumerate() {
+                    pipeline.push_item(item);
+                    pipeline.push(kind, items);
+                }
+                pipeline.end_write(at(100));
+                pipeline.push_item(3);
+                pipeline.push(Kind::Acquire, 1);
+                pipeline.end_write(at(101));
+                let until = if overdue { at(110) } else { at(109) };
+                pipeline.expire(until, TIMEOUT, |_, _| {});
+                pipeline
+            };
+            let (mut pipeline, mut other) = (of_kinds(), of_kinds());
+            assert_eq!(pipeline.run(Kind::Acquire, most), expected);
+            assert_eq!(pipeline.run(Kind::Release, most), 0, "not at the head");
+            let (mut items, mut others) = (Vec::new(), Vec::new());
+            pipeline.pop_run(expected, |item| items.push(item));
+            (0..expected).for_each(|_| other.pop(|_, item| others.push(item)));
+            assert_eq!(items, others);
+            assert_eq!(items, (0..expected).collect::<Vec<_>>());
+            let state = |of: &Pipeline<usize>| (of.head(), of.len(), of.overdue(), of.oldest());
+            assert_eq!(state(&pipeline), state(&other));
+            // The rest of the write, whose end is at its place, and nothing of the next one.
+            pipeline.pop(|_, _| {});
+            assert!(most < 9 || pipeline.run(Kind::Acquire, 9) == 1);
+        }
+        let mut pipeline = filled();
+        assert_eq!(pipeline.run(Kind::Release, 9), 0, "over three items");
+        pipeline.pop(|_, _| {});
+        assert_eq!(pipeline.run(Kind::Acquire, 9), 1, "the next one is of another write");
+        pipeline.pop_run(1, |item| assert_eq!(item, 4));
+        assert_eq!(
+            pipeline.head().map(|head| (head.kind, head.sent_at)),
+            Some((Kind::Load, at(105)))
+        );
     }
 
     #[test]

@@ -33,7 +33,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Flush for Mutex<Connection<S>> {
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn flush(&mut self, node: &Node, clock: Clock) -> bool {
         let expected = self.pipeline.len().max(self.handed_out);
-        let is_idle = self.write.is_empty() && self.staged.is_empty() && !self.reload;
+        let is_idle = self.write.is_empty()
+            && self.staged.is_empty()
+            && self.reload != crate::engine::dispatch::Reload::Due;
         if self.is_dead || !is_idle || self.gate.is_deferred() {
             return false;
         }

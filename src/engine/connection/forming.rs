@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use crate::algorithm::script;
 use crate::algorithm::tally::{Phase, Vote};
 use crate::engine::connection::Connection;
-use crate::engine::dispatch::Item;
+use crate::engine::dispatch::{Item, Reload};
 use crate::engine::driver;
 use crate::engine::node::{Extension, Node, TopUp, count};
 use crate::engine::op::Op;
@@ -35,7 +35,8 @@ impl<S> Connection<S> {
         if self.write.capacity() == 0 && !self.staged.is_empty() {
             self.write = node.fleet.buffers.take();
         }
-        if std::mem::take(&mut self.reload) {
+        if self.reload == Reload::Due {
+            self.reload = Reload::Sent;
             // The stamp first: a process that was restarted unnoticed must not answer a script
             // before somebody has begun its epoch (DESIGN §3.2).
             let caller = driver::caller(node, &mut self.rng);

@@ -8,6 +8,7 @@ use crate::engine::connection::Fault;
 use crate::engine::dispatch::{Dispatch, Item, OWED_GRACE, RELOADS_MAX};
 use crate::engine::node::{Owed, TopUp, count};
 use crate::engine::op::Op;
+use crate::engine::op::ahead::AHEAD;
 use crate::engine::sealed::{Proof, Verdict};
 use crate::error::Lost;
 use crate::session::answer::Kind;
@@ -19,24 +20,23 @@ pub(crate) const OK: &[u8] = b"+OK\r\n";
 
 impl Dispatch<'_> {
     /// What most of the answers are: that an acquisition's SET was done, one behind the other. Does
-    /// as [`Dispatch::reply`] with each, which has to ask what else it might be. How many there were
-    /// at the beginning of `input`.
+    /// with each as [`Dispatch::reply`] does, which has to ask what else it might be. How many were
+    /// taken from the front of `input`.
     pub(crate) fn sets(&mut self, pipeline: &mut Pipeline<Item>, input: &[u8]) -> usize {
-        let mut sets = 0;
-        for _ in input.chunks_exact(OK.len()).take_while(|reply| *reply == OK) {
-            let Some(head) = pipeline.head().filter(|head| head.kind == Kind::Acquire) else {
-                break;
-            };
-            *self.answered = head.sent_at;
-            self.look_ahead(pipeline, head);
-            let Some(item) = pipeline.pop_one() else { break };
-            sets += 1;
+        // In steps of what is read ahead.
+        let most = if self.ahead > 0 { self.ahead } else { AHEAD };
+        let is_ok = |reply: &&[u8]| *reply == OK;
+        let replies = input.chunks_exact(OK.len()).take(most).take_while(is_ok).count();
+        let sets = pipeline.run(Kind::Acquire, replies);
+        let Some(head) = pipeline.head().filter(|_| sets > 0) else { return 0 };
+        self.answered(pipeline, head.sent_at, (sets, sets));
+        pipeline.pop_run(sets, |item| {
             if self.proof == Proof::Seal {
                 self.sealed.hold(item, head.sent_at);
             } else {
                 self.granted(item, head.sent_at);
             }
-        }
+        });
         sets
     }
 

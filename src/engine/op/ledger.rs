@@ -66,12 +66,16 @@ impl Op {
     /// Whether a quorum held our key and, by `now`, does not any more: what cannot be mended (R6).
     pub(crate) fn has_run_out(&self, now: Timestamp) -> bool {
         let (mut held, mut holding) = (0, 0);
+        let quorum = self.quorum();
         for bound in self.bounds.iter().take(self.nodes()) {
             let bound = bound.load(Ordering::Acquire);
             held += usize::from(bound > 0);
             holding += usize::from(bound > now.as_nanos());
+            if holding == quorum {
+                return false;
+            }
         }
-        held >= self.quorum() && holding < self.quorum()
+        held >= quorum
     }
 
     /// Nodes that may hold our key, as far as `tally` knows: everybody but those who said no.

@@ -173,3 +173,29 @@ async fn a_native_release_that_meets_another_type_is_done_by_the_script() {
         assert_eq!(visits(&locks), (1, 0));
     }
 }
+
+/// Many script calls are under way when the server forgets its scripts: these are loaded once, and
+/// the connection is kept, however the answers come in.
+#[tokio::test(start_paused = true)]
+async fn scripts_are_loaded_again_once_however_many_calls_miss_them() {
+    let net = Net::that_is(true, 1);
+    let locks = net.started(0, net.builder()).await;
+    for round in 1..=2 {
+        let mut guards = Vec::new();
+        for at in 0..12 {
+            guards.push(granted(&net, asked(locks.acquire(format!("{at}")))).await);
+        }
+        net.at(0).command(&["SCRIPT", "FLUSH"]);
+        for guard in guards {
+            drop(guard);
+            settle().await;
+        }
+        for _ in 0..12 {
+            net.at(0).serve_most(1, |_| true);
+            settle().await;
+        }
+        net.run(5 * MS).await;
+        let node = &locks.nodes()[0];
+        assert_eq!((node.script_reloads, node.connects, net.keys()), (round, 1, 0));
+    }
+}
