@@ -213,9 +213,13 @@ impl Guard {
             return Ok(());
         }
         let tally = std::future::poll_fn(|cx| {
-            op.waker.register(cx.waker());
-            let tally = op.release_tally();
-            if tally.phase() == Phase::Open {
+            let is_open = |tally: Tally| tally.phase() == Phase::Open;
+            let mut tally = op.release_tally();
+            if is_open(tally) {
+                op.waker.register(cx.waker());
+                tally = op.release_tally();
+            }
+            if is_open(tally) {
                 engine.fleet.rousing.help();
                 Poll::Pending
             } else {

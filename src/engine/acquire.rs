@@ -294,8 +294,12 @@ impl Acquisition {
         op: &Arc<Op>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<(), Failure>>> {
-        op.waker.register(cx.waker());
-        let tally = op.acquire_tally();
+        let mut tally = op.acquire_tally();
+        // Whoever was woken nearly always finds it decided, and has nothing to be woken for.
+        if tally.phase() == Phase::Open || op.fence.is_some() {
+            op.waker.register(cx.waker());
+            tally = op.acquire_tally();
+        }
         match tally.phase() {
             Phase::Open if op.ticket.is_some() && engine.clock.now() < self.deadline => {
                 match self.poll_ticket(engine, op, cx) {

@@ -6,7 +6,6 @@
 //! - I2 callers get the slot in the order in which they came; one that left is passed over.
 //! - I3 a waiter costs neither a task nor a timer of its own.
 
-use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,6 +13,8 @@ use std::time::Duration;
 
 use ahash::RandomState;
 use atomic_waker::AtomicWaker;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 
 use crate::algorithm::backoff::Turn;
 use crate::config::Keep;
@@ -61,6 +62,7 @@ impl Waiter {
 /// Small: each cache line of it is a miss, twice per lock.
 #[derive(Debug)]
 struct Slot {
+    resource: Resource,
     queue: VecDeque<Arc<Waiter>>,
     /// Waiters in the queue that left.
     gone: u32,
@@ -69,7 +71,8 @@ struct Slot {
     turn: Turn,
 }
 
-type Shard = HashMap<Resource, Slot, RandomState>;
+/// Some of the slots. A request for a lock comes here twice, and hashes its name once each time.
+type Shard = HashTable<Slot>;
 
 #[derive(Debug)]
 pub(crate) struct Waiters {
@@ -94,23 +97,34 @@ pub(crate) enum Claim {
     Queued(Arc<Waiter>),
 }
 
+impl Slot {
+    fn new(resource: Resource, now: Timestamp) -> Self {
+        Self { resource, queue: VecDeque::new(), gone: 0, awaited: false, turn: Turn::new(now) }
+    }
+}
+
 impl Waiters {
     pub(crate) fn new() -> Self {
-        let hasher = RandomState::new();
-        let shard = || Mutex::new(Shard::with_hasher(hasher.clone()));
         Self {
-            shards: std::iter::repeat_with(shard).take(SHARDS).collect(),
-            hasher,
+            shards: std::iter::repeat_with(Mutex::default).take(SHARDS).collect(),
+            hasher: RandomState::new(),
             waiting: AtomicUsize::new(0),
             awaited: AtomicUsize::new(0),
         }
     }
 
-    fn shard(&self, resource: &[u8]) -> Option<MutexGuard<'_, Shard>> {
+    /// The shard of `resource`, and its hash.
+    fn shard(&self, resource: &[u8]) -> Option<(MutexGuard<'_, Shard>, u64)> {
         let hash = self.hasher.hash_one(resource);
-        // The map uses the low bits and the top seven; these are neither.
+        // The table uses the low bits and the top seven; these are neither.
         let shard = self.shards.get((hash >> 32) as usize % SHARDS)?;
-        Some(shard.lock().unwrap_or_else(PoisonError::into_inner))
+        Some((shard.lock().unwrap_or_else(PoisonError::into_inner), hash))
+    }
+
+    /// Does `look` with the slot of `resource`, if there is one.
+    fn with_slot<T>(&self, resource: &[u8], look: impl FnOnce(&mut Slot) -> T) -> Option<T> {
+        let (mut shard, hash) = self.shard(resource)?;
+        shard.find_mut(hash, |slot| slot.resource.as_bytes() == resource).map(look)
     }
 
     /// Takes the slot if it is free; otherwise queues up, with `waiter()`'s waiter.
@@ -120,19 +134,24 @@ impl Waiters {
         now: Timestamp,
         waiter: impl FnOnce() -> Option<Waiter>,
     ) -> Claim {
-        let Some(mut shard) = self.shard(resource.as_bytes()) else { return Claim::Occupied };
-        let Some(slot) = shard.get_mut(resource) else {
-            let slot =
-                Slot { queue: VecDeque::new(), gone: 0, awaited: false, turn: Turn::new(now) };
-            shard.insert(resource.clone(), slot);
-            return Claim::Taken;
+        let Some((mut shard, hash)) = self.shard(resource.as_bytes()) else {
+            return Claim::Occupied;
+        };
+        let is_it = |slot: &Slot| slot.resource == *resource;
+        let again = |slot: &Slot| self.hasher.hash_one(slot.resource.as_bytes());
+        let mut occupied = match shard.entry(hash, is_it, again) {
+            Entry::Occupied(occupied) => occupied,
+            Entry::Vacant(vacant) => {
+                vacant.insert(Slot::new(resource.clone(), now));
+                return Claim::Taken;
+            }
         };
         if self.waiting.load(Ordering::Relaxed) >= WAITING_MAX {
             return Claim::Occupied;
         }
         let Some(waiter) = waiter() else { return Claim::Occupied };
         let waiter = Arc::new(waiter);
-        slot.queue.push_back(Arc::clone(&waiter));
+        occupied.get_mut().queue.push_back(Arc::clone(&waiter));
         self.waiting.fetch_add(1, Ordering::Relaxed);
         Claim::Queued(waiter)
     }
@@ -145,14 +164,15 @@ impl Waiters {
         now: impl FnOnce() -> Timestamp,
         bits: impl FnOnce() -> u64,
     ) -> Option<(Arc<Waiter>, Option<Duration>)> {
-        let mut shard = self.shard(resource.as_bytes())?;
-        let slot = shard.get_mut(resource)?;
+        let (mut shard, hash) = self.shard(resource.as_bytes())?;
+        let mut entry = shard.find_entry(hash, |slot| slot.resource == *resource).ok()?;
         loop {
+            let slot = entry.get_mut();
             let Some(next) = slot.queue.pop_front() else {
                 if slot.awaited {
                     self.awaited.fetch_sub(1, Ordering::Relaxed);
                 }
-                shard.remove(resource);
+                entry.remove();
                 return None;
             };
             if matches!(*next.place(), Place::Gone) {
@@ -172,8 +192,8 @@ impl Waiters {
         now: Timestamp,
         give: impl FnOnce(&Waiter) -> Option<Place>,
     ) -> Option<Arc<Waiter>> {
-        let mut shard = self.shard(resource.as_bytes())?;
-        let slot = shard.get_mut(resource)?;
+        let (mut shard, hash) = self.shard(resource.as_bytes())?;
+        let slot = shard.find_mut(hash, |slot| slot.resource == *resource)?;
         if slot.turn.is_over(now) {
             return None;
         }
@@ -200,7 +220,7 @@ impl Waiters {
 
     /// A queued waiter leaves. `false`: it has been called already, and the slot is its own.
     pub(crate) fn leave(&self, resource: &Resource, waiter: &Waiter) -> bool {
-        let Some(mut shard) = self.shard(resource.as_bytes()) else { return true };
+        let Some((mut shard, hash)) = self.shard(resource.as_bytes()) else { return true };
         {
             let mut place = waiter.place();
             if !matches!(*place, Place::Queued) {
@@ -209,7 +229,7 @@ impl Waiters {
             *place = Place::Gone;
         }
         self.waiting.fetch_sub(1, Ordering::Relaxed);
-        if let Some(slot) = shard.get_mut(resource) {
+        if let Some(slot) = shard.find_mut(hash, |slot| slot.resource == *resource) {
             slot.gone += 1;
             // Swept when half the queue is gone: constant work per waiter in the mean.
             if slot.gone as usize * 2 > slot.queue.len() {
@@ -222,21 +242,17 @@ impl Waiters {
 
     /// Another process had the lock: this process keeps its turns short.
     pub(crate) fn contended(&self, resource: &Resource, now: Timestamp) {
-        if let Some(mut shard) = self.shard(resource.as_bytes())
-            && let Some(slot) = shard.get_mut(resource)
-        {
-            slot.turn.contended(now);
-        }
+        self.with_slot(resource.as_bytes(), |slot| slot.turn.contended(now));
     }
 
     /// Another process waits for this lock. `false`: nobody here holds or wants it.
     pub(crate) fn is_awaited(&self, resource: &[u8]) -> bool {
-        let Some(mut shard) = self.shard(resource) else { return false };
-        let Some(slot) = shard.get_mut(resource) else { return false };
-        if !std::mem::replace(&mut slot.awaited, true) {
-            self.awaited.fetch_add(1, Ordering::Relaxed);
-        }
-        true
+        let awaited = |slot: &mut Slot| {
+            if !std::mem::replace(&mut slot.awaited, true) {
+                self.awaited.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        self.with_slot(resource, awaited).is_some()
     }
 
     /// Whether another process was waiting; not any more, it is being handed the lock. Costs one
@@ -245,13 +261,14 @@ impl Waiters {
         if self.awaited.load(Ordering::Relaxed) == 0 {
             return false;
         }
-        let Some(mut shard) = self.shard(resource.as_bytes()) else { return false };
-        let slot = shard.get_mut(resource);
-        let was = slot.is_some_and(|slot| std::mem::take(&mut slot.awaited));
-        if was {
-            self.awaited.fetch_sub(1, Ordering::Relaxed);
-        }
-        was
+        let not_any_more = |slot: &mut Slot| {
+            let was = std::mem::take(&mut slot.awaited);
+            if was {
+                self.awaited.fetch_sub(1, Ordering::Relaxed);
+            }
+            was
+        };
+        self.with_slot(resource.as_bytes(), not_any_more).unwrap_or(false)
     }
 
     /// Callers in queues.
@@ -263,7 +280,7 @@ impl Waiters {
     pub(crate) fn wake_all(&self) {
         for shard in &self.shards {
             let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            for waiter in shard.values().flat_map(|slot| &slot.queue) {
+            for waiter in shard.iter().flat_map(|slot| &slot.queue) {
                 waiter.waker.wake();
             }
         }
@@ -326,10 +343,8 @@ mod tests {
             let leaves = queue(&waiters, &resource);
             assert!(waiters.leave(&resource, &leaves));
         }
-        let shard = waiters.shard(resource.as_bytes()).unwrap();
-        let length = shard[&resource].queue.len();
+        let length = waiters.with_slot(resource.as_bytes(), |slot| slot.queue.len()).unwrap();
         assert!(length < 8, "{length} in the queue");
-        drop(shard);
         let (next, _) = waiters.pass(&resource, || NOW, || 0).unwrap();
         assert!(Arc::ptr_eq(&next, &stays));
     }
