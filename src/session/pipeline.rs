@@ -266,9 +266,11 @@ mod tests {
                     pipeline.push(kind, items);
                 }
                 pipeline.end_write(at(100));
-                pipeline.push_item(3);
-                pipeline.push(Kind::Acquire, 1);
-                pipeline.end_write(at(101));
+                for item in [3, 4] {
+                    pipeline.push_item(item);
+                    pipeline.push(Kind::Acquire, 1);
+                    pipeline.end_write(at(101));
+                }
                 let until = if overdue { at(110) } else { at(109) };
                 pipeline.expire(until, TIMEOUT, |_, _| {});
                 pipeline
