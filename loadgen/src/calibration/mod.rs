@@ -120,10 +120,11 @@ fn clock_cost_ns() -> u64 {
 
 fn overshoot() -> Option<Pair> {
     let mut late = histogram();
-    let limit = now_ns() + SLEEP_LIMIT_NS;
     // A thread of its own: how finely it sleeps is a setting of the thread.
     let sleeps = std::thread::Builder::new().name("calibration".to_owned()).spawn(move || {
         clock::sharpen_timers();
+        // From its first instant on: one sleep at least, however late the thread begins.
+        let limit = now_ns() + SLEEP_LIMIT_NS;
         for _ in 0..SLEEPS {
             let before = now_ns();
             if before >= limit {
