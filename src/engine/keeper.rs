@@ -364,8 +364,12 @@ fn look_after(engine: &Engine, mut lease: Lease, now: Timestamp) -> Option<Lease
                 if may_renew {
                     engine.top_up(op, ttl, now);
                 }
-                engine.watch(op, now);
-                lease.renew_at = if lease.is_doubtful { now } else { sent_at.plus(ttl / 3) };
+                if lease.is_doubtful {
+                    lease.renew_at = now; // I4
+                } else {
+                    engine.watch(op, now);
+                    lease.renew_at = sent_at.plus(ttl / 3);
+                }
             } else {
                 // Failed: again soon, several times within what is left.
                 lease.is_doubtful |= is_doubtful;

@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::engine::clock::Clock;
 use crate::engine::connection::Connection;
+use crate::engine::dispatch::Reload;
 use crate::engine::node::Node;
 
 /// A way past the driver for a submitter that finds the connection idle.
@@ -33,9 +34,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Flush for Mutex<Connection<S>> {
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn flush(&mut self, node: &Node, clock: Clock) -> bool {
         let expected = self.pipeline.len().max(self.handed_out);
-        let is_idle = self.write.is_empty()
-            && self.staged.is_empty()
-            && self.reload != crate::engine::dispatch::Reload::Due;
+        let is_idle = self.write.is_empty() && self.staged.is_empty() && self.reload != Reload::Due;
         if self.is_dead || !is_idle || self.gate.is_deferred() {
             return false;
         }

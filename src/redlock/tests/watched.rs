@@ -140,15 +140,20 @@ async fn r1_no_invalidation_of_anything_else_ends_the_watch() {
     assert_eq!((status.connects, status.seals_broken, status.state), (1, 0, NodeState::Up));
 }
 
-/// Told while it is being asked about: the answers that were given before that say nothing of it.
-#[tokio::test(start_paused = true)]
-async fn a_key_that_changes_while_it_is_asked_about_is_asked_about_again() {
+/// A lock of five nodes: renewed once, so that its keys are watched, and never again.
+async fn renewed_for_the_last_time() -> (Net, Redlock, Guard) {
     let net = Net::that_is(true, 5);
     let locks = net.started(0, net.builder()).await;
-    // Renewed once, so that its keys are watched, and never again.
     let bound = Renewal::AtMost(Duration::from_secs(15));
     let guard = granted(&net, asked(locks.acquire("r").renewal(bound))).await;
     net.run_by(Duration::from_secs(6), 10 * MS).await;
+    (net, locks, guard)
+}
+
+/// Told while it is being asked about: the answers that were given before that say nothing of it.
+#[tokio::test(start_paused = true)]
+async fn a_key_that_changes_while_it_is_asked_about_is_asked_about_again() {
+    let (net, _locks, guard) = renewed_for_the_last_time().await;
     (3..5).for_each(|node| net.at(node).is_stalled = true);
     assert_eq!(net.at(0).command(&["DEL", "r"]), b":1\r\n");
     net.run(3 * MS).await;
@@ -169,11 +174,7 @@ fn lose_silently(net: &Net, node: usize, key: &str) {
 
 #[tokio::test(start_paused = true)]
 async fn a_doubt_that_too_few_nodes_answered_is_asked_about_again() {
-    let net = Net::that_is(true, 5);
-    let locks = net.started(0, net.builder()).await;
-    let bound = Renewal::AtMost(Duration::from_secs(15));
-    let guard = granted(&net, asked(locks.acquire("r").renewal(bound))).await;
-    net.run_by(Duration::from_secs(6), 10 * MS).await;
+    let (net, _locks, guard) = renewed_for_the_last_time().await;
     (2..5).for_each(|node| net.at(node).is_stalled = true);
     net.at(0).command(&["DEL", "r"]);
     net.run(30 * MS).await;
